@@ -1,10 +1,10 @@
 """What a contact is, and how it is made clean before any vendor is asked.
 
-Pure functions over plain values: no database, no settings. The same rules serve the API, the CSV upload and the tests.
+Pure functions over plain values: no database, no settings. The same rules serve the API and the CSV upload.
 
-Nothing that a caller gave is thrown away: a value that is at fault stays in the result beside the fault that names it.
-Two things alone are changed for storage's sake, and both are named by a fault: a NUL byte and half a Unicode character
-become U+FFFD.
+Nothing that a caller gave is thrown away: a value at fault stays in the result, beside the fault that names
+it. Two things alone are changed for storage's sake, each named by a fault: a NUL byte and half a Unicode
+character become U+FFFD.
 """
 
 import json
@@ -28,7 +28,7 @@ MAX_FIELD_CHARS = 200
 MAX_EXTRA_CHARS = 2_000
 MAX_EXTRA_FIELDS = 200
 MAX_EMAIL_CHARS = 254
-# A link is shortened by cleaning, so its raw form may be longer than a field; past this it is not worth parsing.
+# Cleaning shortens a link, so its raw form may be longer than a field; past this it is not worth parsing.
 MAX_LINK_CHARS = 2_000
 
 LABELS = {
@@ -53,9 +53,25 @@ _PLACEHOLDERS = frozenset(
 )
 _LINK_PLACEHOLDERS = _PLACEHOLDERS | {"na", "none", "null", "nil", "unknown"}
 _POST_NOMINALS = frozenset(
-    "jr sr ii iii iv phd ph.d md m.d mba msc bsc ma esq cpa cfa pmp dds rn pe jd llm frcs dphil".split()
+    (
+        "jr",
+        "sr",
+        "ii",
+        "iii",
+        "iv",
+        "phd",
+        "ph.d",
+        "dphil",
+        "md",
+        "m.d",
+        "dds",
+        "mba",
+        "msc",
+        "bsc",
+        "esq",
+        "cpa",
+    )
 )
-
 _LOCAL_PART = re.compile(r"^[^\s@<>()\[\]\\,;:\"\x00-\x1f\x7f]{1,64}$")
 _ADDRESS_IN_BRACKETS = re.compile(r"^[^<>]*<([^<>]+)>$")
 
@@ -72,9 +88,10 @@ class FieldFault:
 def clean_contact(raw: Mapping[str, object]) -> tuple[dict[str, str], list[FieldFault]]:
     """Clean one contact of the template `email-waterfall`; return its fields and what is wrong with them.
 
-    Known fields come trimmed, with single spaces, in Unicode NFC, and are left out when empty. `domain` is a bare host
-    in ASCII, `linkedin_url` is `https://www.linkedin.com/in/<slug>`. A Sales Navigator link is moved to the extra field
-    `sales_navigator_url`, as no vendor can look it up. Extra fields keep their text to the letter.
+    Known fields come trimmed, with single spaces, in Unicode NFC, and are left out when empty. `domain` is
+    a bare host in ASCII, `linkedin_url` is `https://www.linkedin.com/in/<slug>`. A Sales Navigator link is moved
+    to the extra field `sales_navigator_url`, as no vendor can look it up. Extra fields keep their text to the
+    letter.
     A contact without faults has a name and one of company and domain, or a LinkedIn link. Never raises.
     """
     contact: dict[str, str] = {}
@@ -101,8 +118,8 @@ def clean_contact(raw: Mapping[str, object]) -> tuple[dict[str, str], list[Field
 def clean_email(raw: object) -> tuple[str, list[FieldFault]]:
     """Clean one e-mail address for the template `email-verify`; return it and what is wrong with it.
 
-    Takes `Ada <ada@x.example>` and `mailto:` apart. The host comes in ASCII and small letters; the part before the @ is
-    left as written, as only its mail server knows whether case counts there. Never raises.
+    Takes `Ada <ada@x.example>` and `mailto:` apart. The host comes in ASCII and small letters; the part
+    before the @ is left as written, as only its mail server knows whether case counts there. Never raises.
     """
     faults: list[FieldFault] = []
     text = _known_text("email", raw, faults)
@@ -117,13 +134,7 @@ def clean_email(raw: object) -> tuple[str, list[FieldFault]]:
         address = address[7:].partition("?")[0]
     local, at, host = address.rpartition("@")
     domain = normalise_domain(host) if at and not re.search(r"[/:?#@\s]", host) else None
-    if (
-        not domain
-        or not _LOCAL_PART.match(local)
-        or local.startswith(".")
-        or local.endswith(".")
-        or ".." in local
-    ):
+    if not domain or not _LOCAL_PART.match(local) or ".." in f".{local}.":
         message = f"“{_shown(text)}” is not an e-mail address. Write it as name@company.com."
         return text, [FieldFault("email", "bad_email", message)]
     # The host keeps its own www. here: in an address that is a different mail server.
@@ -133,7 +144,7 @@ def clean_email(raw: object) -> tuple[str, list[FieldFault]]:
 
 
 def clean_verify_contact(raw: Mapping[str, object]) -> tuple[dict[str, str], list[FieldFault]]:
-    """Clean one contact of the template `email-verify`: the field `email`, and extra fields kept to the letter."""
+    """Clean one contact of the template `email-verify`: the field `email`, and extra fields untouched."""
     email, faults = clean_email(raw.get("email"))
     extras = _clean_extras(raw, VERIFY_FIELDS, faults)
     if not email and not any(extras.values()):
@@ -149,9 +160,9 @@ def person_name(contact: Mapping[str, str]) -> str:
 
 
 def contact_identity(contact: Mapping[str, str]) -> tuple[str, str, str, str]:
-    """What makes two cleaned contacts the same person, whatever their letter case: name, domain, company, LinkedIn link.
+    """What two cleaned contacts of one person share: name, domain, company, LinkedIn link, in small letters.
 
-    First and last name win over full name, so that a row that has all three equals a row that has the first two.
+    First and last name win over full name, so that a row with all three equals a row with the first two.
     """
     both = contact.get("first_name", "") and contact.get("last_name", "")
     name = f"{contact['first_name']} {contact['last_name']}" if both else person_name(contact)
@@ -201,9 +212,7 @@ def _as_text(field: str, value: object, faults: list[FieldFault], *, flags_are_t
     if text.isascii() and "\x00" not in text:
         return text
     if "\x00" in text:
-        message = (
-            f"The {_label(field)} contains a NUL byte, which no text may hold. Remove it and send it again."
-        )
+        message = f"The {_label(field)} contains a NUL byte, which no text may hold. Remove it."
         faults.append(FieldFault(field, "nul_byte", message))
     if _SURROGATE.search(text):
         message = f"The {_label(field)} contains characters that could not be read. Save the source as UTF-8."
@@ -240,18 +249,20 @@ def _settle_domain(contact: dict[str, str], faults: list[FieldFault]) -> None:
     text = contact["domain"]
     domain = normalise_domain(text)
     if domain is None:
-        message = f"“{_shown(text)}” is not a domain. Give one like company.com, or leave it empty and give the company."
+        message = (
+            f"“{_shown(text)}” is not a domain. Give one like company.com, or the company's name instead."
+        )
         faults.append(FieldFault("domain", "bad_domain", message))
         return
     if is_page_on_social_site(text, domain):
-        message = f"“{_shown(text)}” is a page on {domain}, not the company's own site. Give the company's own domain."
+        message = f"“{_shown(text)}” is a page on {domain}. Give the domain of the company's own site."
         faults.append(FieldFault("domain", "bad_domain", message))
         return
     contact["domain"] = domain
 
 
 def _settle_linkedin_url(contact: dict[str, str], faults: list[FieldFault]) -> str | None:
-    """Put the normal form in place; return a Sales Navigator link instead of keeping it as the person's link."""
+    """Put the normal form in place; return a Sales Navigator link in place of keeping it here."""
     text = contact["linkedin_url"]
     url = normalise_linkedin_url(text)
     if url and len(url) <= MAX_LINK_CHARS:
@@ -262,13 +273,13 @@ def _settle_linkedin_url(contact: dict[str, str], faults: list[FieldFault]) -> s
     if is_linkedin_company_url(text):
         message = f"“{_shown(text)}” is a company's page. Give the person's own link: linkedin.com/in/…"
     else:
-        message = f"“{_shown(text)}” is not a link to a LinkedIn profile. Give one like linkedin.com/in/…, or leave it empty."
+        message = f"“{_shown(text)}” is not a LinkedIn profile. Give a link like linkedin.com/in/…, or none."
     faults.append(FieldFault("linkedin_url", "bad_linkedin_url", message))
     return None
 
 
 def _missing(contact: dict[str, str], faults: list[FieldFault], *, only_sales_link: bool) -> list[FieldFault]:
-    """The faults of a contact that has too little to be looked up. A field that is at fault already is not missing too."""
+    """The faults of a contact with too little to be looked up. What is at fault is not missing as well."""
     at_fault = {fault.field for fault in faults}
     if "linkedin_url" in contact and "linkedin_url" not in at_fault:
         return []
@@ -293,9 +304,10 @@ def _clean_extras(
     raw: Mapping[str, object], known: tuple[str, ...], faults: list[FieldFault]
 ) -> dict[str, str]:
     extras: dict[str, str] = {}
-    for name, value in raw.items():
-        if name in known:
+    for key, value in raw.items():
+        if key in known:
             continue
+        name = key
         if type(value) is str and len(value) <= MAX_EXTRA_CHARS and value.isascii() and "\x00" not in value:
             text = value  # nearly every cell of nearly every file
         else:
@@ -306,7 +318,7 @@ def _clean_extras(
             name = _clean_extra_name(name, extras, faults)
         extras[name] = text
     if len(extras) > MAX_EXTRA_FIELDS:
-        message = f"This contact has {len(extras):,} extra fields; {MAX_EXTRA_FIELDS} are allowed. Leave some of them out."
+        message = f"This contact has {len(extras):,} extra fields; {MAX_EXTRA_FIELDS} are allowed."
         faults.append(FieldFault("", "too_many_fields", message))
     return extras
 
@@ -314,9 +326,7 @@ def _clean_extras(
 def _clean_extra_name(name: str, taken: Mapping[str, str], faults: list[FieldFault]) -> str:
     clean = storable(name)
     if clean != name:
-        message = (
-            f"The field name “{_shown(clean)}” contains characters that cannot be stored. Rename the field."
-        )
+        message = f"The field name “{_shown(clean)}” contains characters that cannot be stored. Rename it."
         faults.append(FieldFault(clean, "bad_text", message))
     if len(name) > MAX_FIELD_CHARS:
         faults.append(_too_long(clean, f"field name “{_shown(clean)}”", len(name), MAX_FIELD_CHARS))

@@ -30,11 +30,9 @@ _SLUG = re.compile(r"^[^\s/?#<>\"'\\\x00-\x1f\ufffd]{2,150}$")
 
 @lru_cache(maxsize=4096)
 def normalise_domain(text: str) -> str | None:
-    """The bare host, in ASCII and without `www.`, of a host name, URL or e-mail address; None if there is none."""
-    host = text.strip().casefold()
-    if "@" in host and "://" not in host:
-        host = host.rpartition("@")[2]
-    host = re.split(r"[/?#\\]", _WEB_SCHEME.sub("", host), maxsplit=1)[0]
+    """The bare host, in ASCII and without `www.`, of a host name, URL or e-mail address, else None."""
+    host = _WEB_SCHEME.sub("", text.strip().casefold())
+    host = re.split(r"[/?#\\]", host, maxsplit=1)[0]
     host = _PORT.sub("", host.rpartition("@")[2]).rstrip(".")
     if not host.isascii():
         try:
@@ -48,7 +46,7 @@ def normalise_domain(text: str) -> str | None:
 
 
 def normalise_linkedin_url(text: str) -> str | None:
-    """`https://www.linkedin.com/in/<slug>` for a link to a person's public profile in any of its forms, else None."""
+    """`https://www.linkedin.com/in/<slug>` for any link to a person's public profile, else None."""
     match = _LINKEDIN.match(text)
     path = match.group(1) if match else text
     profile = _BARE_PROFILE.match(path)
@@ -68,24 +66,21 @@ def normalise_linkedin_url(text: str) -> str | None:
 
 
 def is_sales_navigator_url(text: str) -> bool:
-    """Whether this links to a person inside Sales Navigator or Recruiter, which only LinkedIn's customers can open."""
-    match = _LINKEDIN.match(text)
-    return (
-        bool(match)
-        and re.match(r"(?:sales|talent|recruiter)(?:/|$)", match.group(1), re.IGNORECASE) is not None
-    )
+    """Whether this links to a person inside Sales Navigator or Recruiter, open to LinkedIn's customers alone."""
+    return _linkedin_section(text) in ("sales", "talent", "recruiter")
 
 
 def is_linkedin_company_url(text: str) -> bool:
     """Whether this links to the LinkedIn page of a company or school and not of a person."""
+    return _linkedin_section(text) in ("company", "school", "showcase")
+
+
+def _linkedin_section(text: str) -> str:
     match = _LINKEDIN.match(text)
-    return (
-        bool(match)
-        and re.match(r"(?:company|school|showcase)(?:/|$)", match.group(1), re.IGNORECASE) is not None
-    )
+    return match.group(1).partition("/")[0].casefold() if match else ""
 
 
 def is_page_on_social_site(text: str, domain: str) -> bool:
-    """Whether a URL with this domain is somebody's page on a social site, which says nothing about their own domain."""
+    """Whether a URL with this domain is a page on a social site and not a site of its own."""
     is_social = any(domain == host or domain.endswith("." + host) for host in SOCIAL_HOSTS)
     return is_social and re.search(r"[^/:]/[^/]", text) is not None
