@@ -1,6 +1,6 @@
 """Findymail: finds by name and domain or by LinkedIn profile, and verifies. Facts: app.findymail.com/docs, late 2026."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from integrations.connectors.base import (
     FIND,
@@ -38,7 +38,7 @@ class Findymail(Connector):
     title = "Findymail"
     base_url = "https://app.findymail.com"
     operations = frozenset({FIND, VERIFY})
-    windows: tuple[Window, ...] = ()
+    windows: ClassVar[tuple[Window, ...]] = ()
     # The lower of the two caps: a lane cannot tell beforehand which of its records carry only a profile.
     parallelism = 30
     timeout = 60.0
