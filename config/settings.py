@@ -3,8 +3,10 @@
 from typing import Any
 
 import environ
+from csp.constants import NONCE, NONE, SELF
 
 from config.env import ENV
+from config.observability import logging_config
 
 # --- Core -------------------------------------------------------------------------------------------------------------
 BASE_DIR = ENV.base_dir
@@ -65,6 +67,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "tenants.middleware.TenantMiddleware",
     "config.middleware.CacheHeadersMiddleware",
+    "config.middleware.ContentPolicyMiddleware",
 ]
 
 TEMPLATES = [
@@ -196,3 +199,47 @@ SPECTACULAR_SETTINGS = {
 VAULT_KEYS = ENV.vault_keys
 SANDBOX_URL = ENV.sandbox_url
 PROVIDER_BASE_URLS = ENV.provider_base_urls
+
+# --- Stripe -------------------------------------------------------------------------------------------------------------
+STRIPE_SECRET_KEY = ENV.stripe_secret_key
+STRIPE_WEBHOOK_SECRET = ENV.stripe_webhook_secret
+STRIPE_API_BASE = ENV.stripe_api_base
+
+# --- Mail ---------------------------------------------------------------------------------------------------------------
+_mail = environ.Env.email_url_config(ENV.email_url)
+EMAIL_BACKEND = _mail["EMAIL_BACKEND"]
+EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"] or "", _mail["EMAIL_PORT"] or 25
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"] or "", _mail["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.get("EMAIL_USE_TLS", False), _mail.get("EMAIL_USE_SSL", False)
+EMAIL_FILE_PATH = _mail["EMAIL_FILE_PATH"]
+EMAIL_TIMEOUT = 10
+
+# --- Headers ------------------------------------------------------------------------------------------------------------
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF, NONCE],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+# Pages of libraries, by path: what they need beyond that.
+CONTENT_POLICY_OF = {
+    "/admin/": {"script-src": ["'unsafe-eval'"], "style-src": ["'unsafe-inline'"]},
+    "/api/docs/": {"style-src": ["'unsafe-inline'"]},
+}
+
+# --- Logs, errors, metrics ----------------------------------------------------------------------------------------------
+LOGGING = logging_config()
+DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_CELERY_TASK_START_LOG_LEVEL = "DEBUG"
+DJANGO_STRUCTLOG_CELERY_TASK_SUCCESS_LOG_LEVEL = "DEBUG"
+SENTRY_DSN = ENV.sentry_dsn
+METRICS_TOKEN = ENV.metrics_token

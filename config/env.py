@@ -1,0 +1,194 @@
+"""The environment, checked as a whole: every fault is named at once, and nothing else reads os.environ for settings."""
+
+import base64
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from config.embedded import credentials
+from config.embedded.layout import read_json
+from config.variables import BY_NAME, HARDENED, LOGINS, PROVIDERS, VARIABLES, environment
+from tenants.errors import WeirError
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+LOGIN_VARIABLE = "WEIR_DB_LOGIN"
+"""Set by manage.py for one process: which login `default` uses."""
+
+
+class EnvInvalid(WeirError):
+    """The environment has faults; `faults` maps each variable's name to what is wrong and what to do."""
+
+    code = "env_invalid"
+    status = 500
+    title = "The environment is not valid"
+
+    def __init__(self, env: str, faults: Mapping[str, str]) -> None:
+        self.faults = dict(faults)
+        lines = [f"  {name}: {fault}" for name, fault in self.faults.items()]
+        super().__init__(
+            "\n".join([f"Weir cannot start, the environment ({env}) has {len(lines)} fault(s):", *lines])
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Env:
+    """What settings.py is composed from."""
+
+    env: str
+    debug: bool
+    base_dir: Path
+    data_dir: Path
+    secret_key: str
+    vault_keys: list[str]
+    base_url: str
+    allowed_hosts: list[str]
+    port: int
+    trusted_proxies: int
+    database_login: str
+    database_urls: dict[str, str]
+    """By login: app, ops, owner, readonly, backup, admin; only those that are known."""
+    redis_url: str
+    broker_url: str
+    email_url: str
+    sentry_dsn: str
+    stripe_secret_key: str
+    stripe_webhook_secret: str
+    stripe_api_base: str
+    aws_bucket: str
+    metrics_token: str
+    sandbox_url: str
+    provider_base_urls: dict[str, str]
+    """By provider, those that replace the vendor's own host."""
+
+    @property
+    def hardened(self) -> bool:
+        return self.env in HARDENED
+
+
+def validate(environ: Mapping[str, str]) -> Env:
+    """Check the whole environment. Raises EnvInvalid naming every fault.
+
+    In local and test, secrets that are not set are made once and kept in the data directory; a missing database
+    or Redis is no fault there, since commands start the embedded ones.
+    """
+    env, faults = _environment(environ)
+    values: dict[str, Any] = {}
+    for variable in VARIABLES:
+        raw = environ.get(variable.name, "").strip()
+        if not raw:
+            values[variable.name] = variable.defaults.get(env, variable.default)
+            if variable.critical and env in HARDENED:
+                faults[variable.name] = f"is not set, and {env} has no default for it. {variable.help}"
+            continue
+        try:
+            values[variable.name] = variable.parse(raw, env)
+        except ValueError as error:
+            faults.setdefault(variable.name, str(error))
+    login = environ.get(LOGIN_VARIABLE, "app")
+    faults = _together(env, login, values, environ) | faults
+    if faults:
+        raise EnvInvalid(env, {name: faults[name] for name in sorted(faults)})
+    return _compose(env, login, values)
+
+
+def _environment(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The environment's name; one that is not known is checked as strictly as production."""
+    try:
+        return environment(environ.get("WEIR_ENV", "").strip() or "local", ""), {}
+    except ValueError as error:
+        return "production", {"WEIR_ENV": str(error)}
+
+
+def _together(env: str, login: str, values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Faults that only show when variables are seen side by side."""
+    faults = {}
+    if login not in LOGINS:
+        faults[LOGIN_VARIABLE] = f"must be one of {', '.join(LOGINS)}"
+    given = bool(environ.get("DATABASE_URL"))
+    if given and not environ.get("DATABASE_OPS_URL"):
+        faults["DATABASE_OPS_URL"] = "must be set where DATABASE_URL is: the ops login is a login of its own"
+    needed = LOGINS.get(login, "DATABASE_URL")
+    if (given or env in HARDENED) and not environ.get(needed):
+        faults[needed] = f"is not set, and this command signs in with it. {BY_NAME[needed].help}"
+    urls = [values[LOGINS[name]] for name in ("app", "ops") if values.get(LOGINS[name])]
+    if env in HARDENED and len(set(urls)) < len(urls):
+        faults["DATABASE_OPS_URL"] = "must not be DATABASE_URL: the two logins have different rights"
+    if values.get("STRIPE_SECRET_KEY") and not environ.get("STRIPE_WEBHOOK_SECRET"):
+        faults["STRIPE_WEBHOOK_SECRET"] = (
+            "must be set where STRIPE_SECRET_KEY is: without it no webhook can be trusted"
+        )
+    if values.get("WEIR_DEBUG") and env != "local":
+        faults["WEIR_DEBUG"] = "is for WEIR_ENV=local alone"
+    return faults
+
+
+def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
+    data_dir = data_dir_of({"WEIR_DATA_DIR": values["WEIR_DATA_DIR"] or ""})
+    own = {} if env in HARDENED else _own_secrets(data_dir, values)
+    port = values["PORT"]
+    return Env(
+        env=env,
+        debug=bool(values["WEIR_DEBUG"]),
+        base_dir=BASE_DIR,
+        data_dir=data_dir,
+        secret_key=values["SECRET_KEY"] or own["secret_key"],
+        vault_keys=values["WEIR_VAULT_KEYS"] or [own["vault_key"]],
+        base_url=values["WEIR_BASE_URL"] or f"http://localhost:{port}",
+        allowed_hosts=values["ALLOWED_HOSTS"] or ["localhost", "127.0.0.1", "[::1]"],
+        port=port,
+        trusted_proxies=values["WEIR_TRUSTED_PROXIES"],
+        database_login=login,
+        database_urls={name: values[variable] for name, variable in LOGINS.items() if values[variable]},
+        redis_url=values["REDIS_URL"] or "",
+        broker_url=values["CELERY_BROKER_URL"] or values["REDIS_URL"] or "",
+        email_url=values["EMAIL_URL"],
+        sentry_dsn=values["SENTRY_DSN"] or "",
+        stripe_secret_key=values["STRIPE_SECRET_KEY"] or "",
+        stripe_webhook_secret=values["STRIPE_WEBHOOK_SECRET"] or "",
+        stripe_api_base=values["STRIPE_API_BASE"],
+        aws_bucket=values["AWS_STORAGE_BUCKET_NAME"] or "",
+        metrics_token=values["WEIR_METRICS_TOKEN"] or "",
+        sandbox_url=values["WEIR_SANDBOX_URL"] or _local_sandbox(data_dir, port),
+        provider_base_urls={
+            name: values[f"WEIR_{name.upper()}_BASE_URL"]
+            for name in PROVIDERS
+            if values[f"WEIR_{name.upper()}_BASE_URL"]
+        },
+    )
+
+
+def data_dir_of(environ: Mapping[str, str]) -> Path:
+    """The data directory that an environment asks for; relative ones count from the project's root."""
+    return (BASE_DIR / Path(environ.get("WEIR_DATA_DIR") or ".data").expanduser()).resolve()
+
+
+def _own_secrets(data_dir: Path, values: Mapping[str, Any]) -> dict[str, str]:
+    if values["SECRET_KEY"] and values["WEIR_VAULT_KEYS"]:
+        return {}
+    makers = {
+        "secret_key": lambda: secrets.token_urlsafe(50),
+        "vault_key": lambda: base64.urlsafe_b64encode(os.urandom(32)).decode(),
+    }
+    return credentials.ensure(data_dir, makers)
+
+
+def _local_sandbox(data_dir: Path, port: int) -> str:
+    """Where `up` last started the sandbox vendors, else where it will try first."""
+    known = read_json(data_dir / "run" / "sandbox.json").get("port")
+    return f"http://127.0.0.1:{known or (port + 1 if port < 65535 else port - 1)}"
+
+
+@cache
+def _load() -> Env:
+    return validate(os.environ)
+
+
+def __getattr__(name: str) -> Any:
+    """`ENV` is the process's own environment, checked when it is first asked for."""
+    if name == "ENV":
+        return _load()
+    raise AttributeError(name)

@@ -1,0 +1,101 @@
+"""What every answer has: a request id, a line in the log, and headers that keep it private."""
+
+import re
+import time
+from collections.abc import Callable
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import get_random_string
+
+from tenants.context import context
+
+Next = Callable[[HttpRequest], HttpResponse]
+
+REQUEST_ID = "X-Request-Id"
+_WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
+_QUIET = {"/healthz", "/readyz", "/metrics"}
+_log = structlog.stdlib.get_logger("weir.request")
+
+
+class RequestContextMiddleware:
+    """Gives the request an id (a well-formed one that it brought, else a new one), binds it to logs and tasks."""
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request_id = request_id_of(request)
+        request.request_id = request_id  # type: ignore[attr-defined]
+        began = time.monotonic()
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            context(request_id=request_id, ip=client_ip(request)),
+        ):
+            response = self.get_response(request)
+            response[REQUEST_ID] = request_id
+            if request.path not in _QUIET:
+                _log_request(request, response, time.monotonic() - began)
+        return response
+
+
+def request_id_of(request: HttpRequest) -> str:
+    brought = request.headers.get(REQUEST_ID, "")
+    return brought if _WELL_FORMED.fullmatch(brought) else get_random_string(22)
+
+
+def client_ip(request: HttpRequest) -> str | None:
+    """The caller's address: the connection's peer, or what the outermost proxy of ours says it saw.
+
+    Only as many entries of X-Forwarded-For count, from the right, as there are proxies of ours; the rest is hearsay.
+    """
+    peer: str | None = request.META.get("REMOTE_ADDR")
+    proxies: int = settings.TRUSTED_PROXIES
+    if not proxies:
+        return peer
+    forwarded = [
+        part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()
+    ]
+    return forwarded[-proxies] if len(forwarded) >= proxies else peer
+
+
+def _log_request(request: HttpRequest, response: HttpResponse, seconds: float) -> None:
+    # The route, not the path: paths of hooks and mail links hold tokens.
+    match = request.resolver_match
+    _log.info(
+        "request",
+        method=request.method,
+        route=match.route if match else None,
+        status=response.status_code,
+        ms=round(seconds * 1000, 1),
+    )
+
+
+class CacheHeadersMiddleware:
+    """Nothing that Django answers is stored by anybody, unless the view says otherwise; assets go another way."""
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.setdefault(
+            "Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+        )
+        return response
+
+
+class ContentPolicyMiddleware:
+    """Loosens the content policy where a library's pages need it: the ops console and the API's documentation."""
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        for prefix, changes in settings.CONTENT_POLICY_OF.items():
+            if request.path.startswith(prefix):
+                response._csp_update = changes  # type: ignore[attr-defined]
+        return response
