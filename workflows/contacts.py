@@ -88,11 +88,11 @@ class FieldFault:
 def clean_contact(raw: Mapping[str, object]) -> tuple[dict[str, str], list[FieldFault]]:
     """Clean one contact of the template `email-waterfall`; return its fields and what is wrong with them.
 
-    Known fields come trimmed, with single spaces, in Unicode NFC, and are left out when empty. `domain` is
-    a bare host in ASCII, `linkedin_url` is `https://www.linkedin.com/in/<slug>`. A Sales Navigator link is moved
-    to the extra field `sales_navigator_url`, as no vendor can look it up. Extra fields keep their text to the
-    letter.
-    A contact without faults has a name and one of company and domain, or a LinkedIn link. Never raises.
+    Known fields come trimmed, with single spaces, in Unicode NFC, and are left out when empty. `domain` is a
+    bare host in ASCII, `linkedin_url` is `https://www.linkedin.com/in/<slug>`. A Sales Navigator link is
+    moved to the extra field `sales_navigator_url`, as no vendor can look it up. Extra fields keep their text
+    to the letter. A contact without faults has a name and one of company and domain, or a LinkedIn link.
+    Never raises.
     """
     contact: dict[str, str] = {}
     faults: list[FieldFault] = []

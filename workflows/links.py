@@ -66,7 +66,7 @@ def normalise_linkedin_url(text: str) -> str | None:
 
 
 def is_sales_navigator_url(text: str) -> bool:
-    """Whether this links to a person inside Sales Navigator or Recruiter, open to LinkedIn's customers alone."""
+    """Whether this links to a person inside Sales Navigator or Recruiter, closed to the public."""
     return _linkedin_section(text) in ("sales", "talent", "recruiter")
 
 

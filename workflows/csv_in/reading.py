@@ -1,0 +1,110 @@
+"""The data rows of a file, streamed: each comes out once, in order, with its values and its faults."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO
+
+from workflows.contacts import FieldFault, clean_contact, clean_verify_contact, storable
+from workflows.csv_in.encoding import text_of
+from workflows.csv_in.layout import column_names
+from workflows.csv_in.mapping import DEFAULT_TEMPLATE, check_mapping, free_name, value_names
+from workflows.csv_in.records import Cells, Records
+from workflows.csv_in.results import Dialect, RowFault, RowIn
+
+_CLEAN = {"email-waterfall": clean_contact, "email-verify": clean_verify_contact}
+
+
+def read_rows(
+    stream: BinaryIO,
+    dialect: Dialect,
+    mapping: Mapping[str, str | None],
+    *,
+    template: str = DEFAULT_TEMPLATE,
+    form_only: bool = False,
+) -> Iterator[RowIn]:
+    """Every data row of the file, good or faulty; lines with nothing on them are no rows.
+
+    `stream` must be seekable; it is read from its start in constant memory and left open. With `form_only`
+    the mapping may be one that cannot be used: no field is judged then, and the values are the cells as they
+    stand. Raises ValueError for a mapping that `check_mapping` finds fault with, before the first row.
+    """
+    with text_of(stream, encoding=dialect.encoding, skip_bytes=dialect.skip_bytes) as text:
+        records = Records(text, dialect)
+        rows = iter(records)
+        header = next(rows, None)
+        if header is None:
+            return
+        columns = column_names(header.cells, line=header.line)
+        records.width = len(columns)
+        if form_only:
+            names = columns
+        else:
+            faults = check_mapping(columns, mapping, template=template)
+            if faults:
+                raise ValueError(" ".join(fault.message for fault in faults))
+            names = value_names(columns, mapping, template=template)
+        position = 0
+        for row in rows:
+            if is_blank(row, len(names)):
+                continue
+            yield _row_in(row, position, names, dialect, None if form_only else template)
+            position += 1
+
+
+def is_blank(row: Cells, width: int) -> bool:
+    """Whether there is nothing on the line. Spaces alone are a cell only in a file of one column."""
+    return not row.cells or (width > 1 and len(row.cells) == 1 and not row.cells[0].strip())
+
+
+def _row_in(row: Cells, position: int, names: Sequence[str], dialect: Dialect, template: str | None) -> RowIn:
+    cells = row.cells
+    faults: list[FieldFault | RowFault] = []
+    if row.fault or len(cells) != len(names):
+        faults.extend(_faults_of_form(row, len(names), dialect))
+        cells = [storable(cell) for cell in cells] if row.fault == "bad_text" else cells
+        names = _names_for(cells, names)
+    raw = dict(zip(names, cells, strict=False))
+    if template is None:
+        values = {name: storable(value) for name, value in raw.items()}
+        if any("\x00" in cell for cell in cells):
+            faults.append(
+                RowFault(row.line, "nul_byte", f"Line {row.line:,} contains a NUL byte. Remove it.")
+            )
+    else:
+        values, field_faults = _CLEAN[template](raw)
+        faults.extend(field_faults)
+    return RowIn(row.line, position, values, faults)
+
+
+def _faults_of_form(row: Cells, width: int, dialect: Dialect) -> list[RowFault]:
+    faults = []
+    line, count = row.line, len(row.cells)
+    counts = f"Line {line:,} has {count:,} cells, but there are {width:,} columns."
+    if row.fault == "unclosed_quote":
+        message = f"On line {line:,} a quotation mark opens and never closes. Close it, or remove it."
+        faults.append(RowFault(line, "unclosed_quote", message))
+    if row.fault == "bad_text":
+        name = {"cp1252": "Windows-1252"}.get(dialect.encoding, dialect.encoding.upper())
+        message = (
+            f"Line {line:,} holds characters that are not {name}. Type them again, or save the file as UTF-8."
+        )
+        faults.append(RowFault(line, "bad_text", message))
+    if count < width and count not in dialect.short_widths:
+        message = f"{counts} A line break in the middle of a row, or a missing separator, does this."
+        faults.append(RowFault(line, "too_few_cells", message))
+    if any(cell.strip() for cell in row.cells[width:]):
+        message = f"{counts} Put quotation marks around the cell that contains the separator."
+        faults.append(RowFault(line, "too_many_cells", message))
+    return faults
+
+
+def _names_for(cells: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Names for as many cells as there are: those past the last column are called by their place."""
+    found = list(names[: len(cells)])
+    taken = set(names)
+    for index in range(len(names), len(cells)):
+        if cells[index]:
+            found.append(free_name(f"Column {index + 1}", taken))
+            taken.add(found[-1])
+        else:
+            found.append("")
+    return found
