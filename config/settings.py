@@ -1,5 +1,6 @@
 """Settings: composed from the checked environment (config/env.py), grouped, no default that is unsafe in production."""
 
+import logging
 from typing import Any
 
 import environ
@@ -239,7 +240,7 @@ CONTENT_POLICY_OF = {
 # --- Logs, errors, metrics ----------------------------------------------------------------------------------------------
 LOGGING = logging_config()
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
-DJANGO_STRUCTLOG_CELERY_TASK_START_LOG_LEVEL = "DEBUG"
-DJANGO_STRUCTLOG_CELERY_TASK_SUCCESS_LOG_LEVEL = "DEBUG"
+DJANGO_STRUCTLOG_CELERY_TASK_START_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_CELERY_TASK_SUCCESS_LOG_LEVEL = logging.DEBUG
 SENTRY_DSN = ENV.sentry_dsn
 METRICS_TOKEN = ENV.metrics_token
