@@ -1,0 +1,59 @@
+"""Plans, and the append-only ledger of everything that is metered."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+from tenants.base import TenantOwned, owned_key
+
+
+class Plan(models.Model):
+    """What a tenant may do. Reference data, edited by operators."""
+
+    isolation = "reference"
+
+    slug = models.SlugField(primary_key=True, max_length=32)
+    name = models.CharField(max_length=80)
+    requests_per_minute = models.PositiveIntegerField(help_text="API requests per minute and tenant")
+    monthly_records = models.PositiveIntegerField(help_text="Records included per calendar month")
+    overage_allowed = models.BooleanField(default=False, help_text="Records over the quota are accepted and billed")
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ("position",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UsageEvent(TenantOwned):
+    """One billable or shown thing, written in the transaction of the thing itself; `key` makes it unique.
+
+    `record:<id>`: a record accepted (what plans include and bill). `attempt:<id>`: a vendor call with the vendor's
+    credits (shown and capped, not billed by us).
+    """
+
+    append_only = True
+
+    class Kind(models.TextChoices):
+        RECORD = "record"
+        ATTEMPT = "attempt"
+
+    key = models.CharField(max_length=80)
+    kind = models.CharField(max_length=16, choices=Kind)
+    quantity = models.IntegerField(default=1, help_text="negative in corrections")
+    credits = models.BigIntegerField(default=0, help_text="the vendor's credits, in thousandths")
+    provider = models.CharField(max_length=32, blank=True)
+    run_id = models.UUIDField(null=True)
+    period = models.DateField(help_text="first day of the calendar month (UTC) that it counts in")
+    livemode = models.BooleanField(default=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "key"], name="usageevent_once"),
+            owned_key("usageevent"),
+        ]
+        indexes = [models.Index(fields=["tenant", "period", "kind"], name="usageevent_period")]
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,5 @@
+from unfold.sites import UnfoldAdminSite
+
+
+class OpsSite(UnfoldAdminSite):
+    site_header = site_title = "Weir operations"

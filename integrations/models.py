@@ -1,0 +1,87 @@
+"""A tenant's connections to vendors, and their secrets in tables of their own."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+from tenants.base import SameTenant, TenantOwned, owned_key, tenant_relation
+
+
+class Connection(TenantOwned):
+    """A tenant's own key for a vendor, with its prices and limits. The secret is in `ConnectionSecret`."""
+
+    class Mode(models.TextChoices):
+        LIVE = "live"
+        SANDBOX = "sandbox"
+
+    class Status(models.TextChoices):
+        OK = "ok"
+        AUTH_FAILED = "auth_failed", "Key refused"
+        NO_CREDITS = "no_credits", "Out of credits"
+        DEGRADED = "degraded"
+        REAUTH_NEEDED = "reauth_needed", "Sign in again"
+
+    class OnAmbiguous(models.TextChoices):
+        REPEAT = "repeat"
+        ASK = "ask"
+        ACCEPT = "accept"
+
+    provider = models.CharField(max_length=32)
+    name = models.CharField(max_length=80, blank=True)
+    mode = models.CharField(max_length=16, choices=Mode, default=Mode.LIVE)
+    secret_hint = models.CharField(max_length=8, help_text="last four characters of the secret")
+    key_hash = models.CharField(max_length=16, help_text="names the lane; a keyed hash, useless without our key")
+    windows = models.JSONField(default=list, help_text='[{"rate", "period" (s), "group"?}]')
+    parallelism = models.PositiveIntegerField(default=10)
+    price_per_credit = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    currency = models.CharField(max_length=3, default="USD")
+    on_ambiguous = models.CharField(max_length=8, choices=OnAmbiguous, default=OnAmbiguous.REPEAT)
+    status = models.CharField(max_length=16, choices=Status, default=Status.OK)
+    balance = models.BigIntegerField(null=True, blank=True, help_text="the vendor's credits, in thousandths")
+    last_ok_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "provider", "mode", "key_hash"], name="connection_key_once"),
+            owned_key("connection"),
+        ]
+        ordering = ("provider", "created_at")
+
+    def __str__(self) -> str:
+        return f"{self.provider} …{self.secret_hint}"
+
+
+class DataKey(TenantOwned):
+    """A tenant's data key, wrapped by the master key; deleting it shreds the tenant's secrets."""
+
+    isolation = "secret"
+
+    master_key_id = models.CharField(max_length=16)
+    wrapped = models.BinaryField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant"], name="datakey_one_per_tenant")]
+
+    def __str__(self) -> str:
+        return "data key"
+
+
+class ConnectionSecret(TenantOwned):
+    """The sealed secret of a connection: readable by the app login alone, and only opened at the moment of a call."""
+
+    isolation = "secret"
+
+    connection = tenant_relation("integrations.Connection", related_name="+")
+    sealed = models.BinaryField()
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "connection"], name="connectionsecret_once"),
+            SameTenant(field="connection", to="integrations.Connection", name="connectionsecret_connection_fk"),
+        ]
+
+    def __str__(self) -> str:
+        return "secret"

@@ -1,0 +1,6 @@
+"""What this app announces to higher ones."""
+
+from django.dispatch import Signal
+
+# Sent inside the transaction that saved it, in the tenant's scope: connection, actor.
+connection_saved = Signal()

@@ -1,0 +1,108 @@
+"""API key authentication for DRF: `Authorization: Bearer wk_…` or `X-API-Key`."""
+
+import threading
+import time
+from typing import Any, ClassVar
+
+from django.utils import timezone
+from rest_framework import authentication, exceptions
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from tenants import api_keys, context
+from tenants.queries import KeyOwner, key_owner
+
+CACHE_SECONDS = 2.0  # revocation must bite within two seconds
+_cache: dict[bytes, tuple[float, KeyOwner | None]] = {}
+_lock = threading.Lock()
+
+
+class KeyPrincipal:
+    """What DRF calls the user of a request: an API key acting for its tenant."""
+
+    is_authenticated = True
+    is_anonymous = False
+    is_active = True
+
+    def __init__(self, owner: KeyOwner) -> None:
+        self.owner = owner
+        self.pk = owner.key_id
+        self.tenant_id = owner.tenant_id
+
+    def __str__(self) -> str:
+        return f"key:{self.owner.hint}"
+
+
+class InvalidKey(exceptions.AuthenticationFailed):
+    default_detail = "The API key is not valid. Check that it was copied whole and has not been revoked."
+    default_code = "invalid_api_key"
+
+
+class ApiKeyAuthentication(authentication.BaseAuthentication):
+    """Finds the tenant of a key and puts both into the request context. Typos are refused without a query."""
+
+    def authenticate(self, request: Request) -> tuple[KeyPrincipal, KeyOwner] | None:
+        plain = _presented_key(request)
+        if plain is None:
+            return None
+        if not api_keys.well_formed(plain):
+            raise InvalidKey
+        owner = cached_owner(api_keys.digest(plain))
+        now = timezone.now()
+        if owner is None or (owner.revoked_at and owner.revoked_at <= now):
+            raise InvalidKey
+        if owner.expires_at and owner.expires_at <= now:
+            raise InvalidKey("The API key has expired. Create a new one under Developers.", code="expired_api_key")
+        if owner.tenant_status != "active":
+            raise exceptions.PermissionDenied("This tenant is suspended.", code="tenant_suspended")
+        context.update(
+            tenant_id=owner.tenant_id,
+            plan=owner.plan,
+            actor=f"key:{owner.hint}",
+            key_id=owner.key_id,
+            livemode=owner.livemode,
+        )
+        return KeyPrincipal(owner), owner
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="weir"'
+
+
+def _presented_key(request: Request) -> str | None:
+    header = request.headers.get("Authorization", "")
+    if header:
+        scheme, _, value = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise InvalidKey("Send the key as “Authorization: Bearer wk_…” or in X-API-Key.")
+        return value.strip()
+    return request.headers.get("X-API-Key")
+
+
+def cached_owner(digest: bytes) -> KeyOwner | None:
+    """The key's owner, remembered by this process for at most two seconds."""
+    now = time.monotonic()
+    hit = _cache.get(digest)
+    if hit and now - hit[0] < CACHE_SECONDS:
+        return hit[1]
+    owner = key_owner(digest)
+    with _lock:
+        if len(_cache) > 10_000:
+            _cache.clear()
+        _cache[digest] = (now, owner)
+    return owner
+
+
+class HasScope(BasePermission):
+    """The view names the scope per method in `scopes`; a key without it gets 403 with the scope's name."""
+
+    default: ClassVar[dict[str, str]] = {"GET": "read", "HEAD": "read", "OPTIONS": "read"}
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        owner = request.auth
+        if not isinstance(owner, KeyOwner):
+            return False
+        method = request.method or "GET"
+        needed = getattr(view, "scopes", {}).get(method) or self.default.get(method, "write")
+        if needed in owner.scopes:
+            return True
+        raise exceptions.PermissionDenied(f"This key lacks the scope “{needed}”.", code="missing_scope")

@@ -1,0 +1,41 @@
+import json
+import secrets
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from tenants import operations
+from tenants.errors import WeirError
+from tenants.models import User
+from tenants.scope import tenant_scope
+
+
+class Command(BaseCommand):
+    help = "Create a tenant with its owner and one API key. The password and the key are shown once."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--name", required=True)
+        parser.add_argument("--email", required=True, help="the owner's address; an existing account is reused")
+        parser.add_argument("--plan", default="free", choices=["free", "pro", "enterprise"])
+        parser.add_argument("--password", help="made up when not given")
+        parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        email = options["email"].strip().lower()
+        try:
+            owner = User.objects.filter(email=email).first()
+            password = None if owner else options["password"] or secrets.token_urlsafe(12)
+            owner = owner or operations.create_user(email=email, password=password)
+            tenant = operations.create_tenant(
+                name=options["name"], plan=options["plan"], owner=owner, actor="system:create_tenant"
+            )
+            with tenant_scope(tenant):
+                _, plain = operations.create_api_key(name="First key", actor="system:create_tenant", created_by=owner)
+        except WeirError as error:
+            raise CommandError(error.detail) from error
+        result = {"tenant_id": str(tenant.pk), "user_email": email, "password": password, "api_key": plain}
+        if options["json"]:
+            self.stdout.write(json.dumps(result))
+            return
+        for key, value in result.items():
+            self.stdout.write(f"{key:12} {value or '(unchanged: the account existed)'}")

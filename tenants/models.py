@@ -1,0 +1,164 @@
+"""Tenants, people, and the keys that integrators use."""
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from tenants.base import TenantOwned, owned_key
+from tenants.ids import uuid7
+from tenants.scope import OPS_ALIAS, open_tenant_id
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str, password: str | None = None, **extra: Any) -> "User":
+        user = self.model(email=self.normalize_email(email).lower(), **extra)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **extra: Any) -> "User":
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **extra)
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email=(username or "").lower())
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person; signs in with an e-mail address, kept in lower case."""
+
+    isolation = "identity"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    email = models.EmailField(unique=True)
+    name = models.CharField(max_length=120, blank=True)
+    is_staff = models.BooleanField(default=False, help_text="May sign in to the ops console.")
+    is_active = models.BooleanField(default=True)
+    date_joined = models.DateTimeField(default=timezone.now)
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    objects = UserManager()
+
+    class Meta:
+        ordering = ("email",)
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class TenantManager(models.Manager["Tenant"]):
+    """The open tenant alone inside a tenant scope; all of them inside an ops scope (RLS holds the rest)."""
+
+    def get_queryset(self) -> models.QuerySet["Tenant"]:
+        queryset = super().get_queryset()
+        tenant_id = open_tenant_id()
+        if tenant_id is not None and queryset.db != OPS_ALIAS:
+            queryset = queryset.filter(pk=tenant_id)
+        return queryset
+
+
+class Tenant(models.Model):
+    """A customer: the boundary that no row, key or limit crosses."""
+
+    isolation = "tenant"
+    isolation_column = "id"
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        SUSPENDED = "suspended"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=120)
+    plan = models.CharField(max_length=32, default="free", help_text="Slug of the plan in billing.")
+    status = models.CharField(max_length=16, choices=Status, default=Status.ACTIVE)
+    # The vendors' credits, in thousandths, all connections together; null: no cap.
+    monthly_credit_limit = models.BigIntegerField(null=True, blank=True)
+    retention_days = models.PositiveIntegerField(default=90)
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = TenantManager()
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(TenantOwned):
+    class Role(models.TextChoices):
+        ADMIN = "admin"
+        EDITOR = "editor"
+        VIEWER = "viewer"
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=16, choices=Role, default=Role.VIEWER)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "user"], name="membership_once_per_tenant"),
+            owned_key("membership"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.role}"
+
+
+class ApiKey(TenantOwned):
+    """A key of an integrator. Only the SHA-256 of the secret is kept: 256 random bits need no slow hash."""
+
+    class Scope(models.TextChoices):
+        READ = "read"
+        WRITE = "write"
+        ADMIN = "admin"
+
+    name = models.CharField(max_length=80)
+    hint = models.CharField(max_length=24, help_text="Start and end of the key, to recognise it by.")
+    digest = models.BinaryField(max_length=32)
+    livemode = models.BooleanField(default=True)
+    scopes = ArrayField(models.CharField(max_length=16, choices=Scope), default=list)
+    created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            # A digest of 256 random bits reveals nothing about another tenant, so this need not lead with tenant.
+            models.UniqueConstraint(fields=["digest"], name="apikey_digest_key"),
+            owned_key("apikey"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.hint})"
+
+
+class AuditEvent(TenantOwned):
+    """Who did what to which object. Append-only: the app login may insert and read, nothing else."""
+
+    append_only = True
+
+    at = models.DateTimeField(db_default=Now())
+    actor = models.CharField(max_length=200, help_text="user:<e-mail>, key:<hint> or system:<name>")
+    verb = models.CharField(max_length=64)
+    subject_type = models.CharField(max_length=64)
+    subject_id = models.CharField(max_length=64)
+    detail = models.JSONField(default=dict)
+    request_id = models.CharField(max_length=64, blank=True)
+    ip = models.GenericIPAddressField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "-at"], name="auditevent_tenant_at")]
+        ordering = ("-at",)
+
+    def __str__(self) -> str:
+        return f"{self.actor} {self.verb} {self.subject_type}"

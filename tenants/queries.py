@@ -1,0 +1,52 @@
+"""Reads that are needed before a tenant is known; each goes through one SECURITY DEFINER function."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connections
+
+from tenants.scope import APP_ALIAS
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOwner:
+    """An API key and whose it is."""
+
+    key_id: uuid.UUID
+    tenant_id: uuid.UUID
+    tenant_name: str
+    plan: str
+    tenant_status: str
+    livemode: bool
+    scopes: tuple[str, ...]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class TenantOfUser:
+    """A tenant that a person belongs to, and as what."""
+
+    tenant_id: uuid.UUID
+    tenant_name: str
+    plan: str
+    tenant_status: str
+    role: str
+
+
+def key_owner(digest: bytes) -> KeyOwner | None:
+    """The key with this digest, whatever its state; None when there is none."""
+    with connections[APP_ALIAS].cursor() as cursor:
+        cursor.execute("SELECT * FROM lookup.api_key(%s)", (digest,))
+        row = cursor.fetchone()
+    return KeyOwner(*row[:6], tuple(row[6]), *row[7:]) if row else None
+
+
+def tenants_of(user_id: uuid.UUID) -> list[TenantOfUser]:
+    """The tenants that a person belongs to, by name."""
+    with connections[APP_ALIAS].cursor() as cursor:
+        cursor.execute("SELECT * FROM lookup.memberships(%s)", (user_id,))
+        return [TenantOfUser(*row) for row in cursor.fetchall()]

@@ -1,0 +1,20 @@
+"""What this app announces to higher ones, and what it does after a migrate."""
+
+from typing import Any
+
+from django.db import connections, transaction
+from django.dispatch import Signal
+
+from tenants import rls
+from tenants.roles import OWNER
+
+# Sent inside the creating transaction, in the new tenant's scope: tenant, actor.
+tenant_created = Signal()
+
+
+def apply_policies(using: str, **kwargs: Any) -> None:
+    """Re-derive policies and grants; only the owner can, so a migrate with another login leaves them alone."""
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        if cursor.fetchone()[0] == OWNER:
+            rls.apply(cursor)

@@ -1,0 +1,205 @@
+"""The set-based statements that accepting, filling, settling, cancelling and retrying share.
+
+Each takes a cursor of the app login inside a transaction in which the tenant is set, and writes any number of rows with
+one statement.
+"""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tenants.ids import uuid7
+from workflows.lanes.work import Work
+from workflows.states import RECORD_COUNTS
+
+
+@dataclass(slots=True)
+class QueueEntry:
+    """A call to be queued."""
+
+    lane_id: uuid.UUID
+    run_id: uuid.UUID
+    record_id: uuid.UUID
+    name: str
+    query: dict[str, str]
+    fingerprint: str
+    context: list[dict[str, Any]] = field(default_factory=list)
+
+
+def dump(value: Any) -> str | None:
+    """JSON text for a jsonb column; None stays NULL."""
+    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def rows(cursor: Any, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    cursor.execute(statement, parameters)
+    return cursor.fetchall()  # type: ignore[no-any-return]
+
+
+def ids(cursor: Any, statement: str, parameters: Sequence[Any]) -> set[uuid.UUID]:
+    return {row[0] for row in rows(cursor, statement, parameters)}
+
+
+def insert_queue(
+    cursor: Any, tenant_id: uuid.UUID, entries: Sequence[QueueEntry]
+) -> set[tuple[uuid.UUID, uuid.UUID]]:
+    """Queue calls, and note in their lanes that these runs have work; returns (tenant, lane) of the lanes."""
+    if not entries:
+        return set()
+    cursor.execute(
+        """INSERT INTO step_queue (id, tenant_id, lane_id, run_id, record_id, name, query, fingerprint, context, attempt,
+                                   crashes, reason, reserved)
+           SELECT id, %s, lane_id, run_id, record_id, name, query::jsonb, fingerprint, context::jsonb, 1, 0, '', 0
+           FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[])
+                t(id, lane_id, run_id, record_id, name, query, fingerprint, context)""",
+        [
+            tenant_id,
+            [uuid7() for _ in entries],
+            [entry.lane_id for entry in entries],
+            [entry.run_id for entry in entries],
+            [entry.record_id for entry in entries],
+            [entry.name for entry in entries],
+            [dump(entry.query) for entry in entries],
+            [entry.fingerprint for entry in entries],
+            [dump(entry.context) for entry in entries],
+        ],
+    )
+    pairs = sorted({(entry.lane_id, entry.run_id) for entry in entries})
+    enter_lanes(cursor, tenant_id, pairs)
+    return {(tenant_id, lane_id) for lane_id, _ in pairs}
+
+
+def enter_lanes(cursor: Any, tenant_id: uuid.UUID, pairs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> None:
+    """Note that runs have work in lanes. A run starts level with the least served run there, not at zero."""
+    cursor.execute(
+        """INSERT INTO lane_run (id, tenant_id, lane_id, run_id, state, priority, vtime)
+           SELECT t.id, %s, t.lane_id, t.run_id,
+                  CASE r.status WHEN 'paused' THEN 'paused' WHEN 'cancelled' THEN 'cancelled' ELSE 'active' END,
+                  r.priority,
+                  coalesce((SELECT min(o.vtime) FROM lane_run o
+                            WHERE o.tenant_id = %s AND o.lane_id = t.lane_id AND o.state = 'active'), 0)
+           FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) t(id, lane_id, run_id) JOIN run r ON r.id = t.run_id
+           ON CONFLICT (tenant_id, lane_id, run_id) DO NOTHING""",
+        [tenant_id, tenant_id, [uuid7() for _ in pairs], [pair[0] for pair in pairs], [pair[1] for pair in pairs]],
+    )
+
+
+HISTORY_COLUMNS = (
+    "id", "lane_id", "run_id", "record_id", "queue_id", "operation", "provider", "attempt", "status", "outcome",
+    "reason", "answer", "http_status", "latency_ms", "credits", "ready_at", "started_at", "finished_at",
+)  # fmt: skip
+
+
+def write_history(cursor: Any, tenant_id: uuid.UUID, history: Sequence[tuple[Any, ...]]) -> None:
+    """Append attempts to the history; each row in the order of `HISTORY_COLUMNS`. Written again, nothing changes."""
+    if not history:
+        return
+    cursor.execute(
+        """INSERT INTO step (id, tenant_id, lane_id, run_id, record_id, queue_id, name, operation, provider, attempt,
+                             status, outcome, reason, answer, http_status, latency_ms, credits, ready_at, started_at,
+                             finished_at)
+           SELECT id, %s, lane_id, run_id, record_id, queue_id, operation || ':' || provider, operation, provider,
+                  attempt, status, outcome, reason, answer::jsonb, http_status, latency_ms, credits, ready_at,
+                  started_at, coalesce(finished_at, now())
+           FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[],
+                       %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::int[], %s::bigint[],
+                       %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])
+                t(id, lane_id, run_id, record_id, queue_id, operation, provider, attempt, status, outcome, reason,
+                  answer, http_status, latency_ms, credits, ready_at, started_at, finished_at)
+           ON CONFLICT (id) DO NOTHING""",
+        [tenant_id, *(list(column) for column in zip(*history, strict=True))],
+    )
+
+
+def count_runs(cursor: Any, tenant_id: uuid.UUID, changes: Mapping[uuid.UUID, Counter[str]]) -> list[uuid.UUID]:
+    """Move the counts of runs (in id order: the lock order) and complete those that have no record left.
+
+    A change may have a key per record status, and "ended" (records that became final), "spent" and "reserved" (credits).
+    Returns the runs that ended here.
+    """
+    ordered = sorted(changes)
+    columns = (*RECORD_COUNTS, "ended", "spent", "reserved")
+    sets = ", ".join(f"{column} = r.{column} + t.{column}" for column in RECORD_COUNTS)
+    arrays = ", ".join("%s::bigint[]" for _ in columns)
+    left = rows(
+        cursor,
+        f"""UPDATE run r SET {sets}, pending = r.pending - t.ended, credits_spent = r.credits_spent + t.spent,
+                   credits_reserved = greatest(0, r.credits_reserved + t.reserved),
+                   status = CASE WHEN r.status = 'queued' AND (t.running > 0 OR t.ended > 0) THEN 'running'
+                                 ELSE r.status END,
+                   started_at = CASE WHEN r.started_at IS NULL AND (t.running > 0 OR t.ended > 0) THEN now()
+                                     ELSE r.started_at END
+            FROM unnest(%s::uuid[], {arrays}) t(id, {", ".join(columns)})
+            WHERE r.id = t.id RETURNING r.id, r.pending""",
+        [ordered, *([changes[run_id][column] for run_id in ordered] for column in columns)],
+    )
+    return complete_runs(cursor, tenant_id, sorted(run_id for run_id, pending in left if pending <= 0))
+
+
+def complete_runs(cursor: Any, tenant_id: uuid.UUID, run_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    """End runs of which no record is left; a cancelled run stays cancelled. Returns those that ended now."""
+    if not run_ids:
+        return []
+    ended = rows(
+        cursor,
+        """UPDATE run SET status = CASE WHEN status = 'cancelled' THEN status ELSE 'completed' END, finished_at = now(),
+                  credits_reserved = 0, started_at = coalesce(started_at, now())
+           WHERE id = ANY(%s) AND pending <= 0 AND finished_at IS NULL RETURNING id, status""",
+        [list(run_ids)],
+    )
+    if ended:
+        cursor.execute(
+            "DELETE FROM lane_run WHERE tenant_id = %s AND run_id = ANY(%s)", [tenant_id, [row[0] for row in ended]]
+        )
+        write_events(cursor, tenant_id, [(row[0], f"run.{row[1]}", {}) for row in ended], actor="system:engine")
+    return [row[0] for row in ended]
+
+
+def write_events(
+    cursor: Any, tenant_id: uuid.UUID, events: Iterable[tuple[uuid.UUID, str, dict[str, Any]]], *, actor: str
+) -> None:
+    """Append transitions of runs: (run, kind, detail)."""
+    entries = list(events)
+    cursor.execute(
+        """INSERT INTO run_event (id, tenant_id, run_id, kind, detail, actor)
+           SELECT id, %s, run_id, kind, detail::jsonb, %s
+           FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[]) t(id, run_id, kind, detail)""",
+        [
+            tenant_id,
+            actor,
+            [uuid7() for _ in entries],
+            [entry[0] for entry in entries],
+            [entry[1] for entry in entries],
+            [dump(entry[2]) for entry in entries],
+        ],
+    )
+
+
+def wake_followers(
+    cursor: Any, tenant_id: uuid.UUID, fingerprints: Sequence[str]
+) -> set[tuple[uuid.UUID, uuid.UUID]]:
+    """Let the steps go on that wait for somebody else's answer to these questions; returns their lanes."""
+    if not fingerprints:
+        return set()
+    lanes = ids(
+        cursor,
+        """UPDATE step_queue SET not_before = NULL, reason = ''
+           WHERE fingerprint = ANY(%s) AND reason = 'duplicate' AND tenant_id = %s RETURNING lane_id""",
+        [list(fingerprints), tenant_id],
+    )
+    return {(tenant_id, lane_id) for lane_id in lanes}
+
+
+def drop_leads(cursor: Any, tenant_id: uuid.UUID, works: Sequence[Work]) -> set[tuple[uuid.UUID, uuid.UUID]]:
+    """These steps no longer ask on behalf of others: whoever waited for them may ask."""
+    if not works:
+        return set()
+    fingerprints = [work.fingerprint for work in works]
+    cursor.execute(
+        "DELETE FROM lookup WHERE tenant_id = %s AND fingerprint = ANY(%s) AND leader = ANY(%s) AND outcome = ''",
+        [tenant_id, fingerprints, [work.id for work in works]],
+    )
+    return wake_followers(cursor, tenant_id, fingerprints)

@@ -1,0 +1,294 @@
+"""One flush: settle what ended and stamp what is about to start, for many lanes and tenants in one transaction.
+
+Order of locks, the same in every process: tenants by id; inside a tenant queue entries, then lookups by fingerprint,
+then records, then runs by id. Everything is set-based: the number of statements does not grow with the batch.
+"""
+
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connections, transaction
+
+from integrations.connectors import registry
+from tenants.ids import uuid7
+from tenants.scope import APP_ALIAS, set_tenant
+from workflows.catalog import Taken
+from workflows.lanes import book
+from workflows.lanes.stamp import stamp, unstamp
+from workflows.lanes.tally import Tally
+from workflows.lanes.work import Batch, Flushed, Settlement
+
+
+def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
+    """Write one batch. Raises django.db.Error when the database is away; the same batch may then be flushed again,
+    with `retried` set, and what had been committed after all is left alone."""
+    result = Flushed()
+    tenants: dict[uuid.UUID, Batch] = defaultdict(Batch)
+    for settlement in batch.settlements:
+        tenants[settlement.work.run.tenant_id].settlements.append(settlement)
+    for entry in batch.stamps:
+        tenants[entry[0].run.tenant_id].stamps.append(entry)
+    for work in batch.unstamps:
+        tenants[work.run.tenant_id].unstamps.append(work)
+    with transaction.atomic(using=APP_ALIAS), connections[APP_ALIAS].cursor() as cursor:
+        for tenant_id in sorted(tenants):
+            part = tenants[tenant_id]
+            part.retried = batch.retried
+            set_tenant(cursor, tenant_id)
+            _TenantFlush(cursor, tenant_id, holder, result).write(part)
+    return result
+
+
+class _TenantFlush:
+    """The statements of one tenant's share."""
+
+    def __init__(self, cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, result: Flushed) -> None:
+        self.cursor, self.tenant_id, self.holder, self.result = cursor, tenant_id, holder, result
+        self.tally = Tally(cursor, tenant_id)
+
+    def write(self, part: Batch) -> None:
+        settlements = self._not_yet_written(part.settlements) if part.retried else part.settlements
+        unstamp(self.cursor, self.tenant_id, self.holder, part.unstamps, self.tally, self.result)
+        if settlements:
+            self._settle(settlements)
+        stamp(self.cursor, self.tenant_id, self.holder, part.stamps, self.tally, self.result)
+        self.result.completed += self.tally.write()
+
+    def _not_yet_written(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        written = self._ids("SELECT id FROM step WHERE id = ANY(%s)", [[s.attempt_id for s in settlements]])
+        return [s for s in settlements if s.attempt_id not in written]
+
+    def _settle(self, settlements: Sequence[Settlement]) -> None:
+        kept = self._fence(settlements)
+        self.result.late += len(settlements) - len(kept)
+        kept_ids = {s.attempt_id for s in kept}
+        self._write_history(settlements, kept_ids)
+        self._write_usage(settlements)
+        self._answer_lookups(kept)
+        self._finish_records([s for s in kept if s.final])
+        self._queue_next([s for s in kept if s.ask])
+        self._count_vendors(settlements)
+        for s in settlements:
+            self.tally.runs[s.work.run.id]["spent"] += s.credits
+        self._release_reserved(kept)
+
+    def _fence(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Take the entries out of the queue, or put them back; what another holder took over stays as it is."""
+        gone = sorted((s for s in settlements if s.leaves_queue), key=lambda s: s.work.id)
+        back = sorted((s for s in settlements if not s.leaves_queue), key=lambda s: s.work.id)
+        mine: set[uuid.UUID] = set()
+        if gone:
+            mine |= self._ids(
+                """DELETE FROM step_queue q USING unnest(%s::uuid[], %s::int[], %s::uuid[]) t(id, attempt, holder)
+                   WHERE q.id = t.id AND q.attempt = t.attempt AND q.holder IS NOT DISTINCT FROM t.holder
+                   RETURNING q.id""",
+                [[s.work.id for s in gone], [s.work.attempt for s in gone], [s.holder for s in gone]],
+            )
+        if back:
+            mine |= self._ids(
+                """UPDATE step_queue q SET attempt = t.next_attempt, crashes = t.crashes, reserved = 0, sent_at = NULL,
+                          deadline_at = NULL, holder = NULL, ready_at = now(), reason = t.reason,
+                          not_before = CASE WHEN t.after > 0 THEN now() + t.after * interval '1 second' END
+                   FROM unnest(%s::uuid[], %s::int[], %s::uuid[], %s::int[], %s::int[], %s::float[], %s::text[])
+                        t(id, attempt, holder, next_attempt, crashes, after, reason)
+                   WHERE q.id = t.id AND q.attempt = t.attempt AND q.holder IS NOT DISTINCT FROM t.holder
+                   RETURNING q.id""",
+                [
+                    [s.work.id for s in back],
+                    [s.work.attempt for s in back],
+                    [s.holder for s in back],
+                    [s.next_attempt for s in back],
+                    [s.work.crashes for s in back],
+                    [s.again_after for s in back],
+                    [s.again_reason for s in back],
+                ],
+            )
+        return [s for s in settlements if s.work.id in mine]
+
+    def _write_history(self, settlements: Sequence[Settlement], kept: set[uuid.UUID]) -> None:
+        rows: list[tuple[Any, ...]] = []
+        for s in settlements:
+            work = s.work
+            status = s.status if s.attempt_id in kept else "late"
+            rows.append(
+                (
+                    s.attempt_id, work.lane_id, work.run.id, work.record_id, work.id, work.operation, work.provider,
+                    work.attempt, status, s.outcome, s.reason[:300], book.dump(s.answer), s.http_status, s.latency_ms,
+                    s.credits, work.ready_at, s.started_at, s.finished_at,
+                )
+            )  # fmt: skip
+            rows += [_skip_row(s, step) for step in s.skipped if s.attempt_id in kept]
+        book.write_history(self.cursor, self.tenant_id, rows)
+
+    def _write_usage(self, settlements: Sequence[Settlement]) -> None:
+        called = [s for s in settlements if s.called]
+        if not called:
+            return
+        self.cursor.execute(
+            """INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period,
+                                               livemode)
+               SELECT id, %s, key, 'attempt', 1, credits, provider, run_id,
+                      date_trunc('month', now() AT TIME ZONE 'utc')::date, livemode
+               FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::uuid[], %s::bool[])
+                    t(id, key, credits, provider, run_id, livemode)
+               ON CONFLICT DO NOTHING""",
+            [
+                self.tenant_id,
+                [uuid7() for _ in called],
+                [f"attempt:{s.attempt_id}" for s in called],
+                [s.credits for s in called],
+                [s.work.provider for s in called],
+                [s.work.run.id for s in called],
+                [s.work.run.livemode for s in called],
+            ],
+        )
+
+    def _answer_lookups(self, kept: Sequence[Settlement]) -> None:
+        """Give the leaders' answers to the steps that wait for them; a leader without one lets another lead."""
+        leaders = sorted((s for s in kept if s.called and s.leaves_queue), key=lambda s: s.work.fingerprint)
+        if not leaders:
+            return
+        answered = [s for s in leaders if s.outcome in ("hit", "miss", "invalid")]
+        failed = [s for s in leaders if s.outcome not in ("hit", "miss", "invalid")]
+        if answered:
+            self.cursor.execute(
+                """UPDATE lookup l SET outcome = t.outcome, answer = t.answer::jsonb, answered_at = clock_timestamp()
+                   FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[]) t(leader, fingerprint, outcome, answer)
+                   WHERE l.leader = t.leader AND l.fingerprint = t.fingerprint AND l.tenant_id = %s""",
+                [
+                    [s.work.id for s in answered],
+                    [s.work.fingerprint for s in answered],
+                    [s.outcome for s in answered],
+                    [book.dump(s.answer) for s in answered],
+                    self.tenant_id,
+                ],
+            )
+        if failed:
+            self.cursor.execute(
+                """DELETE FROM lookup WHERE tenant_id = %s AND fingerprint = ANY(%s) AND leader = ANY(%s)
+                   AND outcome = ''""",
+                [self.tenant_id, [s.work.fingerprint for s in failed], [s.work.id for s in failed]],
+            )
+        self.result.woken |= book.wake_followers(
+            self.cursor, self.tenant_id, [s.work.fingerprint for s in leaders]
+        )
+
+    def _finish_records(self, finished: Sequence[Settlement]) -> None:
+        if not finished:
+            return
+        rows = book.rows(
+            self.cursor,
+            """UPDATE record r SET status = t.status, output = t.output::jsonb, error = t.error::jsonb,
+                      credits = t.credits, finished_at = now(), started_at = coalesce(r.started_at, now())
+               FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::bigint[])
+                        t(id, status, output, error, credits),
+                    (SELECT id, status FROM record WHERE id = ANY(%s) AND tenant_id = %s FOR UPDATE) was
+               WHERE r.id = t.id AND was.id = r.id AND r.finished_at IS NULL
+               RETURNING r.run_id, was.status, r.status""",
+            [
+                [s.work.record_id for s in finished],
+                [s.final.status for s in finished if s.final],
+                [book.dump(s.final.output) for s in finished if s.final],
+                [book.dump(s.final.error) for s in finished if s.final],
+                [s.credits + sum(step["credits"] for step in s.work.taken) for s in finished],
+                [s.work.record_id for s in finished],
+                self.tenant_id,
+            ],
+        )
+        for run_id, was, now_is in rows:
+            self.tally.moved(run_id, was, now_is)
+
+    def _queue_next(self, going_on: Sequence[Settlement]) -> None:
+        if not going_on:
+            return
+        entries = []
+        for s in going_on:
+            assert s.ask is not None
+            step = {
+                "operation": s.work.operation,
+                "provider": s.work.provider,
+                "outcome": s.outcome,
+                "answer": s.answer or {},
+                "credits": s.credits,
+            }
+            entries.append(
+                book.QueueEntry(
+                    lane_id=uuid.UUID(s.work.run.lanes[s.ask.provider]),
+                    run_id=s.work.run.id,
+                    record_id=s.work.record_id,
+                    name=s.ask.name,
+                    query=s.ask.query,
+                    fingerprint=s.ask_fingerprint,
+                    context=[*s.work.taken, step, *(skip.tobook.dump() for skip in s.skipped)],
+                )
+            )
+        self.result.woken |= book.insert_queue(self.cursor, self.tenant_id, entries)
+        # A record whose first step was answered without a call leaves "queued" here and not at a stamp.
+        self.tally.mark_running([s.work.record_id for s in going_on if not s.work.taken])
+
+    def _count_vendors(self, settlements: Sequence[Settlement]) -> None:
+        sums: dict[tuple[uuid.UUID, str, str], Counter[str]] = defaultdict(Counter)
+        for s in settlements:
+            key = (s.work.run.id, s.work.provider, s.work.operation)
+            sums[key]["calls"] += s.called
+            sums[key]["credits"] += s.credits
+            if s.outcome == "cached":
+                sums[key]["cached"] += 1
+            if s.answer is not None and s.outcome in ("hit", "cached"):
+                sums[key]["hits"] += 1
+            elif s.outcome in ("miss", "invalid", "cached"):
+                sums[key]["misses"] += 1
+            else:
+                sums[key]["errors"] += 1
+            if s.final and s.final.status == "found" and (finder := (s.final.output or {}).get("found_by")):
+                sums[(s.work.run.id, finder, "find")]["accepted"] += 1
+        ordered = sorted(sums)
+        columns = ("calls", "hits", "misses", "cached", "errors", "accepted", "credits")
+        self.cursor.execute(
+            """INSERT INTO run_vendor AS v (id, tenant_id, run_id, provider, operation, calls, hits, misses, cached,
+                                            errors, accepted, credits)
+               SELECT id, %s, run_id, provider, operation, calls, hits, misses, cached, errors, accepted, credits
+               FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[], %s::int[], %s::int[], %s::int[],
+                           %s::int[], %s::int[], %s::bigint[])
+                    t(id, run_id, provider, operation, calls, hits, misses, cached, errors, accepted, credits)
+               ON CONFLICT (tenant_id, run_id, provider, operation) DO UPDATE SET
+                   calls = v.calls + excluded.calls, hits = v.hits + excluded.hits,
+                   misses = v.misses + excluded.misses, cached = v.cached + excluded.cached,
+                   errors = v.errors + excluded.errors, accepted = v.accepted + excluded.accepted,
+                   credits = v.credits + excluded.credits""",
+            [
+                self.tenant_id,
+                [uuid7() for _ in ordered],
+                [key[0] for key in ordered],
+                [key[1] for key in ordered],
+                [key[2] for key in ordered],
+                *([sums[key][column] for key in ordered] for column in columns),
+            ],
+        )
+
+    def _release_reserved(self, kept: Sequence[Settlement]) -> None:
+        """What was reserved for these calls is free again; runs parked at their limit may have room now."""
+        limited = [s for s in kept if s.work.run.credit_limit is not None and s.called]
+        for s in limited:
+            self.tally.runs[s.work.run.id]["reserved"] -= registry.get(s.work.provider).worst_credits(s.work.operation)
+        if limited:
+            lanes = self._ids(
+                """UPDATE lane_run SET state = 'active' WHERE tenant_id = %s AND run_id = ANY(%s) AND state = 'budget'
+                   RETURNING lane_id""",
+                [self.tenant_id, sorted({s.work.run.id for s in limited})],
+            )
+            self.result.woken |= {(self.tenant_id, lane_id) for lane_id in lanes}
+
+    def _ids(self, statement: str, parameters: Sequence[Any]) -> set[uuid.UUID]:
+        return book.ids(self.cursor, statement, parameters)
+
+
+def _skip_row(s: Settlement, step: Taken) -> tuple[Any, ...]:
+    """A vendor that was passed over because the record has too little for it: shown, at no cost."""
+    work = s.work
+    return (
+        uuid7(), None, work.run.id, work.record_id, work.id, step.operation, step.provider, 1, "done", "skipped",
+        "Not enough input for this vendor.", None, None, None, 0, None, None, None,
+    )  # fmt: skip

@@ -1,0 +1,177 @@
+"""Stamping: what is about to be sent is marked in the queue first, so that only stamped steps can be ambiguous.
+
+The same step keeps a run within its credit limit, and makes one of several equal questions the one that is asked.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from integrations.connectors import registry
+from tenants.ids import uuid7
+from workflows.lanes import book
+from workflows.lanes.tally import Tally
+from workflows.lanes.work import Flushed, Work
+
+# A stamp covers the wait before the send as well as the call itself.
+STAMP_GRACE_S = 5.0
+
+Stamp = tuple[Work, float, int]  # work, seconds that its call may take, worst credits in thousandths
+
+
+def stamp(
+    cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, stamps: Sequence[Stamp], tally: Tally, result: Flushed
+) -> None:
+    """Mark starts in the queue; `result.stamped` names those that may be sent, the others are dropped or wait."""
+    stamps, parked = _within_budget(cursor, tenant_id, stamps, tally)
+    stamps = _leaders(cursor, tenant_id, stamps, result)
+    if stamps:
+        _mark(cursor, tenant_id, holder, stamps, tally, result)
+    if parked:  # only now: the marking needs the run to be active in its lane
+        _park(cursor, tenant_id, sorted(parked))
+        result.parked |= parked
+
+
+def _mark(
+    cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, stamps: Sequence[Stamp], tally: Tally, result: Flushed
+) -> None:
+    stamps = sorted(stamps, key=lambda entry: entry[0].id)
+    stamped = book.ids(
+        cursor,
+        """UPDATE step_queue q SET sent_at = now(), deadline_at = now() + t.span * interval '1 second', holder = %s,
+                  reserved = t.reserved
+           FROM unnest(%s::uuid[], %s::int[], %s::float[], %s::bigint[]) t(id, attempt, span, reserved)
+           WHERE q.id = t.id AND q.attempt = t.attempt AND q.sent_at IS NULL AND q.not_before IS NULL
+             AND EXISTS (SELECT 1 FROM lane_run lr WHERE lr.tenant_id = q.tenant_id AND lr.lane_id = q.lane_id
+                         AND lr.run_id = q.run_id AND lr.state = 'active')
+           RETURNING q.id""",
+        [
+            holder,
+            [work.id for work, _, _ in stamps],
+            [work.attempt for work, _, _ in stamps],
+            [span + STAMP_GRACE_S for _, span, _ in stamps],
+            [worst for _, _, worst in stamps],
+        ],
+    )
+    result.stamped |= stamped
+    tally.mark_running([work.record_id for work, _, _ in stamps if work.id in stamped and not work.taken])
+    served: Counter[tuple[uuid.UUID, uuid.UUID]] = Counter()
+    for work, _, worst in stamps:
+        if work.id in stamped:
+            served[(work.lane_id, work.run.id)] += 1
+            if work.run.credit_limit is not None:
+                tally.runs[work.run.id]["reserved"] += worst
+    keys = sorted(served)
+    cursor.execute(
+        """UPDATE lane_run l SET vtime = l.vtime + t.n FROM unnest(%s::uuid[], %s::uuid[], %s::int[])
+           t(lane_id, run_id, n) WHERE l.tenant_id = %s AND l.lane_id = t.lane_id AND l.run_id = t.run_id""",
+        [[key[0] for key in keys], [key[1] for key in keys], [served[key] for key in keys], tenant_id],
+    )
+    dropped = [work for work, _, _ in stamps if work.id not in stamped]
+    result.woken |= book.drop_leads(cursor, tenant_id, dropped)
+
+
+def unstamp(
+    cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, works: Sequence[Work], tally: Tally, result: Flushed
+) -> None:
+    """Starts that were stamped but never sent go back, as if nothing had happened."""
+    if not works:
+        return
+    back_ids = book.ids(
+        cursor,
+        """UPDATE step_queue SET sent_at = NULL, deadline_at = NULL, holder = NULL, reserved = 0
+           WHERE id = ANY(%s) AND holder = %s AND tenant_id = %s RETURNING id""",
+        [sorted(work.id for work in works), holder, tenant_id],
+    )
+    back = [work for work in works if work.id in back_ids]
+    result.woken |= book.drop_leads(cursor, tenant_id, back)
+    for work in back:
+        if work.run.credit_limit is not None:
+            tally.runs[work.run.id]["reserved"] -= registry.get(work.provider).worst_credits(work.operation)
+
+
+def _within_budget(
+    cursor: Any, tenant_id: uuid.UUID, stamps: Sequence[Stamp], tally: Tally
+) -> tuple[list[Stamp], set[tuple[uuid.UUID, uuid.UUID]]]:
+    """What fits into the runs' credit limits, and the (lane, run) pairs for which there was no more room."""
+    limited = sorted({work.run.id for work, _, _ in stamps if work.run.credit_limit is not None})
+    if not limited:
+        return list(stamps), set()
+    left = book.rows(
+        cursor,
+        """SELECT id, credit_limit - credits_spent - credits_reserved FROM run
+           WHERE tenant_id = %s AND id = ANY(%s) AND credit_limit IS NOT NULL ORDER BY id FOR UPDATE""",
+        [tenant_id, limited],
+    )
+    # What this very transaction settled is not written to the run yet.
+    room = {run_id: free - tally.runs[run_id]["spent"] - tally.runs[run_id]["reserved"] for run_id, free in left}
+    kept: list[Stamp] = []
+    parked: set[tuple[uuid.UUID, uuid.UUID]] = set()
+    for entry in stamps:
+        work, _, worst = entry
+        if work.run.id in room:
+            if worst > room[work.run.id]:
+                parked.add((work.lane_id, work.run.id))
+                continue
+            room[work.run.id] -= worst
+        kept.append(entry)
+    return kept, parked
+
+
+def _park(cursor: Any, tenant_id: uuid.UUID, pairs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> None:
+    """Runs at their credit limit wait in their lanes, until calls in flight cost less or the limit is raised."""
+    cursor.execute(
+        """UPDATE lane_run l SET state = 'budget' FROM unnest(%s::uuid[], %s::uuid[]) t(lane_id, run_id)
+           WHERE l.tenant_id = %s AND l.lane_id = t.lane_id AND l.run_id = t.run_id AND l.state = 'active'""",
+        [[pair[0] for pair in pairs], [pair[1] for pair in pairs], tenant_id],
+    )
+
+
+def _leaders(cursor: Any, tenant_id: uuid.UUID, stamps: Sequence[Stamp], result: Flushed) -> list[Stamp]:
+    """Let the first step that asks about a person lead; the others wait for its answer."""
+    if not stamps:
+        return []
+    works = [entry[0] for entry in stamps]
+    leaders = book.ids(
+        cursor,
+        """INSERT INTO lookup AS l (id, tenant_id, provider, livemode, fingerprint, leader, outcome)
+           SELECT DISTINCT ON (provider, livemode, fingerprint) id, %s, provider, livemode, fingerprint, leader, ''
+           FROM unnest(%s::uuid[], %s::text[], %s::bool[], %s::text[], %s::uuid[])
+                t(id, provider, livemode, fingerprint, leader)
+           ORDER BY provider, livemode, fingerprint, leader
+           ON CONFLICT (tenant_id, provider, livemode, fingerprint) DO UPDATE
+               SET leader = excluded.leader, outcome = '', answer = NULL, answered_at = NULL,
+                   created_at = clock_timestamp()
+               WHERE l.leader = excluded.leader
+                  OR (l.outcome <> '' AND l.answered_at < (
+                      SELECT min(r.created_at - coalesce((r.config->>'reuse_days')::int, 0) * interval '1 day')
+                      FROM run r, step_queue q WHERE q.id = excluded.leader AND r.id = q.run_id))
+           RETURNING l.leader""",
+        [
+            tenant_id,
+            [uuid7() for _ in works],
+            [work.provider for work in works],
+            [work.run.livemode for work in works],
+            [work.fingerprint for work in works],
+            [work.id for work in works],
+        ],
+    )
+    followers = [work for work in works if work.id not in leaders]
+    if followers:
+        # One whose answer came between its claim and now is claimed again at once; the rest wait for theirs.
+        cursor.execute(
+            """UPDATE step_queue q SET not_before = 'infinity', reason = 'duplicate'
+               FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bool[]) t(id, provider, fingerprint, livemode)
+               WHERE q.id = t.id AND q.sent_at IS NULL AND EXISTS (
+                   SELECT 1 FROM lookup l WHERE l.tenant_id = q.tenant_id AND l.provider = t.provider
+                   AND l.livemode = t.livemode AND l.fingerprint = t.fingerprint AND l.outcome = '')""",
+            [
+                [work.id for work in followers],
+                [work.provider for work in followers],
+                [work.fingerprint for work in followers],
+                [work.run.livemode for work in followers],
+            ],
+        )
+        result.woken |= {(tenant_id, work.lane_id) for work in followers}
+    return [entry for entry in stamps if entry[0].id in leaders]

@@ -1,0 +1,112 @@
+"""What the parts of the engine hand to each other. Plain data, no behaviour."""
+
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from workflows.catalog import Ask, Final, Taken
+
+
+@dataclass(slots=True)
+class RunFacts:
+    """What the engine needs to know of a run; the configuration is the run's own snapshot and never changes."""
+
+    id: uuid.UUID
+    tenant_id: uuid.UUID
+    template: str
+    config: dict[str, Any]
+    lanes: dict[str, str]
+    livemode: bool
+    created_at: datetime
+    credit_limit: int | None
+
+
+@dataclass(slots=True)
+class Work:
+    """A queue entry in the hands of a holder."""
+
+    id: uuid.UUID
+    lane_id: uuid.UUID
+    run: RunFacts
+    record_id: uuid.UUID
+    record_input: dict[str, str]
+    operation: str
+    provider: str
+    query: dict[str, str]
+    fingerprint: str
+    taken: list[dict[str, Any]]
+    attempt: int
+    crashes: int
+    ready_at: datetime
+    cached_outcome: str = ""
+    cached_answer: dict[str, Any] | None = None
+    stamped_at: float = 0.0  # monotonic
+
+
+@dataclass(slots=True)
+class RunInLane:
+    """A run that has work in a lane, as the holder sees it."""
+
+    facts: RunFacts
+    priority: int
+    vtime: float
+    since: datetime
+    buffer: deque[Work] = field(default_factory=deque)
+    cursor: uuid.UUID | None = None
+    exhausted: bool = False
+
+
+@dataclass(slots=True)
+class Settlement:
+    """How an attempt ended, and what follows: exactly one of `ask`, `final`, `again` is set, or none (lane trouble)."""
+
+    work: Work
+    attempt_id: uuid.UUID
+    holder: uuid.UUID | None
+    outcome: str
+    status: str
+    answer: dict[str, Any] | None = None
+    credits: int = 0
+    reason: str = ""
+    http_status: int | None = None
+    latency_ms: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    called: bool = True
+    ask: Ask | None = None
+    ask_fingerprint: str = ""
+    final: Final | None = None
+    again_after: float | None = None
+    again_reason: str = ""
+    next_attempt: int = 0
+    skipped: list[Taken] = field(default_factory=list)
+
+    @property
+    def leaves_queue(self) -> bool:
+        return self.again_after is None
+
+
+@dataclass(slots=True)
+class Batch:
+    """One flush: what ended, what is about to start, what goes back unstarted."""
+
+    settlements: list[Settlement] = field(default_factory=list)
+    stamps: list[tuple[Work, float, int]] = field(default_factory=list)  # work, seconds to its deadline, worst credits
+    unstamps: list[Work] = field(default_factory=list)
+    retried: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.settlements or self.stamps or self.unstamps)
+
+
+@dataclass(slots=True)
+class Flushed:
+    """What a flush did: which starts may be sent, which lanes got work, which runs ended."""
+
+    stamped: set[uuid.UUID] = field(default_factory=set)
+    parked: set[tuple[uuid.UUID, uuid.UUID]] = field(default_factory=set)  # (lane, run) at a credit limit
+    woken: set[tuple[uuid.UUID, uuid.UUID]] = field(default_factory=set)  # (tenant, lane)
+    completed: list[uuid.UUID] = field(default_factory=list)
+    late: int = 0
