@@ -10,7 +10,7 @@ character become U+FFFD.
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from workflows.links import (
@@ -308,14 +308,14 @@ def _clean_extras(
         if key in known:
             continue
         name = key
+        if len(key) > MAX_FIELD_CHARS or not key.isascii() or "\x00" in key:
+            name = _clean_extra_name(key, {*raw, *extras}, faults)
         if type(value) is str and len(value) <= MAX_EXTRA_CHARS and value.isascii() and "\x00" not in value:
             text = value  # nearly every cell of nearly every file
         else:
             text = "" if value is None else _as_text(name, value, faults, flags_are_text=True)
             if len(text) > MAX_EXTRA_CHARS:
                 faults.append(_too_long(name, f"field “{_shown(name)}”", len(text), MAX_EXTRA_CHARS))
-        if len(name) > MAX_FIELD_CHARS or not name.isascii() or "\x00" in name:
-            name = _clean_extra_name(name, extras, faults)
         extras[name] = text
     if len(extras) > MAX_EXTRA_FIELDS:
         message = f"This contact has {len(extras):,} extra fields; {MAX_EXTRA_FIELDS} are allowed."
@@ -323,7 +323,7 @@ def _clean_extras(
     return extras
 
 
-def _clean_extra_name(name: str, taken: Mapping[str, str], faults: list[FieldFault]) -> str:
+def _clean_extra_name(name: str, taken: Container[str], faults: list[FieldFault]) -> str:
     clean = storable(name)
     if clean != name:
         message = f"The field name “{_shown(clean)}” contains characters that cannot be stored. Rename it."
@@ -333,7 +333,7 @@ def _clean_extra_name(name: str, taken: Mapping[str, str], faults: list[FieldFau
     return clean if clean == name else _free_key(clean, taken)
 
 
-def _free_key(wanted: str, taken: Mapping[str, str]) -> str:
+def _free_key(wanted: str, taken: Container[str]) -> str:
     key, number = wanted, 2
     while key in taken:
         key, number = f"{wanted} ({number})", number + 1

@@ -31,7 +31,7 @@ _SLUG = re.compile(r"^[^\s/?#<>\"'\\\x00-\x1f\ufffd]{2,150}$")
 @lru_cache(maxsize=4096)
 def normalise_domain(text: str) -> str | None:
     """The bare host, in ASCII and without `www.`, of a host name, URL or e-mail address, else None."""
-    host = _WEB_SCHEME.sub("", text.strip().casefold())
+    host = _WEB_SCHEME.sub("", text.strip().lower())  # not casefold: ß is a letter of its own in a host
     host = re.split(r"[/?#\\]", host, maxsplit=1)[0]
     host = _PORT.sub("", host.rpartition("@")[2]).rstrip(".")
     if not host.isascii():
