@@ -31,7 +31,9 @@ class InstallFailed(Exception):
 
 def main() -> int:
     if sys.version_info[:2] != (3, 11):
-        return _fail(f"Weir needs Python 3.11; this is {sys.version.split()[0]}. Name one: make PYTHON=/path/to/python3.11")
+        return _fail(
+            f"Weir needs Python 3.11; this is {sys.version.split()[0]}. Name one: make PYTHON=/path/to/python3.11"
+        )
     with (ROOT / ".venv.lock").open("a") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         wanted = _fingerprint()
@@ -67,7 +69,9 @@ def _install() -> None:
     # pip alone takes about a minute where uv takes seconds, but reads every configuration of its own.
     command = [PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", LOCK]
     if subprocess.run([*command, "--disable-pip-version-check"]).returncode:
-        raise InstallFailed("The packages could not be installed (see above). The first time needs a package index.")
+        raise InstallFailed(
+            "The packages could not be installed (see above). The first time needs a package index."
+        )
 
 
 def _works() -> bool:
@@ -97,7 +101,17 @@ def _with_uv() -> bool:
     with tempfile.TemporaryDirectory() as folder:
         alone = Path(folder) / "uv.txt"
         alone.write_text(pinned.group())
-        command = [PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--requirement", alone]
+        command = [
+            PYTHON,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--require-hashes",
+            "--requirement",
+            alone,
+        ]
         if subprocess.run([*command, "--disable-pip-version-check"], stderr=subprocess.DEVNULL).returncode:
             return False
     sync = [VENV / "bin" / "uv", "pip", "sync", "--quiet", "--require-hashes", "--python", PYTHON, LOCK]

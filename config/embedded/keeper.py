@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import IO
 
@@ -30,6 +31,14 @@ class Use:
 
     def __init__(self, data_dir: Path, endpoints: Endpoints, lock: IO[str]) -> None:
         self.data_dir, self.endpoints, self._lock = data_dir, endpoints, lock
+
+    def fill(self, environ: MutableMapping[str, str]) -> None:
+        """Add the addresses that an environment lacks: of the database, of Redis, or of both."""
+        wanted = {name for name in ("DATABASE_URL", "REDIS_URL") if not environ.get(name)}
+        for name, url in self.endpoints.urls.items():
+            belongs = "REDIS_URL" if name == "REDIS_URL" else "DATABASE_URL"
+            if belongs in wanted and not environ.get(name):
+                environ[name] = url
 
     def release(self) -> None:
         self._lock.close()

@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from config.embedded.layout import Account
 
@@ -33,21 +34,28 @@ def die_with_parent(number: int) -> Callable[[], None]:
 
 
 def spawn(
-    argv: list[str], *, log: Path, cwd: Path, account: Account | None, death_signal: int
+    argv: list[str],
+    *,
+    log: Path | None,
+    cwd: Path,
+    account: Account | None,
+    death_signal: int,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a server in a session of its own, so that a terminal's Ctrl-C does not reach it.
+    """Start a process in a session of its own, so that a terminal's Ctrl-C does not reach it.
 
-    Call it from a thread that lives as long as the server should (the main thread).
+    It gets `env` (else a bare environment) and writes to `log` (else to our own output). Call this from a thread that
+    lives as long as the process should: its end ends the process.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
+    with contextlib.ExitStack() as files:
+        out = files.enter_context(log.open("ab")) if log else None
         return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=out,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if log else None,
             cwd=cwd,
-            env=clean_environment(),
+            env=clean_environment() if env is None else dict(env),
             start_new_session=True,
             umask=0o077,
             preexec_fn=die_with_parent(death_signal),
@@ -55,7 +63,7 @@ def spawn(
         )
 
 
-def as_account(account: Account | None) -> dict[str, object]:
+def as_account(account: Account | None) -> dict[str, Any]:
     """The subprocess arguments that drop to `account`; none when the caller's own account will do."""
     if account is None:
         return {}

@@ -16,14 +16,10 @@ def provide(environ: MutableMapping[str, str], data_dir: Path) -> Use | None:
     """
     if environ.get("WEIR_ENV", "local") not in {"local", "test"}:
         return None
-    wanted = {name for name in ("DATABASE_URL", "REDIS_URL") if not environ.get(name)}
-    if not wanted:
+    if environ.get("DATABASE_URL") and environ.get("REDIS_URL"):
         return None
     data_dir = data_dir.expanduser().resolve()
     if data_dir not in _held:
         _held[data_dir] = use(data_dir, fsync=environ.get("WEIR_ENV") != "test")
-    for name, url in _held[data_dir].endpoints.urls.items():
-        belongs = "REDIS_URL" if name == "REDIS_URL" else "DATABASE_URL"
-        if belongs in wanted and not environ.get(name):
-            environ[name] = url
+    _held[data_dir].fill(environ)
     return _held[data_dir]
