@@ -1,0 +1,189 @@
+"""One request after another: reads it, holds it to the key's limits, lets a fault strike, waits, answers, notes it."""
+
+import asyncio
+import socket
+import struct
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+from aiohttp import web
+
+from integrations.sandbox.accounts import Account, Accounts
+from integrations.sandbox.control import Control
+from integrations.sandbox.faults import Fault, Faults
+from integrations.sandbox.journal import Call, Journal
+from integrations.sandbox.limits import arrived
+from integrations.sandbox.people import digest, seconds_for
+from integrations.sandbox.vendors.base import Ask, Incoming, Reply, Vendor
+from integrations.sandbox.vendors.findymail import Findymail
+from integrations.sandbox.vendors.hunter import Hunter
+from integrations.sandbox.vendors.prospeo import Prospeo
+from integrations.sandbox.vendors.zerobounce import ZeroBounce
+
+VENDORS: dict[str, Vendor] = {
+    vendor.name: vendor for vendor in (Prospeo(), Findymail(), ZeroBounce(), Hunter())
+}
+HOUR = 3600.0
+HANG_CHECK_SECONDS = 0.1
+LINGER_RESET = struct.pack("ii", 1, 0)
+PAGE = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>502</h1></body></html>"
+NOISE = b'{"contact": {"email": \x80\xff\x00"'
+
+
+@dataclass
+class Sandbox:
+    """All vendors over one journal. `latency_scale` 0 answers at once, 1 as slowly as the vendors do."""
+
+    latency_scale: float = 1.0
+    record: Path | None = None
+    accounts: Accounts = field(init=False)
+    journal: Journal = field(init=False)
+    faults: Faults = field(default_factory=Faults)
+
+    def __post_init__(self) -> None:
+        self.accounts = Accounts({name: vendor.terms for name, vendor in VENDORS.items()})
+        self.journal = Journal(self.accounts.names, self.record)
+        self._control = Control(self.accounts, self.journal, self.faults)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        at = arrived(time.monotonic(), _socket(request))
+        _, _, tail = request.path.partition("/")
+        provider, _, path = tail.partition("/")
+        if provider == "_sandbox":
+            return await self._control.handle(request, path)
+        vendor = VENDORS.get(provider)
+        if vendor is None:
+            known = ", ".join(f"/{name}/" for name in VENDORS)
+            return web.Response(status=404, text=f"No such vendor. There are {known} and /_sandbox/.\n")
+        body = await request.read() if request.body_exists else b""
+        query = request.query if request.query_string else {}
+        ask = vendor.read(Incoming(request.method, f"/{path}", query, request.headers, body))
+        if isinstance(ask, Reply):
+            return _response(ask, {})
+        return await self._serve(request, vendor, ask, at)
+
+    async def _serve(
+        self, request: web.BaseRequest, vendor: Vendor, ask: Ask, at: float
+    ) -> web.StreamResponse:
+        account = self.accounts.get(vendor.name, ask.key)
+        call = self.journal.open(
+            unix=time.time() - (time.monotonic() - at),
+            mono=at,
+            account=account.number,
+            operation=ask.operation,
+            person=digest(ask.question),
+            sums=account.sums,
+        )
+        answer = self._refusal(vendor, ask, account, call, at)
+        if answer is not None:
+            return self._close(call, answer, vendor, account, at)
+        try:
+            answer = await self._work(request, vendor, ask, account, call, at)
+        finally:
+            if ask.operation != "balance":
+                account.gate.leave(ask.group)
+        return self._close(call, answer, vendor, account, at)
+
+    def _refusal(self, vendor: Vendor, ask: Ask, account: Account, call: Call, at: float) -> Reply | None:
+        """The answer to a call that gets no further than the door. None: it is in, and has to leave the gate."""
+        if account.is_bad or not account.key:
+            account.refusals = [then for then in account.refusals if then > at - HOUR]
+            if vendor.bad_calls_an_hour is not None:
+                account.refusals.append(at)
+                if len(account.refusals) > vendor.bad_calls_an_hour:
+                    call.over_limit = True
+                    return vendor.over_limit(ask)
+            return vendor.bad_key(ask)
+        if ask.operation == "balance":
+            return None
+        refusal = account.gate.enter(ask.operation, ask.group, at)
+        if refusal is None:
+            return None
+        call.over_limit = True
+        return vendor.over_limit(ask)
+
+    async def _work(
+        self, request: web.BaseRequest, vendor: Vendor, ask: Ask, account: Account, call: Call, at: float
+    ) -> Reply | None:
+        """The vendor's own doing, with whatever fault strikes it; None where the connection ends without answer."""
+        fault = self.faults.pick(vendor.name, account.key) if ask.operation != "balance" else None
+        if fault is not None:
+            call.fault = fault.kind
+            if fault.kind not in ("slow", "drop_after_charge"):
+                return await _strike(request, vendor, ask, fault)
+        answer = vendor.answer(ask, account)
+        wait = 0.0
+        if self.latency_scale > 0:
+            wait = seconds_for(vendor.name, ask.question, vendor.median_seconds) * self.latency_scale
+        if fault is not None and fault.kind == "slow":
+            wait += fault.seconds
+        if wait > 0:
+            await asyncio.sleep(max(0.0, at + wait - time.monotonic()))
+        if fault is not None and fault.kind == "drop_after_charge":
+            call.credits, call.outcome = answer.credits, answer.outcome
+            _drop(request, reset=False)
+            return None
+        return answer
+
+    def _close(
+        self, call: Call, answer: Reply | None, vendor: Vendor, account: Account, at: float
+    ) -> web.StreamResponse:
+        now = time.monotonic()
+        call.latency_ms = (now - at) * 1000
+        if answer is None:
+            if call.outcome == "pending":
+                call.outcome = "error"
+            self.journal.close(call)
+            return web.Response(status=500)
+        call.status, call.outcome, call.credits = answer.status, answer.outcome, answer.credits
+        self.journal.close(call)
+        return _response(answer, vendor.extra_headers(account, now))
+
+
+async def _strike(request: web.BaseRequest, vendor: Vendor, ask: Ask, fault: Fault) -> Reply | None:
+    match fault.kind:
+        case "status_500":
+            return Reply(500, orjson.dumps({"message": "Server Error"}), "error")
+        case "garbage":
+            return Reply(200, NOISE, "error")
+        case "html":
+            return Reply(502, PAGE, "error", content_type="text/html; charset=utf-8")
+        case "rate_limit":
+            return vendor.over_limit(ask)
+        case "bad_key":
+            return vendor.bad_key(ask)
+        case "no_credits":
+            return vendor.no_credits(ask)
+        case "reset":
+            _drop(request, reset=True)
+            return None
+        case _:
+            await _until_gone(request)
+            return None
+
+
+async def _until_gone(request: web.BaseRequest) -> None:
+    # aiohttp tells of a lost connection only by cancelling the handler, which other calls must survive.
+    while (transport := request.transport) is not None and not transport.is_closing():  # noqa: ASYNC110
+        await asyncio.sleep(HANG_CHECK_SECONDS)
+
+
+def _drop(request: web.BaseRequest, *, reset: bool) -> None:
+    connection = _socket(request)
+    if connection is None or request.transport is None:
+        return
+    if reset:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
+    request.transport.abort()
+
+
+def _socket(request: web.BaseRequest) -> socket.socket | None:
+    transport = request.transport
+    return transport.get_extra_info("socket") if transport is not None else None
+
+
+def _response(answer: Reply, extra: dict[str, str]) -> web.Response:
+    headers = {"Content-Type": answer.content_type, **extra, **answer.headers}
+    return web.Response(status=answer.status, body=answer.body, headers=headers)
