@@ -15,7 +15,9 @@ class Plan(models.Model):
     name = models.CharField(max_length=80)
     requests_per_minute = models.PositiveIntegerField(help_text="API requests per minute and tenant")
     monthly_records = models.PositiveIntegerField(help_text="Records included per calendar month")
-    overage_allowed = models.BooleanField(default=False, help_text="Records over the quota are accepted and billed")
+    overage_allowed = models.BooleanField(
+        default=False, help_text="Records over the quota are accepted and billed"
+    )
     position = models.PositiveSmallIntegerField(default=0)
 
     class Meta:

@@ -29,7 +29,9 @@ class Connection(TenantOwned):
     name = models.CharField(max_length=80, blank=True)
     mode = models.CharField(max_length=16, choices=Mode, default=Mode.LIVE)
     secret_hint = models.CharField(max_length=8, help_text="last four characters of the secret")
-    key_hash = models.CharField(max_length=16, help_text="names the lane; a keyed hash, useless without our key")
+    key_hash = models.CharField(
+        max_length=16, help_text="names the lane; a keyed hash, useless without our key"
+    )
     windows = models.JSONField(default=list, help_text='[{"rate", "period" (s), "group"?}]')
     parallelism = models.PositiveIntegerField(default=10)
     price_per_credit = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
@@ -43,7 +45,9 @@ class Connection(TenantOwned):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["tenant", "provider", "mode", "key_hash"], name="connection_key_once"),
+            models.UniqueConstraint(
+                fields=["tenant", "provider", "mode", "key_hash"], name="connection_key_once"
+            ),
             owned_key("connection"),
         ]
         ordering = ("provider", "created_at")
@@ -80,7 +84,9 @@ class ConnectionSecret(TenantOwned):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["tenant", "connection"], name="connectionsecret_once"),
-            SameTenant(field="connection", to="integrations.Connection", name="connectionsecret_connection_fk"),
+            SameTenant(
+                field="connection", to="integrations.Connection", name="connectionsecret_connection_fk"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -24,7 +24,9 @@ def clean_windows(windows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for number, window in enumerate(windows, 1):
         rate, period = window.get("rate"), window.get("period")
         rate_fits = isinstance(rate, int) and not isinstance(rate, bool) and 1 <= rate <= 1_000_000
-        period_fits = isinstance(period, int | float) and not isinstance(period, bool) and 0.1 <= period <= 2_678_400
+        period_fits = (
+            isinstance(period, int | float) and not isinstance(period, bool) and 0.1 <= period <= 2_678_400
+        )
         group = window.get("group", "")
         if not rate_fits or not period_fits or group not in ("", "find", "verify"):
             raise InvalidInput(
@@ -33,7 +35,9 @@ def clean_windows(windows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             )
         cleaned.append({"rate": rate, "period": float(period), **({"group": group} if group else {})})
     if len(cleaned) > 8:
-        raise InvalidInput("A lane has at most 8 windows.", errors=[{"field": "windows", "message": "At most 8."}])
+        raise InvalidInput(
+            "A lane has at most 8 windows.", errors=[{"field": "windows", "message": "At most 8."}]
+        )
     return cleaned
 
 
@@ -70,7 +74,8 @@ def create_connection(
     connector = registry.get(provider)
     if windows is None:
         windows = [
-            {"rate": w.rate, "period": w.period, **({"group": w.group} if w.group else {})} for w in connector.windows
+            {"rate": w.rate, "period": w.period, **({"group": w.group} if w.group else {})}
+            for w in connector.windows
         ]
     parallelism = connector.parallelism if parallelism is None else parallelism
     if not 1 <= parallelism <= 1_000:

@@ -65,7 +65,9 @@ def key_hash(tenant_id: uuid.UUID, provider: str, plain: str) -> str:
 
 
 def _binding(connection: Connection) -> bytes:
-    return b"|".join((b"connection", connection.tenant_id.bytes, connection.provider.encode(), connection.pk.bytes))
+    return b"|".join(
+        (b"connection", connection.tenant_id.bytes, connection.provider.encode(), connection.pk.bytes)
+    )
 
 
 def _masters() -> list[tuple[str, bytes]]:

@@ -35,7 +35,9 @@ def require_scope(alias: str, made_for: Any = None) -> None:
 class TenantQuerySet(models.QuerySet):
     """Filters by the open tenant, and raises when it is run outside a scope (not when it is made)."""
 
-    def __init__(self, model: Any = None, query: Any = None, using: str | None = None, hints: Any = None) -> None:
+    def __init__(
+        self, model: Any = None, query: Any = None, using: str | None = None, hints: Any = None
+    ) -> None:
         super().__init__(model, query or TenantQuery(model), using, hints)
 
     def update(self, **kwargs: Any) -> int:

@@ -23,10 +23,14 @@ class TenantMiddleware:
         memberships = [m for m in tenants_of(request.user.pk) if m.tenant_status == "active"]
         membership = chosen(memberships, request.session.get(SESSION_KEY))
         if membership is None:
-            return HttpResponseForbidden("Your account belongs to no active tenant. Ask whoever runs Weir for you.")
+            return HttpResponseForbidden(
+                "Your account belongs to no active tenant. Ask whoever runs Weir for you."
+            )
         request.memberships = memberships  # type: ignore[attr-defined]
         request.membership = membership  # type: ignore[attr-defined]
-        context.update(tenant_id=membership.tenant_id, plan=membership.plan, actor=f"user:{request.user.email}")
+        context.update(
+            tenant_id=membership.tenant_id, plan=membership.plan, actor=f"user:{request.user.email}"
+        )
         return self.get_response(request)
 
 

@@ -23,7 +23,9 @@ def create_tenant(*, name: str, plan: str, owner: User, actor: str) -> Tenant:
     """
     name = " ".join(name.split())
     if not name or len(name) > 120 or "\0" in name:
-        raise InvalidInput("A tenant's name has 1 to 120 characters.", errors=[{"field": "name", "message": "1-120"}])
+        raise InvalidInput(
+            "A tenant's name has 1 to 120 characters.", errors=[{"field": "name", "message": "1-120"}]
+        )
     tenant = Tenant(id=uuid7(), name=name, plan=plan)
     with tenant_scope(tenant.pk):
         tenant.save(force_insert=True)
@@ -39,7 +41,8 @@ def create_user(*, email: str, password: str | None, name: str = "") -> User:
         validate_email(email)
     except ValidationError:
         raise InvalidInput(
-            f"“{email[:80]}” is not an e-mail address.", errors=[{"field": "email", "message": "Not an e-mail address."}]
+            f"“{email[:80]}” is not an e-mail address.",
+            errors=[{"field": "email", "message": "Not an e-mail address."}],
         ) from None
     if User.objects.filter(email=email.lower()).exists():
         raise Conflict("There is an account with this e-mail address already.")
@@ -59,7 +62,9 @@ def create_api_key(
     tenant_id = require_tenant_id()
     unknown = set(scopes) - set(ALL_SCOPES)
     if unknown or not scopes:
-        raise InvalidInput("A key needs scopes out of read, write, admin.", errors=[{"field": "scopes", "message": "?"}])
+        raise InvalidInput(
+            "A key needs scopes out of read, write, admin.", errors=[{"field": "scopes", "message": "?"}]
+        )
     minted = new_key(livemode=livemode)
     with tenant_scope(tenant_id):
         key = ApiKey.objects.create(

@@ -95,7 +95,9 @@ def check_classes(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         elif entry.kind in ("tenant", "secret"):
             if entry.column not in {field.column for field in model._meta.local_concrete_fields}:
-                problems.append(Error(f"{entry.table} has no column {entry.column}.", obj=model, id="weir.E002"))
+                problems.append(
+                    Error(f"{entry.table} has no column {entry.column}.", obj=model, id="weir.E002")
+                )
         elif entry.kind == "junction" and not entry.condition:
             problems.append(Error(f"{entry.table} names no isolation_condition.", obj=model, id="weir.E003"))
     return problems
@@ -108,14 +110,20 @@ def statements_for(entry: Isolated) -> list[str]:
     own = f"{entry.column} = {CURRENT_TENANT}" if entry.kind in ("tenant", "secret") else entry.condition
     policies: list[tuple[str, str, str, str | None]] = []
     if entry.kind in ("tenant", "secret", "junction"):
-        lines += [f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY", f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY"]
+        lines += [
+            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+            f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
+        ]
         policies = [
             ("weir_owner_all", OWNER, "ALL", "true"),
             ("weir_app_own", APP, "ALL", own),
             ("weir_backup_read", BACKUP, "SELECT", "true"),
         ]
         if entry.kind != "secret":
-            policies += [("weir_ops_all", OPS, "ALL", "true"), ("weir_readonly_read", READONLY, "SELECT", "true")]
+            policies += [
+                ("weir_ops_all", OPS, "ALL", "true"),
+                ("weir_readonly_read", READONLY, "SELECT", "true"),
+            ]
         if entry.table in LOOKUP_READS:
             policies.append(("weir_lookup_read", LOOKUP, "SELECT", "true"))
     for name, role, verb, condition in policies:
@@ -165,7 +173,9 @@ def apply(cursor: Any) -> int:
 
     Must run as the owner, in one transaction.
     """
-    cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r','p')")
+    cursor.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r','p')"
+    )
     present = {row[0] for row in cursor.fetchall()}
     count = 0
     for entry in table_classes():

@@ -50,7 +50,9 @@ def _ensure_role(connection: psycopg.Connection, role: str, password: str | None
     name = sql.Identifier(role)
     exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
     verb = sql.SQL("ALTER" if exists else "CREATE")
-    login = sql.SQL("NOLOGIN") if role == LOOKUP else sql.SQL("LOGIN PASSWORD {}").format(sql.Literal(password))
+    login = (
+        sql.SQL("NOLOGIN") if role == LOOKUP else sql.SQL("LOGIN PASSWORD {}").format(sql.Literal(password))
+    )
     connection.execute(sql.SQL("{} ROLE {} {} {}").format(verb, name, login, _PLAIN))
     for setting, value in _SETTINGS.get(role, {}).items():
         connection.execute(
@@ -68,7 +70,9 @@ def _ensure_schema(connection: psycopg.Connection, database: str) -> None:
         sql.SQL("ALTER SCHEMA public OWNER TO {}").format(ident(OWNER)),
         # The owner may act as the lookup role, to create the functions that it owns.
         sql.SQL("GRANT {} TO {}").format(ident(LOOKUP), ident(OWNER)),
-        sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(ident(LOOKUP_SCHEMA), ident(LOOKUP)),
+        sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(
+            ident(LOOKUP_SCHEMA), ident(LOOKUP)
+        ),
         sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(ident(LOOKUP)),
     ]
     for role in LOGINS:

@@ -5,6 +5,7 @@ from typing import Any
 from integrations import signals as integration_signals
 from integrations.models import Connection
 from tenants import signals as tenant_signals
+from workflows.lanes import host
 from workflows.operations import control_lane, edit_workflow
 
 
@@ -12,6 +13,7 @@ def connect() -> None:
     """Join the signals; called once at start-up."""
     tenant_signals.tenant_created.connect(_first_workflows, dispatch_uid="weir_first_workflows")
     integration_signals.connection_saved.connect(_lane_of_connection, dispatch_uid="weir_lane_of_connection")
+    host.connect()
 
 
 def _first_workflows(*, actor: str, **kwargs: Any) -> None:

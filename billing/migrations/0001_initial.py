@@ -7,46 +7,82 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('tenants', '0001_initial'),
+        ("tenants", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Plan',
+            name="Plan",
             fields=[
-                ('slug', models.SlugField(max_length=32, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=80)),
-                ('requests_per_minute', models.PositiveIntegerField(help_text='API requests per minute and tenant')),
-                ('monthly_records', models.PositiveIntegerField(help_text='Records included per calendar month')),
-                ('overage_allowed', models.BooleanField(default=False, help_text='Records over the quota are accepted and billed')),
-                ('position', models.PositiveSmallIntegerField(default=0)),
+                ("slug", models.SlugField(max_length=32, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=80)),
+                (
+                    "requests_per_minute",
+                    models.PositiveIntegerField(help_text="API requests per minute and tenant"),
+                ),
+                (
+                    "monthly_records",
+                    models.PositiveIntegerField(help_text="Records included per calendar month"),
+                ),
+                (
+                    "overage_allowed",
+                    models.BooleanField(
+                        default=False, help_text="Records over the quota are accepted and billed"
+                    ),
+                ),
+                ("position", models.PositiveSmallIntegerField(default=0)),
             ],
             options={
-                'ordering': ('position',),
+                "ordering": ("position",),
             },
         ),
         migrations.CreateModel(
-            name='UsageEvent',
+            name="UsageEvent",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('key', models.CharField(max_length=80)),
-                ('kind', models.CharField(choices=[('record', 'Record'), ('attempt', 'Attempt')], max_length=16)),
-                ('quantity', models.IntegerField(default=1, help_text='negative in corrections')),
-                ('credits', models.BigIntegerField(default=0, help_text="the vendor's credits, in thousandths")),
-                ('provider', models.CharField(blank=True, max_length=32)),
-                ('run_id', models.UUIDField(null=True)),
-                ('period', models.DateField(help_text='first day of the calendar month (UTC) that it counts in')),
-                ('livemode', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("key", models.CharField(max_length=80)),
+                (
+                    "kind",
+                    models.CharField(choices=[("record", "Record"), ("attempt", "Attempt")], max_length=16),
+                ),
+                ("quantity", models.IntegerField(default=1, help_text="negative in corrections")),
+                (
+                    "credits",
+                    models.BigIntegerField(default=0, help_text="the vendor's credits, in thousandths"),
+                ),
+                ("provider", models.CharField(blank=True, max_length=32)),
+                ("run_id", models.UUIDField(null=True)),
+                (
+                    "period",
+                    models.DateField(help_text="first day of the calendar month (UTC) that it counts in"),
+                ),
+                ("livemode", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['tenant', 'period', 'kind'], name='usageevent_period')],
-                'constraints': [models.UniqueConstraint(fields=('tenant', 'key'), name='usageevent_once'), models.UniqueConstraint(fields=('tenant', 'id'), name='usageevent_tenant_id_key')],
+                "indexes": [models.Index(fields=["tenant", "period", "kind"], name="usageevent_period")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("tenant", "key"), name="usageevent_once"),
+                    models.UniqueConstraint(fields=("tenant", "id"), name="usageevent_tenant_id_key"),
+                ],
             },
         ),
     ]

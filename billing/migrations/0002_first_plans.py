@@ -18,7 +18,9 @@ def add(apps, schema_editor):
 
 def remove(apps, schema_editor):
     plan = apps.get_model("billing", "Plan")
-    plan.objects.using(schema_editor.connection.alias).filter(slug__in=[row["slug"] for row in PLANS]).delete()
+    plan.objects.using(schema_editor.connection.alias).filter(
+        slug__in=[row["slug"] for row in PLANS]
+    ).delete()
 
 
 class Migration(migrations.Migration):

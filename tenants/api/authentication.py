@@ -52,7 +52,9 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
         if owner is None or (owner.revoked_at and owner.revoked_at <= now):
             raise InvalidKey
         if owner.expires_at and owner.expires_at <= now:
-            raise InvalidKey("The API key has expired. Create a new one under Developers.", code="expired_api_key")
+            raise InvalidKey(
+                "The API key has expired. Create a new one under Developers.", code="expired_api_key"
+            )
         if owner.tenant_status != "active":
             raise exceptions.PermissionDenied("This tenant is suspended.", code="tenant_suspended")
         context.update(

@@ -63,7 +63,9 @@ class Taken:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Taken":
-        return cls(data["operation"], data["provider"], data["outcome"], data["answer"] or {}, data["credits"])
+        return cls(
+            data["operation"], data["provider"], data["outcome"], data["answer"] or {}, data["credits"]
+        )
 
 
 class Template(Protocol):
@@ -92,7 +94,9 @@ class Template(Protocol):
         """The record's input as it is kept, and what is wrong with it; a faulty record fails alone."""
         ...
 
-    def advance(self, config: Mapping[str, Any], record: Mapping[str, str], taken: Sequence[Taken]) -> Ask | Final:
+    def advance(
+        self, config: Mapping[str, Any], record: Mapping[str, str], taken: Sequence[Taken]
+    ) -> Ask | Final:
         """What comes next after these steps; called with none for a new record."""
         ...
 

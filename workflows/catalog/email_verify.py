@@ -33,18 +33,24 @@ class EmailVerify:
         return [("verify", config["verifier"])]
 
     def clean_record(self, raw: Mapping[str, Any]) -> tuple[dict[str, str], list[Fault]]:
-        email, faults = contacts.clean_email(raw.get("email"))
-        extras, extra_faults = contacts.clean_extras({key: value for key, value in raw.items() if key != "email"})
-        return {**extras, "email": email}, [Fault(f.field, f.code, f.message) for f in (*faults, *extra_faults)]
+        values, faults = contacts.clean_verify_contact(raw)
+        return values, [Fault(fault.field, fault.code, fault.message) for fault in faults]
 
-    def advance(self, config: Mapping[str, Any], record: Mapping[str, str], taken: Sequence[Taken]) -> Ask | Final:
+    def advance(
+        self, config: Mapping[str, Any], record: Mapping[str, str], taken: Sequence[Taken]
+    ) -> Ask | Final:
         if not taken:
             return Ask("verify", config["verifier"], {"email": record["email"]})
         last = taken[-1]
         if stop := vendor_failed(last, config):
             return stop
         status = last.answer.get("email_status") or "unknown"
-        output = {"email": record["email"], "email_status": status, "found_by": None, "verified_by": last.provider}
+        output = {
+            "email": record["email"],
+            "email_status": status,
+            "found_by": None,
+            "verified_by": last.provider,
+        }
         return Final("found" if status in config["accept"] else "not_found", output)
 
     def give_up(self, taken: Sequence[Taken]) -> dict[str, Any] | None:

@@ -43,7 +43,9 @@ class EmailWaterfall:
         values, faults = contacts.clean_contact(raw)
         return values, [Fault(fault.field, fault.code, fault.message) for fault in faults]
 
-    def advance(self, config: Mapping[str, Any], record: Mapping[str, str], taken: Sequence[Taken]) -> Ask | Final:
+    def advance(
+        self, config: Mapping[str, Any], record: Mapping[str, str], taken: Sequence[Taken]
+    ) -> Ask | Final:
         last = taken[-1] if taken else None
         if last and (stop := vendor_failed(last, config)):
             return stop

@@ -5,7 +5,16 @@ from typing import Any
 
 from workflows.catalog.base import ANSWERED, Fault, Final, Taken
 
-EMAIL_STATUSES = ("valid", "catch_all", "unknown", "invalid", "abuse", "do_not_mail", "spamtrap", "unverified")
+EMAIL_STATUSES = (
+    "valid",
+    "catch_all",
+    "unknown",
+    "invalid",
+    "abuse",
+    "do_not_mail",
+    "spamtrap",
+    "unverified",
+)
 
 
 def vendor_failed(last: Taken, config: Mapping[str, Any]) -> Final | None:
@@ -13,10 +22,14 @@ def vendor_failed(last: Taken, config: Mapping[str, Any]) -> Final | None:
     if last.outcome in ANSWERED:
         return None
     if last.outcome == "suppressed":
-        return Final("skipped", error={"code": "suppressed", "message": "This person asked not to be looked up."})
+        return Final(
+            "skipped", error={"code": "suppressed", "message": "This person asked not to be looked up."}
+        )
     if config["on_outage"] == "skip":
         return None
-    message = f"{last.provider} did not give a usable answer after all attempts. Retry the record when it is well."
+    message = (
+        f"{last.provider} did not give a usable answer after all attempts. Retry the record when it is well."
+    )
     return Final("failed", error={"code": f"vendor_{last.outcome}", "message": message})
 
 

@@ -83,7 +83,13 @@ def enter_lanes(cursor: Any, tenant_id: uuid.UUID, pairs: Sequence[tuple[uuid.UU
                             WHERE o.tenant_id = %s AND o.lane_id = t.lane_id AND o.state = 'active'), 0)
            FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) t(id, lane_id, run_id) JOIN run r ON r.id = t.run_id
            ON CONFLICT (tenant_id, lane_id, run_id) DO NOTHING""",
-        [tenant_id, tenant_id, [uuid7() for _ in pairs], [pair[0] for pair in pairs], [pair[1] for pair in pairs]],
+        [
+            tenant_id,
+            tenant_id,
+            [uuid7() for _ in pairs],
+            [pair[0] for pair in pairs],
+            [pair[1] for pair in pairs],
+        ],
     )
 
 
@@ -114,7 +120,9 @@ def write_history(cursor: Any, tenant_id: uuid.UUID, history: Sequence[tuple[Any
     )
 
 
-def count_runs(cursor: Any, tenant_id: uuid.UUID, changes: Mapping[uuid.UUID, Counter[str]]) -> list[uuid.UUID]:
+def count_runs(
+    cursor: Any, tenant_id: uuid.UUID, changes: Mapping[uuid.UUID, Counter[str]]
+) -> list[uuid.UUID]:
     """Move the counts of runs (in id order: the lock order) and complete those that have no record left.
 
     A change may have a key per record status, and "ended" (records that became final), "spent" and "reserved" (credits).
@@ -152,9 +160,12 @@ def complete_runs(cursor: Any, tenant_id: uuid.UUID, run_ids: Sequence[uuid.UUID
     )
     if ended:
         cursor.execute(
-            "DELETE FROM lane_run WHERE tenant_id = %s AND run_id = ANY(%s)", [tenant_id, [row[0] for row in ended]]
+            "DELETE FROM lane_run WHERE tenant_id = %s AND run_id = ANY(%s)",
+            [tenant_id, [row[0] for row in ended]],
         )
-        write_events(cursor, tenant_id, [(row[0], f"run.{row[1]}", {}) for row in ended], actor="system:engine")
+        write_events(
+            cursor, tenant_id, [(row[0], f"run.{row[1]}", {}) for row in ended], actor="system:engine"
+        )
     return [row[0] for row in ended]
 
 
@@ -195,11 +206,18 @@ def wake_followers(
 
 def drop_leads(cursor: Any, tenant_id: uuid.UUID, works: Sequence[Work]) -> set[tuple[uuid.UUID, uuid.UUID]]:
     """These steps no longer ask on behalf of others: whoever waited for them may ask."""
-    if not works:
+    return drop_leads_of(cursor, tenant_id, [(work.id, work.fingerprint) for work in works])
+
+
+def drop_leads_of(
+    cursor: Any, tenant_id: uuid.UUID, leads: Sequence[tuple[uuid.UUID, str]]
+) -> set[tuple[uuid.UUID, uuid.UUID]]:
+    """As `drop_leads`, for (queue entry, fingerprint) pairs."""
+    if not leads:
         return set()
-    fingerprints = [work.fingerprint for work in works]
+    fingerprints = [lead[1] for lead in leads]
     cursor.execute(
         "DELETE FROM lookup WHERE tenant_id = %s AND fingerprint = ANY(%s) AND leader = ANY(%s) AND outcome = ''",
-        [tenant_id, fingerprints, [work.id for work in works]],
+        [tenant_id, fingerprints, [lead[0] for lead in leads]],
     )
     return wake_followers(cursor, tenant_id, fingerprints)

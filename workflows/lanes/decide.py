@@ -24,7 +24,9 @@ def decide(
         spent = sum(step.credits for step in taken)
         if cap is not None and spent + connector.worst_credits(plan.operation) > round(cap * 1000):
             best = TEMPLATES[template].give_up([*taken, *skipped])
-            message = f"Asking {connector.title} could cost more than the {cap:g} credits allowed for a record."
+            message = (
+                f"Asking {connector.title} could cost more than the {cap:g} credits allowed for a record."
+            )
             return Final("not_found", best, {"code": "record_credit_limit", "message": message}), skipped
         return plan, skipped
 

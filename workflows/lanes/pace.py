@@ -180,7 +180,9 @@ class Pacer:
             same = next((c for c in old if c.limit.key == limit.key), None)
             counter = self._counter(limit)
             donor = same or max(
-                (c for c in old if c.limit.group in ("", limit.group)), key=lambda c: c.limit.period, default=None
+                (c for c in old if c.limit.group in ("", limit.group)),
+                key=lambda c: c.limit.period,
+                default=None,
             )
             if isinstance(donor, _Exact):
                 for start in donor.starts:
@@ -202,7 +204,7 @@ class Pacer:
         result: dict[str, list[list[float]]] = {}
         for counter in self._counters:
             if counter.limit.period < 60:
-                continue
+                continue  # a new holder takes short windows as full
             if isinstance(counter, _Bucketed):
                 result[counter.limit.key] = [list(bucket) for bucket in counter.buckets]
             else:

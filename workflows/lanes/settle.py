@@ -32,6 +32,8 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
         tenants[entry[0].run.tenant_id].stamps.append(entry)
     for work in batch.unstamps:
         tenants[work.run.tenant_id].unstamps.append(work)
+    for starts in batch.starts:
+        tenants[starts[0]].starts.append(starts)
     with transaction.atomic(using=APP_ALIAS), connections[APP_ALIAS].cursor() as cursor:
         for tenant_id in sorted(tenants):
             part = tenants[tenant_id]
@@ -54,6 +56,12 @@ class _TenantFlush:
         if settlements:
             self._settle(settlements)
         stamp(self.cursor, self.tenant_id, self.holder, part.stamps, self.tally, self.result)
+        if part.starts:
+            self.cursor.execute(
+                """UPDATE lane_state s SET starts = t.starts::jsonb FROM unnest(%s::uuid[], %s::text[]) t(lane_id, starts)
+                   WHERE s.tenant_id = %s AND s.lane_id = t.lane_id AND s.holder = %s""",
+                [[s[1] for s in part.starts], [s[2] for s in part.starts], self.tenant_id, self.holder],
+            )
         self.result.completed += self.tally.write()
 
     def _not_yet_written(self, settlements: Sequence[Settlement]) -> list[Settlement]:
@@ -272,7 +280,9 @@ class _TenantFlush:
         """What was reserved for these calls is free again; runs parked at their limit may have room now."""
         limited = [s for s in kept if s.work.run.credit_limit is not None and s.called]
         for s in limited:
-            self.tally.runs[s.work.run.id]["reserved"] -= registry.get(s.work.provider).worst_credits(s.work.operation)
+            self.tally.runs[s.work.run.id]["reserved"] -= registry.get(s.work.provider).worst_credits(
+                s.work.operation
+            )
         if limited:
             lanes = self._ids(
                 """UPDATE lane_run SET state = 'active' WHERE tenant_id = %s AND run_id = ANY(%s) AND state = 'budget'

@@ -21,7 +21,12 @@ Stamp = tuple[Work, float, int]  # work, seconds that its call may take, worst c
 
 
 def stamp(
-    cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, stamps: Sequence[Stamp], tally: Tally, result: Flushed
+    cursor: Any,
+    tenant_id: uuid.UUID,
+    holder: uuid.UUID,
+    stamps: Sequence[Stamp],
+    tally: Tally,
+    result: Flushed,
 ) -> None:
     """Mark starts in the queue; `result.stamped` names those that may be sent, the others are dropped or wait."""
     stamps, parked = _within_budget(cursor, tenant_id, stamps, tally)
@@ -34,7 +39,12 @@ def stamp(
 
 
 def _mark(
-    cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, stamps: Sequence[Stamp], tally: Tally, result: Flushed
+    cursor: Any,
+    tenant_id: uuid.UUID,
+    holder: uuid.UUID,
+    stamps: Sequence[Stamp],
+    tally: Tally,
+    result: Flushed,
 ) -> None:
     stamps = sorted(stamps, key=lambda entry: entry[0].id)
     stamped = book.ids(
@@ -105,7 +115,9 @@ def _within_budget(
         [tenant_id, limited],
     )
     # What this very transaction settled is not written to the run yet.
-    room = {run_id: free - tally.runs[run_id]["spent"] - tally.runs[run_id]["reserved"] for run_id, free in left}
+    room = {
+        run_id: free - tally.runs[run_id]["spent"] - tally.runs[run_id]["reserved"] for run_id, free in left
+    }
     kept: list[Stamp] = []
     parked: set[tuple[uuid.UUID, uuid.UUID]] = set()
     for entry in stamps:

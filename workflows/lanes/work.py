@@ -53,6 +53,7 @@ class RunInLane:
     priority: int
     vtime: float
     since: datetime
+    last_turn: float = 0.0  # monotonic; kept by the holder
     buffer: deque[Work] = field(default_factory=deque)
     cursor: uuid.UUID | None = None
     exhausted: bool = False
@@ -93,8 +94,13 @@ class Batch:
     """One flush: what ended, what is about to start, what goes back unstarted."""
 
     settlements: list[Settlement] = field(default_factory=list)
-    stamps: list[tuple[Work, float, int]] = field(default_factory=list)  # work, seconds to its deadline, worst credits
+    stamps: list[tuple[Work, float, int]] = field(
+        default_factory=list
+    )  # work, seconds to its deadline, worst credits
     unstamps: list[Work] = field(default_factory=list)
+    starts: list[tuple[uuid.UUID, uuid.UUID, str]] = field(
+        default_factory=list
+    )  # tenant, lane, long windows as JSON
     retried: bool = False
 
     def __bool__(self) -> bool:

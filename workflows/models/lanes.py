@@ -17,7 +17,9 @@ class Lane(TenantOwned):
     key_hint = models.CharField(max_length=8)
     windows = models.JSONField(default=list)
     parallelism = models.PositiveIntegerField(default=10)
-    pinned = models.BooleanField(default=False, help_text="limits were set by hand and no longer follow the connection")
+    pinned = models.BooleanField(
+        default=False, help_text="limits were set by hand and no longer follow the connection"
+    )
     paused = models.BooleanField(default=False)
     pause_reason = models.CharField(max_length=32, blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -73,7 +75,9 @@ class LaneRun(TenantOwned):
     """Which runs have work in a lane: pausing a run of 100,000 records changes one row per lane."""
 
     # No foreign keys: shared locks on hot rows.
-    tenant = models.ForeignKey("tenants.Tenant", models.CASCADE, related_name="+", db_index=False, db_constraint=False)
+    tenant = models.ForeignKey(
+        "tenants.Tenant", models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     lane_id = models.UUIDField()
     run_id = models.UUIDField()
     state = models.CharField(max_length=16, choices=LaneRunState, default=LaneRunState.ACTIVE)
@@ -97,7 +101,9 @@ class Lookup(TenantOwned):
     livemode = models.BooleanField(default=True)
     fingerprint = models.CharField(max_length=40)
     leader = models.UUIDField(help_text="the queue entry that asks")
-    outcome = models.CharField(max_length=16, blank=True, help_text="hit or miss; empty while the call is under way")
+    outcome = models.CharField(
+        max_length=16, blank=True, help_text="hit or miss; empty while the call is under way"
+    )
     answer = models.JSONField(null=True)
     answered_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -105,7 +111,9 @@ class Lookup(TenantOwned):
     class Meta:
         db_table = "lookup"
         constraints = [
-            models.UniqueConstraint(fields=["tenant", "provider", "livemode", "fingerprint"], name="lookup_once"),
+            models.UniqueConstraint(
+                fields=["tenant", "provider", "livemode", "fingerprint"], name="lookup_once"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -34,8 +34,11 @@ class Run(TenantOwned):
     error = models.CharField(max_length=300, blank=True)
 
     total = models.PositiveIntegerField(default=0)
-    pending = models.PositiveIntegerField(default=0, help_text="records that are not final; at 0 the run completes")
+    pending = models.PositiveIntegerField(
+        default=0, help_text="records that are not final; at 0 the run completes"
+    )
     filled = models.PositiveIntegerField(default=0, help_text="rows of the upload that have become records")
+    filled_at = models.DateTimeField(null=True, help_text="when the last rows became records")
     queued = models.PositiveIntegerField(default=0)
     running = models.PositiveIntegerField(default=0)
     found = models.PositiveIntegerField(default=0)
@@ -59,7 +62,9 @@ class Run(TenantOwned):
         db_table = "run"
         constraints = [
             owned_key("run"),
-            SameTenant(field="workflow", to="workflows.Workflow", name="run_workflow_fk", on_delete="RESTRICT"),
+            SameTenant(
+                field="workflow", to="workflows.Workflow", name="run_workflow_fk", on_delete="RESTRICT"
+            ),
             SameTenant(field="upload", to="workflows.Upload", name="run_upload_fk", on_delete="RESTRICT"),
         ]
         indexes = [
@@ -143,13 +148,17 @@ class RunVendor(TenantOwned):
     misses = models.PositiveIntegerField(default=0)
     cached = models.PositiveIntegerField(default=0)
     errors = models.PositiveIntegerField(default=0)
-    accepted = models.PositiveIntegerField(default=0, help_text="records whose final answer came from this vendor")
+    accepted = models.PositiveIntegerField(
+        default=0, help_text="records whose final answer came from this vendor"
+    )
     credits = models.BigIntegerField(default=0)
 
     class Meta:
         db_table = "run_vendor"
         constraints = [
-            models.UniqueConstraint(fields=["tenant", "run", "provider", "operation"], name="run_vendor_once"),
+            models.UniqueConstraint(
+                fields=["tenant", "run", "provider", "operation"], name="run_vendor_once"
+            ),
             SameTenant(field="run", to="workflows.Run", name="run_vendor_run_fk"),
         ]
         ordering = ("id",)

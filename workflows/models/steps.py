@@ -12,7 +12,9 @@ class StepQueue(TenantOwned):
     """One call to be made. Inserted, stamped once (a HOT update: no indexed column changes), deleted at settle."""
 
     # No foreign keys: shared locks on hot rows.
-    tenant = models.ForeignKey("tenants.Tenant", models.CASCADE, related_name="+", db_index=False, db_constraint=False)
+    tenant = models.ForeignKey(
+        "tenants.Tenant", models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     lane_id = models.UUIDField()
     run_id = models.UUIDField()
     record_id = models.UUIDField()
@@ -33,9 +35,13 @@ class StepQueue(TenantOwned):
     class Meta:
         db_table = "step_queue"
         indexes = [
-            models.Index(fields=["lane_id", "run_id", "id"], name="step_queue_ready", condition=Q(not_before=None)),
+            models.Index(
+                fields=["lane_id", "run_id", "id"], name="step_queue_ready", condition=Q(not_before=None)
+            ),
             models.Index(fields=["not_before"], name="step_queue_due", condition=Q(not_before__isnull=False)),
-            models.Index(fields=["fingerprint"], name="step_queue_followers", condition=Q(reason="duplicate")),
+            models.Index(
+                fields=["fingerprint"], name="step_queue_followers", condition=Q(reason="duplicate")
+            ),
             models.Index(fields=["run_id"], name="step_queue_of_run"),
         ]
 
@@ -48,7 +54,9 @@ class Step(TenantOwned):
 
     append_only = True
 
-    tenant = models.ForeignKey("tenants.Tenant", models.CASCADE, related_name="+", db_index=False, db_constraint=False)
+    tenant = models.ForeignKey(
+        "tenants.Tenant", models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     lane_id = models.UUIDField(null=True)
     run_id = models.UUIDField()
     record_id = models.UUIDField()

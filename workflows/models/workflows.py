@@ -62,7 +62,9 @@ class IdempotencyKey(TenantOwned):
 
     key = models.CharField(max_length=255)
     body_hash = models.BinaryField(max_length=32)
-    status = models.PositiveSmallIntegerField(null=True, help_text="null while the first request is under way")
+    status = models.PositiveSmallIntegerField(
+        null=True, help_text="null while the first request is under way"
+    )
     response = models.JSONField(null=True)
     created_at = models.DateTimeField(db_default=Now())
 

@@ -56,7 +56,9 @@ def pin_limits(
             lane.parallelism = parallelism
         lane.pinned = True
         lane.save(update_fields=["windows", "parallelism", "pinned"])
-        audit.record(actor=actor, verb="lane.pinned", subject=lane, windows=lane.windows, parallelism=lane.parallelism)
+        audit.record(
+            actor=actor, verb="lane.pinned", subject=lane, windows=lane.windows, parallelism=lane.parallelism
+        )
     return lane
 
 
@@ -67,7 +69,9 @@ def _set_paused(lane_id: uuid.UUID, *, paused: bool, reason: str, actor: str) ->
         lane.save(update_fields=["paused", "pause_reason"])
         if not paused:
             Connection.objects.filter(pk=lane.connection_id).update(status=Connection.Status.OK)
-        audit.record(actor=actor, verb="lane.paused" if paused else "lane.resumed", subject=lane, reason=reason)
+        audit.record(
+            actor=actor, verb="lane.paused" if paused else "lane.resumed", subject=lane, reason=reason
+        )
     return lane
 
 

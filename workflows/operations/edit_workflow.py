@@ -15,7 +15,9 @@ from workflows.models import Workflow
 def create_default_workflows(*, actor: str) -> list[Workflow]:
     """What each new tenant starts with: one workflow per template, with the default configuration."""
     return [
-        create_workflow(template=template.slug, name=template.title, slug=template.slug, config={}, actor=actor)
+        create_workflow(
+            template=template.slug, name=template.title, slug=template.slug, config={}, actor=actor
+        )
         for template in TEMPLATES.values()
     ]
 
@@ -29,11 +31,14 @@ def create_workflow(
         raise InvalidInput(f"There is no template “{template[:40]}”. Known: {known}.")
     name = " ".join(name.split())
     if not 1 <= len(name) <= 120:
-        raise InvalidInput("A workflow's name has 1 to 120 characters.", errors=[{"field": "name", "message": "1-120"}])
+        raise InvalidInput(
+            "A workflow's name has 1 to 120 characters.", errors=[{"field": "name", "message": "1-120"}]
+        )
     cleaned, faults = TEMPLATES[template].clean_config(config)
     if faults:
         raise InvalidInput(
-            "The configuration cannot be used.", errors=[{"field": f.field, "message": f.message} for f in faults]
+            "The configuration cannot be used.",
+            errors=[{"field": f.field, "message": f.message} for f in faults],
         )
     with tenant_scope(require_tenant_id()):
         slug = slug or slugify(name)[:64] or template

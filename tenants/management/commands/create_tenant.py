@@ -15,7 +15,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--name", required=True)
-        parser.add_argument("--email", required=True, help="the owner's address; an existing account is reused")
+        parser.add_argument(
+            "--email", required=True, help="the owner's address; an existing account is reused"
+        )
         parser.add_argument("--plan", default="free", choices=["free", "pro", "enterprise"])
         parser.add_argument("--password", help="made up when not given")
         parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -30,7 +32,9 @@ class Command(BaseCommand):
                 name=options["name"], plan=options["plan"], owner=owner, actor="system:create_tenant"
             )
             with tenant_scope(tenant):
-                _, plain = operations.create_api_key(name="First key", actor="system:create_tenant", created_by=owner)
+                _, plain = operations.create_api_key(
+                    name="First key", actor="system:create_tenant", created_by=owner
+                )
         except WeirError as error:
             raise CommandError(error.detail) from error
         result = {"tenant_id": str(tenant.pk), "user_email": email, "password": password, "api_key": plain}

@@ -1,0 +1,104 @@
+"""Reading what waits in a lane. Claiming writes nothing: only a stamp (stamp.py) makes a step somebody's."""
+
+import json
+import uuid
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from django.db import connections
+
+from tenants.scope import APP_ALIAS, tenant_scope
+from workflows.lanes.work import RunFacts, RunInLane, Work
+
+CLAIM = """
+    SELECT q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at, r.input,
+           l.outcome, l.answer
+    FROM step_queue q
+    JOIN record r ON r.id = q.record_id AND r.tenant_id = q.tenant_id
+    LEFT JOIN lookup l ON l.tenant_id = q.tenant_id AND l.provider = split_part(q.name, ':', 2)
+         AND l.livemode = %s AND l.fingerprint = q.fingerprint AND l.outcome <> ''
+         AND l.answered_at >= %s - %s * interval '1 day'
+    WHERE q.lane_id = %s AND q.run_id = %s AND q.not_before IS NULL AND q.sent_at IS NULL
+      AND q.id > %s AND q.id <> ALL(%s)
+    ORDER BY q.id LIMIT %s
+"""
+FIRST = uuid.UUID(int=0)
+
+
+def claim(
+    tenant_id: uuid.UUID,
+    lane_id: uuid.UUID,
+    wanted: Sequence[tuple[RunInLane, int]],
+    known: Collection[uuid.UUID],
+) -> list[tuple[RunInLane, list[Work], bool]]:
+    """Up to `n` waiting steps of each of these runs, oldest first, without those the holder knows already.
+
+    Returns per run its steps and whether there were no more. Reads from the run's cursor on; the caller moves it.
+    """
+    result = []
+    with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
+        for run, count in wanted:
+            facts = run.facts
+            cursor.execute(
+                CLAIM,
+                [
+                    facts.livemode,
+                    facts.created_at,
+                    facts.config.get("reuse_days") or 0,
+                    lane_id,
+                    facts.id,
+                    run.cursor or FIRST,
+                    list(known),
+                    count,
+                ],
+            )
+            works = [_work(row, lane_id, run) for row in cursor.fetchall()]
+            result.append((run, works, len(works) < count))
+    return result
+
+
+def _work(row: tuple[Any, ...], lane_id: uuid.UUID, run: RunInLane) -> Work:
+    operation, provider = row[2].split(":", 1)
+    return Work(
+        id=row[0],
+        lane_id=lane_id,
+        run=run.facts,
+        record_id=row[1],
+        operation=operation,
+        provider=provider,
+        query=load(row[3]),
+        fingerprint=row[4],
+        taken=load(row[5]),
+        attempt=row[6],
+        crashes=row[7],
+        ready_at=row[8],
+        record_input=load(row[9]),
+        cached_outcome=row[10] or "",
+        cached_answer=load(row[11]),
+    )
+
+
+def load(value: Any) -> Any:
+    """A jsonb value: Django registers a loader that leaves text, raw psycopg one that parses."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def stamped_by_others(tenant_id: uuid.UUID, lane_id: uuid.UUID, entries: Sequence[uuid.UUID]) -> list[Work]:
+    """Queue entries that earlier holders stamped, as work to be settled as lost."""
+    with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
+        cursor.execute(
+            """SELECT q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at,
+                      r.input, '', NULL, run.id, run.tenant_id, run.template, run.config, run.lanes, run.livemode,
+                      run.created_at, run.credit_limit
+               FROM step_queue q JOIN record r ON r.id = q.record_id AND r.tenant_id = q.tenant_id
+               JOIN run ON run.id = q.run_id
+               WHERE q.lane_id = %s AND q.id = ANY(%s) AND q.sent_at IS NOT NULL""",
+            [lane_id, list(entries)],
+        )
+        found = cursor.fetchall()
+    works = []
+    for row in found:
+        facts = RunFacts(row[12], row[13], row[14], load(row[15]), load(row[16]), row[17], row[18], row[19])
+        run = RunInLane(facts=facts, priority=0, vtime=0.0, since=facts.created_at)
+        works.append(_work(row, lane_id, run))
+    return works

@@ -1,0 +1,261 @@
+"""One leased lane in the hands of a runner: what it has claimed, what is in flight, when the next call may start.
+
+No I/O: the runner does it. All times are seconds of one monotonic clock, passed in.
+"""
+
+import json
+import uuid
+from collections import deque
+from collections.abc import Iterable, Sequence
+from math import ceil
+from typing import Any
+
+from integrations.connectors import registry
+from integrations.connectors.base import Connector
+from integrations.vault import Secret
+from workflows.lanes.lease import LEASE_S, SAFE_SHARE, Foreign, LaneFacts, Report
+from workflows.lanes.pace import Pacer, WindowLimit
+from workflows.lanes.work import RunInLane, Work
+
+HORIZON_S = 0.25
+STAMP_MAX_AGE_S = 3.0
+CLAIM_MOST = 400
+RUNS_AT_ONCE = 16
+IDLE_RELEASE_S = 3.0
+AGEING_S = 60.0  # a waiting run gains a step of priority per minute
+SLOWEST_PACE = 0.1
+LONG_WINDOW_S = 60.0
+RECOVER_EVERY_S, RECOVER_STEP = 5.0, 0.1
+
+
+class LaneHolder:
+    """The state of one leased lane."""
+
+    def __init__(
+        self,
+        facts: LaneFacts,
+        secret: Secret | None,
+        base_url: str,
+        foreign: Sequence[Foreign],
+        *,
+        quiet_s: float | None,
+        now: float,
+    ) -> None:
+        self.facts, self.secret, self.base_url = facts, secret, base_url
+        self.connector: Connector = registry.get(facts.provider)
+        self.pacer = Pacer(WindowLimit.from_json(window) for window in facts.windows)
+        self.clock_offset = facts.database_now - now
+        self.held_until = now + LEASE_S * SAFE_SHARE
+        self.runs: dict[uuid.UUID, RunInLane] = {}
+        self.stamping: dict[uuid.UUID, Work] = {}
+        self.stamped: deque[Work] = deque()
+        self.in_flight: dict[uuid.UUID, Work] = {}
+        self.settling: set[uuid.UUID] = set()
+        self.foreign = {entry.id: now + entry.remaining_s for entry in foreign}
+        self.foreign_holders = {entry.id: entry.holder for entry in foreign}
+        self.not_before = now
+        self.cooldown_until = now + facts.cooldown_s
+        self.last_429 = 0.0
+        self.latency = 0.5  # seconds, moving average
+        self.recent_starts = 0
+        self.claiming = False
+        self.poked = True
+        self.last_claim = 0.0
+        self.idle_since: float | None = None
+        self.vtime_floor = 0.0
+        self.answered_ok = False
+        self._take_history(foreign, quiet_s, now)
+
+    def _take_history(self, foreign: Sequence[Foreign], quiet_s: float | None, now: float) -> None:
+        """Count what earlier holders started: long windows from what they wrote with each stamp; short ones as full at
+        the last moment at which a call can have been started."""
+        for limit in self.pacer.limits:
+            if limit.period < LONG_WINDOW_S:
+                if quiet_s is not None and quiet_s < limit.period + limit.guard:
+                    self.pacer.assume(limit, now - max(0.0, quiet_s), limit.rate)
+                continue
+            for end, count in self.facts.starts.get(limit.key, []):
+                at = min(end - self.clock_offset, now)
+                if at > now - limit.period:
+                    self.pacer.assume(limit, at, int(count))
+
+    # --- what to claim -------------------------------------------------------------------------------------------------
+
+    def refresh(self, facts: LaneFacts, runs: Iterable[RunInLane], now: float) -> None:
+        """Take over changed settings and the runs that are active now."""
+        if facts.windows != self.facts.windows:
+            self.pacer.relimit(WindowLimit.from_json(window) for window in facts.windows)
+        self.facts = facts
+        active = {run.facts.id: run for run in runs}
+        for run_id, run in active.items():
+            mine = self.runs.get(run_id)
+            if mine is None:
+                run.vtime = max(run.vtime, self.vtime_floor)
+                run.last_turn = now
+                self.runs[run_id] = run
+            else:
+                mine.priority = run.priority
+        for run_id in [run_id for run_id in self.runs if run_id not in active]:
+            del self.runs[run_id]
+
+    def known(self) -> list[uuid.UUID]:
+        """Every queue entry that this lane must not claim again."""
+        buffered = (work.id for run in self.runs.values() for work in run.buffer)
+        stamped = (work.id for work in self.stamped)
+        return [*buffered, *self.stamping, *stamped, *self.in_flight, *self.settling, *self.foreign]
+
+    def buffered(self) -> int:
+        return sum(len(run.buffer) for run in self.runs.values())
+
+    def claim_plan(self, now: float) -> list[tuple[RunInLane, int]]:
+        """Which runs to read from, and how many steps of each; empty when enough is at hand."""
+        want = min(CLAIM_MOST, max(20, 4 * self.stamp_room(now, buffered=CLAIM_MOST)))
+        if self.claiming or self.facts.paused:
+            return []
+        short = [
+            run for run in self.runs.values() if not run.exhausted and len(run.buffer) < max(2, want // 4)
+        ]
+        if not short or (self.buffered() >= want and all(run.buffer for run in self.runs.values())):
+            return []
+        chosen = sorted(short, key=lambda run: self._rank(run, now))[:RUNS_AT_ONCE]
+        share = max(1, want // len(chosen))
+        return [(run, share) for run in chosen]
+
+    def claimed(self, run: RunInLane, works: Sequence[Work], *, ended: bool) -> None:
+        """Take what a claim brought; at the end of a run's queue the next claim starts at its head again."""
+        mine = self.runs.get(run.facts.id)
+        if mine is None:
+            return
+        mine.buffer.extend(work for work in works if work.id not in self.in_flight)
+        if works:
+            mine.cursor = works[-1].id
+        if ended:
+            mine.exhausted, mine.cursor = True, None
+
+    def poke(self) -> None:
+        """There may be new work: look at every run from its head again."""
+        self.poked = True
+        for run in self.runs.values():
+            run.exhausted, run.cursor = False, None
+
+    def _rank(self, run: RunInLane, now: float) -> tuple[int, float]:
+        """Higher priority first, one step more for each minute without a turn; among equals whoever had least."""
+        aged = run.priority + (now - run.last_turn) / AGEING_S if run.last_turn else run.priority
+        return -int(aged), run.vtime
+
+    # --- what to stamp and send ----------------------------------------------------------------------------------------
+
+    def stamp_room(self, now: float, *, buffered: int | None = None) -> int:
+        """How many starts the next flush may stamp: about what can be sent before the flush after it."""
+        if self.facts.paused or now < self.cooldown_until - HORIZON_S or now >= self.held_until:
+            return 0
+        limit = self.facts.parallelism
+        busy = len(self.in_flight) + len(self.foreign)
+        ending = ceil(busy * HORIZON_S / max(self.latency, 0.001) * 1.2)
+        room = min(4 * limit, max(0, limit - busy) + ending) - len(self.stamped) - len(self.stamping)
+        room = min(room, self.pacer.capacity(now, HORIZON_S) - len(self.stamped) - len(self.stamping))
+        return max(0, min(room, self.buffered() if buffered is None else buffered))
+
+    def take_for_stamping(self, now: float) -> list[Work]:
+        """The next steps in the order in which runs have their turn."""
+        chosen: list[Work] = []
+        alone = any(
+            work.crashes >= 2 for work in (*self.in_flight.values(), *self.stamped, *self.stamping.values())
+        )
+        for _ in range(0 if alone else self.stamp_room(now)):
+            run = min(
+                (r for r in self.runs.values() if r.buffer), key=lambda r: self._rank(r, now), default=None
+            )
+            if run is None:
+                break
+            if run.buffer[0].crashes >= 2 and (chosen or self.in_flight or self.stamped):
+                break  # what was in hand when workers died twice runs alone
+            run.vtime += 1
+            run.last_turn = now
+            self.vtime_floor = max(self.vtime_floor, run.vtime - 1)
+            chosen.append(run.buffer.popleft())
+        self.stamping.update((work.id, work) for work in chosen)
+        return chosen
+
+    def send_at(self, now: float) -> float | None:
+        """When the next stamped step may be sent, `now` for at once; None when something else has to happen first."""
+        if not self.stamped or self.facts.paused or now >= self.held_until or self.secret is None:
+            return None
+        if len(self.in_flight) + len(self.foreign) >= self.facts.parallelism:
+            return None
+        at = max(self.cooldown_until, self.pacer.next_start(now, self.stamped[0].operation))
+        return max(at, now)
+
+    def overdue(self, now: float) -> list[Work]:
+        """Stamped steps that cannot be sent soon enough: they go back, their stamp would outlive its meaning."""
+        stuck = self.facts.paused or now >= self.held_until or self.cooldown_until > now + STAMP_MAX_AGE_S
+        back = [work for work in self.stamped if stuck or now - work.stamped_at > STAMP_MAX_AGE_S]
+        gone = [work for work in self.stamped if work.run.id not in self.runs and work not in back]
+        for work in (*back, *gone):
+            self.stamped.remove(work)
+        return [*back, *gone]
+
+    def cool_down(self, now: float, seconds: float) -> None:
+        """The vendor said stop: nobody starts until then, and then at half the pace."""
+        self.cooldown_until = max(self.cooldown_until, now + seconds)
+        if now - self.last_429 > 1.0:  # calls that were in flight together count as one warning
+            self.pacer.pace = max(SLOWEST_PACE, self.pacer.pace / 2)
+        self.last_429 = now
+
+    def recover_pace(self, now: float) -> None:
+        if self.pacer.pace < 1.0 and now - max(self.last_429, self.cooldown_until) > RECOVER_EVERY_S:
+            self.pacer.pace = min(1.0, self.pacer.pace + RECOVER_STEP)
+            self.last_429 = now
+
+    def observed(self, latency_s: float) -> None:
+        self.latency += 0.2 * (latency_s - self.latency)
+
+    # --- what to tell --------------------------------------------------------------------------------------------------
+
+    def wait_reason(self, now: float) -> str:
+        """Why work of this lane waits right now; empty when nothing waits or it is about to go."""
+        if self.facts.paused:
+            return "paused"
+        if now < self.cooldown_until:
+            return "cooldown"
+        if not self.stamped and not self.buffered():
+            return ""
+        if len(self.in_flight) + len(self.foreign) >= self.facts.parallelism:
+            return "parallelism"
+        return "rate" if self.pacer.next_start(now) > now else ""
+
+    def starts(self, now: float) -> str | None:
+        """The start history of long windows as JSON, with what is stamped counted as started; None without any."""
+        if not any(limit.period >= LONG_WINDOW_S for limit in self.pacer.limits):
+            return None
+        history: dict[str, Any] = {
+            key: [[round(end + self.clock_offset, 3), count] for end, count in buckets]
+            for key, buckets in self.pacer.history().items()
+        }
+        coming = len(self.stamping) + len(self.stamped)
+        for limit in self.pacer.limits:
+            if coming and limit.period >= LONG_WINDOW_S:
+                history.setdefault(limit.key, []).append([round(now + self.clock_offset, 3), coming])
+        return json.dumps(history)
+
+    def report(self, now: float) -> Report:
+        first = min((limit.period for limit in self.pacer.limits), default=1.0)
+        return Report(
+            lane_id=self.facts.id,
+            in_flight=len(self.in_flight) + len(self.foreign),
+            started_last_period=self.pacer.started_since(now - first),
+            wait_reason=self.wait_reason(now),
+            cooldown_s=max(0.0, self.cooldown_until - now),
+            pace=self.pacer.pace,
+            starts=self.starts(now) or "{}",
+        )
+
+    def has_work(self) -> bool:
+        return bool(
+            self.in_flight
+            or self.stamped
+            or self.stamping
+            or self.settling
+            or self.foreign
+            or self.buffered()
+        )

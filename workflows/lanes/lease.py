@@ -1,0 +1,205 @@
+"""Leases, and what a holder sees of its lanes. Runs as the ops login: a runner serves many tenants at once.
+
+All times are the database's; a holder keeps its own monotonic deadline, taken before the renewal was sent, less a
+fifth, so that a frozen or cut-off holder sends nothing.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connections, transaction
+
+from tenants.scope import OPS_ALIAS, ops_scope
+from workflows.lanes.book import rows
+from workflows.lanes.claim import load
+from workflows.lanes.work import RunFacts, RunInLane
+
+LEASE_S = 10.0
+SAFE_SHARE = 0.8
+REASON = "lane runner"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFacts:
+    """A leased lane's settings, its connection, and the engine's state as the last holder left it."""
+
+    id: uuid.UUID
+    tenant_id: uuid.UUID
+    connection_id: uuid.UUID
+    provider: str
+    mode: str
+    key_hash: str
+    on_ambiguous: str
+    windows: tuple[dict[str, Any], ...]
+    parallelism: int
+    paused: bool
+    cooldown_s: float
+    starts: dict[str, Any]
+    database_now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A step that another holder stamped: in flight, as far as anyone knows, until its deadline."""
+
+    id: uuid.UUID
+    holder: uuid.UUID
+    remaining_s: float
+    sent_ago_s: float
+
+
+FACTS = """
+    SELECT l.id, l.tenant_id, c.id, l.provider, c.mode, c.key_hash, c.on_ambiguous, l.windows, l.parallelism, l.paused,
+           greatest(0, extract(epoch FROM s.cooldown_until - clock_timestamp()))::float, s.starts,
+           extract(epoch FROM clock_timestamp())::float
+    FROM lane l JOIN integrations_connection c ON c.id = l.connection_id JOIN lane_state s ON s.lane_id = l.id
+    WHERE l.id = ANY(%s)
+"""
+RUNS = """
+    SELECT lr.lane_id, r.id, r.tenant_id, r.template, r.config, r.lanes, r.livemode, r.created_at, r.credit_limit,
+           lr.priority, lr.vtime, lr.since
+    FROM lane_run lr JOIN run r ON r.id = lr.run_id WHERE lr.lane_id = ANY(%s) AND lr.state = 'active'
+"""
+
+
+def acquire(lane_id: uuid.UUID, holder: uuid.UUID) -> tuple[LaneFacts, list[Foreign], float | None] | None:
+    """Take a free or lapsed lane: its facts, what earlier holders may have in flight, and for how many seconds
+    certainly no call was started (None: never was one).
+
+    None when another holder has it.
+    """
+    with ops_scope(REASON), transaction.atomic(using=OPS_ALIAS), connections[OPS_ALIAS].cursor() as cursor:
+        taken = rows(
+            cursor,
+            """UPDATE lane_state s SET holder = %s, lease_until = clock_timestamp() + %s * interval '1 second',
+                      rung_at = NULL, seen_at = clock_timestamp()
+               FROM (SELECT id, extract(epoch FROM clock_timestamp() - CASE WHEN holder IS NULL THEN released_at
+                                                                            ELSE lease_until END)::float AS quiet
+                     FROM lane_state WHERE lane_id = %s
+                     AND (holder IS NULL OR lease_until < clock_timestamp()) FOR UPDATE SKIP LOCKED) was
+               WHERE s.id = was.id RETURNING was.quiet""",
+            [holder, LEASE_S, lane_id],
+        )
+        if not taken:
+            return None
+        facts = [_facts(row) for row in rows(cursor, FACTS, [[lane_id]])]
+        foreign = rows(
+            cursor,
+            """SELECT id, holder, extract(epoch FROM deadline_at - clock_timestamp())::float,
+                      extract(epoch FROM clock_timestamp() - sent_at)::float
+               FROM step_queue WHERE lane_id = %s AND not_before IS NULL AND sent_at IS NOT NULL""",
+            [lane_id],
+        )
+    return facts[0], [Foreign(*row) for row in foreign], taken[0][0]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a holder tells about a lane with each renewal, for pages and for the next holder."""
+
+    lane_id: uuid.UUID
+    in_flight: int
+    started_last_period: int
+    wait_reason: str
+    cooldown_s: float
+    pace: float
+    starts: str
+
+
+def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
+    """Prolong the leases of these lanes and write their reports; returns the lanes that are still held."""
+    with ops_scope(REASON), connections[OPS_ALIAS].cursor() as cursor:
+        held = rows(
+            cursor,
+            """UPDATE lane_state s SET lease_until = clock_timestamp() + %s * interval '1 second', seen_at = now(),
+                      in_flight = t.in_flight, started_last_period = t.started, wait_reason = t.reason,
+                      pace = t.pace, starts = t.starts::jsonb,
+                      cooldown_until = CASE WHEN t.cooldown > 0 THEN now() + t.cooldown * interval '1 second' END
+               FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::float[], %s::float[], %s::text[])
+                    t(lane_id, in_flight, started, reason, cooldown, pace, starts)
+               WHERE s.lane_id = t.lane_id AND s.holder = %s RETURNING s.lane_id""",
+            [
+                LEASE_S,
+                [r.lane_id for r in reports],
+                [r.in_flight for r in reports],
+                [r.started_last_period for r in reports],
+                [r.wait_reason for r in reports],
+                [r.cooldown_s for r in reports],
+                [r.pace for r in reports],
+                [r.starts for r in reports],
+                holder,
+            ],
+        )
+    return {row[0] for row in held}
+
+
+def release(lane_id: uuid.UUID, holder: uuid.UUID) -> None:
+    """Give a lane back; the next holder may start at once."""
+    with ops_scope(REASON), connections[OPS_ALIAS].cursor() as cursor:
+        cursor.execute(
+            """UPDATE lane_state SET holder = NULL, lease_until = NULL, released_at = clock_timestamp(), in_flight = 0,
+                      wait_reason = '' WHERE lane_id = %s AND holder = %s""",
+            [lane_id, holder],
+        )
+
+
+def look(
+    lane_ids: Sequence[uuid.UUID],
+) -> tuple[dict[uuid.UUID, LaneFacts], dict[uuid.UUID, list[RunInLane]]]:
+    """The present settings of leased lanes, and the runs that may have calls started in them: two queries in all."""
+    with ops_scope(REASON), connections[OPS_ALIAS].cursor() as cursor:
+        facts = {row[0]: _facts(row) for row in rows(cursor, FACTS, [list(lane_ids)])}
+        runs: dict[uuid.UUID, list[RunInLane]] = {lane_id: [] for lane_id in lane_ids}
+        for row in rows(cursor, RUNS, [list(lane_ids)]):
+            runs[row[0]].append(_run(row))
+    return facts, runs
+
+
+def pause_for(lane_id: uuid.UUID, tenant_id: uuid.UUID, outcome: str, reason: str) -> None:
+    """Pause a lane whose key was refused or is out of credits, and mark its connection; records wait unburned."""
+    with ops_scope(REASON), transaction.atomic(using=OPS_ALIAS), connections[OPS_ALIAS].cursor() as cursor:
+        cursor.execute(
+            "UPDATE lane SET paused = true, pause_reason = %s WHERE id = %s AND NOT paused RETURNING connection_id",
+            [outcome, lane_id],
+        )
+        row = cursor.fetchone()
+        if row:
+            cursor.execute(
+                "UPDATE integrations_connection SET status = %s, last_error = %s WHERE id = %s",
+                [outcome, reason[:300], row[0]],
+            )
+
+
+def note_ok(connection_ids: Sequence[uuid.UUID]) -> None:
+    """Connections that answered: their last good answer is now."""
+    with ops_scope(REASON), connections[OPS_ALIAS].cursor() as cursor:
+        cursor.execute(
+            "UPDATE integrations_connection SET last_ok_at = now() WHERE id = ANY(%s)",
+            [sorted(connection_ids)],
+        )
+
+
+def _facts(row: tuple[Any, ...]) -> LaneFacts:
+    return LaneFacts(*row[:7], tuple(load(row[7])), *row[8:11], load(row[11]) or {}, row[12])
+
+
+def _run(row: tuple[Any, ...]) -> RunInLane:
+    facts = RunFacts(
+        id=row[1],
+        tenant_id=row[2],
+        template=row[3],
+        config=load(row[4]),
+        lanes=load(row[5]),
+        livemode=row[6],
+        created_at=row[7],
+        credit_limit=row[8],
+    )
+    return RunInLane(facts=facts, priority=row[9], vtime=row[10], since=row[11])
+
+
+def moment(seconds: float) -> datetime:
+    """A wall-clock time (Unix seconds) as a datetime in UTC, for history rows alone; no decision uses it."""
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,158 @@
+"""From a vendor's answer to a settlement: an exhaustive reading of the closed set of outcomes. Pure but for the dice."""
+
+import random
+import uuid
+from dataclasses import dataclass
+
+from integrations.connectors import registry
+from integrations.http import CallResult
+from integrations.outcomes import Done, Fail, Miss, Outcome, Retry
+from tenants.ids import uuid7
+from workflows.catalog import Ask, Taken
+from workflows.lanes.decide import decide, fingerprint
+from workflows.lanes.lease import moment
+from workflows.lanes.work import Settlement, Work
+
+BACKOFF_BASE_S, BACKOFF_MAX_S = 2.0, 300.0
+COOLDOWN_DEFAULT_S, COOLDOWN_MAX_S = 5.0, 3600.0
+CRASHES_ALONE, CRASHES_DEAD = 2, 3
+PAUSING = ("auth_failed", "no_credits")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A settlement, and what the lane has to do about it."""
+
+    settlement: Settlement
+    cooldown_s: float = 0.0
+    pause: str = ""  # auth_failed or no_credits: the key itself is the trouble
+
+
+def judge(work: Work, holder: uuid.UUID, result: CallResult, started: float, finished: float) -> Verdict:
+    """What follows from a call that came back; `started` and `finished` are Unix times, for the history alone."""
+    settlement = Settlement(
+        work=work,
+        attempt_id=uuid7(),
+        holder=holder,
+        outcome=result.outcome.name,
+        status="done",
+        http_status=result.http_status,
+        latency_ms=result.latency_ms,
+        started_at=moment(started),
+        finished_at=moment(finished),
+    )
+    outcome: Outcome = result.outcome
+    match outcome:
+        case Done(answer=answer, credits=credits):
+            settlement.answer, settlement.credits = answer, credits
+            return Verdict(go_on(settlement))
+        case Miss(credits=credits):
+            settlement.credits = credits
+            return Verdict(go_on(settlement))
+        case Retry(kind="rate_limited", reason=reason, after=after):
+            _back(settlement, reason, after=0.0, why="cooldown", attempt=work.attempt)
+            return Verdict(settlement, cooldown_s=min(after or COOLDOWN_DEFAULT_S, COOLDOWN_MAX_S))
+        case Retry(reason=reason, after=after, uncertain=uncertain):
+            return Verdict(_again(settlement, reason, after, uncertain=uncertain))
+        case Fail(kind="auth_failed" | "no_credits" as kind, reason=reason):
+            _back(settlement, reason, after=0.0, why="paused", attempt=work.attempt)
+            return Verdict(settlement, pause=kind)
+        case Fail(kind="invalid" | "suppressed", reason=reason):
+            settlement.reason = reason
+            return Verdict(go_on(settlement))
+        case Fail(reason=reason):
+            return Verdict(dead(settlement, reason))
+        case _:
+            # No connector of this release answers with a job to poll or a callback to wait for.
+            return Verdict(dead(settlement, "This vendor's way of answering is not supported."))
+
+
+def cached(work: Work) -> Settlement:
+    """A step whose question has been answered already, in this run or recently enough: no call, no cost."""
+    settlement = Settlement(
+        work=work,
+        attempt_id=uuid7(),
+        holder=None,
+        outcome="cached",
+        status="done",
+        answer=work.cached_answer,
+        reason="Answered before; not asked again.",
+        called=False,
+    )
+    return go_on(settlement)
+
+
+def lost(work: Work, holder: uuid.UUID, *, on_ambiguous: str) -> Settlement:
+    """A stamped step whose answer never came back: the call may have been made and charged. Never repeated silently."""
+    connector = registry.get(work.provider)
+    work.crashes += 1
+    settlement = Settlement(
+        work=work,
+        attempt_id=uuid7(),
+        holder=holder,
+        outcome="timeout",
+        status="ambiguous",
+        reason="The worker stopped before the answer came back; whether the vendor was asked is not known.",
+        called=True,
+    )
+    if work.crashes >= CRASHES_DEAD:
+        return dead(
+            settlement, "Workers stopped three times while this step was in their hands.", status="dead"
+        )
+    if connector.repeat_is_free or on_ambiguous == "repeat":
+        settlement.again_after, settlement.next_attempt = 0.0, work.attempt + 1
+        return settlement
+    if on_ambiguous == "ask":
+        return dead(
+            settlement,
+            "The outcome is not known. Retry the record to ask the vendor again.",
+            status="ambiguous",
+        )
+    return go_on(settlement, outcome="miss")
+
+
+def go_on(settlement: Settlement, *, outcome: str = "") -> Settlement:
+    """Let the template say what comes next, with this step behind it."""
+    work = settlement.work
+    last = Taken(
+        work.operation,
+        work.provider,
+        outcome or settlement.outcome,
+        settlement.answer or {},
+        settlement.credits,
+    )
+    plan, skipped = decide(
+        work.run.template, work.run.config, work.record_input, [*map(Taken.from_json, work.taken), last]
+    )
+    settlement.skipped = skipped
+    if isinstance(plan, Ask):
+        settlement.ask, settlement.ask_fingerprint = plan, fingerprint(plan)
+    else:
+        settlement.final = plan
+    return settlement
+
+
+def dead(settlement: Settlement, reason: str, *, status: str = "dead") -> Settlement:
+    """No further attempt by itself: listed, and replayed when somebody says so."""
+    settlement.status, settlement.reason = status, reason
+    return go_on(settlement, outcome="error" if settlement.outcome not in ("timeout",) else "timeout")
+
+
+def _again(settlement: Settlement, reason: str, after: float | None, *, uncertain: bool) -> Settlement:
+    work = settlement.work
+    most = work.run.config.get("max_attempts") or 3
+    if work.attempt >= most:
+        return dead(settlement, f"{reason} (attempt {work.attempt} of {most})")
+    ceiling = min(BACKOFF_BASE_S * 2 ** (work.attempt - 1), BACKOFF_MAX_S)
+    delay = max(after or 0.0, random.uniform(0, ceiling))  # noqa: S311 - full jitter, not a secret
+    _back(settlement, reason, after=delay, why="backoff", attempt=work.attempt + 1)
+    if uncertain:
+        settlement.reason = f"{reason}; the vendor may have been asked"
+    return settlement
+
+
+def _back(settlement: Settlement, reason: str, *, after: float, why: str, attempt: int) -> None:
+    """Back into the queue: at once (`after` 0, the lane itself waits) or not before `after` seconds from now."""
+    settlement.status, settlement.reason = "failed", reason
+    settlement.again_after, settlement.next_attempt = after, attempt
+    settlement.again_reason = why if after > 0 else ""

@@ -1,0 +1,65 @@
+"""Telling the engine that a lane has work. A lost message costs at most one sweep, never the work.
+
+A process that hosts a runner tells it directly; every other one puts a message on the broker. Messages carry ids alone.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable
+
+import structlog
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+from tenants.scope import APP_ALIAS
+
+RING_LANE = "workflows.tasks.ring_lane"
+FILL_RUN = "workflows.tasks.fill_run"
+
+log = structlog.get_logger(__name__)
+_local: Callable[[uuid.UUID, uuid.UUID], None] | None = None
+
+
+def hosts_runner(tell: Callable[[uuid.UUID, uuid.UUID], None] | None) -> None:
+    """Register (or, with None, remove) the runner of this process."""
+    global _local
+    _local = tell
+
+
+def ring(lanes: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> None:
+    """Ring each (tenant, lane)."""
+    for tenant_id, lane_id in lanes:
+        if _local is not None:
+            _local(tenant_id, lane_id)
+        else:
+            _send(RING_LANE, tenant_id, lane_id)
+
+
+def ring_here(tenant_id: uuid.UUID, lane_id: uuid.UUID) -> None:
+    """A ring has arrived in this process: hand it to the runner, if there is one (the sweep finds the lane if not)."""
+    if _local is not None:
+        _local(tenant_id, lane_id)
+
+
+def ring_after_commit(lanes: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> None:
+    """Ring when the open transaction has committed; never when it rolls back."""
+    wanted = sorted(set(lanes))
+    if wanted:
+        transaction.on_commit(lambda: ring(wanted), using=APP_ALIAS)
+
+
+def ring_fill_after_commit(tenant_id: uuid.UUID, run_id: uuid.UUID) -> None:
+    """Have the rows of an upload become records, when the open transaction has committed."""
+    transaction.on_commit(lambda: _send(FILL_RUN, tenant_id, run_id), using=APP_ALIAS)
+
+
+def ring_fill(tenant_id: uuid.UUID, run_id: uuid.UUID) -> None:
+    """Have the rows of an upload become records, now."""
+    _send(FILL_RUN, tenant_id, run_id)
+
+
+def _send(task: str, tenant_id: uuid.UUID, subject: uuid.UUID) -> None:
+    try:
+        current_app.send_task(task, args=[str(tenant_id), str(subject)], ignore_result=True)
+    except (OperationalError, OSError) as error:
+        log.warning("ring_not_sent", task=task, subject=str(subject), error=type(error).__name__)

@@ -1,0 +1,98 @@
+"""The sweep: makes lost messages, dead workers and flushed brokers harmless.
+
+Every runner runs it each second, the one that gets the advisory lock does it; correctness depends on nothing else.
+Runs as the ops login: it looks across tenants.
+"""
+
+import uuid
+
+from django.db import connections, transaction
+
+from tenants.scope import OPS_ALIAS, ops_scope
+from workflows.lanes import ring
+from workflows.lanes.book import rows
+from workflows.operations.cancel import cancel_waiting
+
+LOCK = 0x57454952  # "WEIR"
+BATCH = 2_000
+FILL_STALLED_S = 10
+
+# A loose index scan: one probe per lane that has waiting work, however many steps wait in it.
+LANES_WITH_WORK = """
+    WITH RECURSIVE lanes AS (
+        (SELECT lane_id FROM step_queue WHERE not_before IS NULL ORDER BY lane_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT q.lane_id FROM step_queue q WHERE q.not_before IS NULL AND q.lane_id > lanes.lane_id
+                ORDER BY q.lane_id LIMIT 1)
+        FROM lanes WHERE lanes.lane_id IS NOT NULL)
+    SELECT l.tenant_id, l.id FROM lanes JOIN lane l ON l.id = lanes.lane_id JOIN lane_state s ON s.lane_id = l.id
+    WHERE NOT l.paused AND (s.holder IS NULL OR s.lease_until < clock_timestamp())
+      AND (s.rung_at IS NULL OR s.rung_at < clock_timestamp() - interval '5 seconds')
+"""
+
+
+def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """One sweep; returns (tenant, lane) of the lanes that have work and no live holder. Nothing if another sweeps."""
+    with ops_scope("sweep"), transaction.atomic(using=OPS_ALIAS), connections[OPS_ALIAS].cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
+        if not cursor.fetchone()[0]:
+            return []
+        promoted = rows(
+            cursor,
+            """UPDATE step_queue q SET not_before = NULL, reason = ''
+               FROM (SELECT id FROM step_queue WHERE not_before <= clock_timestamp() ORDER BY not_before LIMIT %s
+                     FOR UPDATE SKIP LOCKED) due
+               WHERE q.id = due.id RETURNING q.tenant_id, q.lane_id""",
+            [BATCH],
+        )
+        promoted += _heal_followers(cursor)
+        idle = rows(cursor, LANES_WITH_WORK, [])
+        cancelled = rows(
+            cursor, "SELECT DISTINCT tenant_id, run_id FROM lane_run WHERE state = 'cancelled'", []
+        )
+        stalled = rows(
+            cursor,
+            """UPDATE run SET filled_at = clock_timestamp()
+               WHERE upload_id IS NOT NULL AND filled < total AND status NOT IN ('failed', 'completed')
+                 AND coalesce(filled_at, created_at) < clock_timestamp() - %s * interval '1 second'
+               RETURNING tenant_id, id""",
+            [FILL_STALLED_S],
+        )
+    for tenant_id, run_id in stalled:
+        ring.ring_fill(tenant_id, run_id)
+    for tenant_id, run_id in cancelled:
+        cancel_waiting(tenant_id, run_id)
+    return sorted({(row[0], row[1]) for row in (*promoted, *idle)})
+
+
+def has_work(lane_id: uuid.UUID) -> bool:
+    """Whether anything could be started in this lane: asked once more after a release."""
+    with ops_scope("lane runner"), connections[OPS_ALIAS].cursor() as cursor:
+        cursor.execute(
+            """SELECT EXISTS (SELECT 1 FROM step_queue q JOIN lane_run r ON r.lane_id = q.lane_id AND r.run_id = q.run_id
+                              WHERE q.lane_id = %s AND q.not_before IS NULL AND r.state = 'active')
+                      AND NOT (SELECT paused FROM lane WHERE id = %s)""",
+            [lane_id, lane_id],
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def _heal_followers(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Let steps go on that wait for an answer which has come, or whose asker is gone."""
+    rows(
+        cursor,
+        """DELETE FROM lookup l USING step_queue f
+           WHERE f.reason = 'duplicate' AND l.tenant_id = f.tenant_id AND l.fingerprint = f.fingerprint
+             AND l.outcome = '' AND NOT EXISTS (SELECT 1 FROM step_queue q WHERE q.id = l.leader) RETURNING l.id""",
+        [],
+    )
+    return rows(
+        cursor,
+        """UPDATE step_queue q SET not_before = NULL, reason = ''
+           WHERE q.reason = 'duplicate' AND NOT EXISTS (
+               SELECT 1 FROM lookup l JOIN run r ON r.id = q.run_id
+               WHERE l.tenant_id = q.tenant_id AND l.fingerprint = q.fingerprint AND l.livemode = r.livemode
+                 AND l.provider = split_part(q.name, ':', 2) AND l.outcome = '')
+           RETURNING q.tenant_id, q.lane_id""",
+        [],
+    )

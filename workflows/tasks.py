@@ -1,0 +1,20 @@
+"""Celery envelopes: ids come in, an operation is called. Harmless twice, and losing one costs a sweep at most."""
+
+import uuid
+
+from celery import shared_task
+
+from workflows.lanes import ring
+from workflows.operations.fill_run import fill_run as fill
+
+
+@shared_task(name=ring.RING_LANE, ignore_result=True)
+def ring_lane(tenant_id: str, lane_id: str) -> None:
+    """Hand a lane to the runner of the process that this lands in."""
+    ring.ring_here(uuid.UUID(tenant_id), uuid.UUID(lane_id))
+
+
+@shared_task(name=ring.FILL_RUN, ignore_result=True)
+def fill_run(tenant_id: str, run_id: str) -> None:
+    """Turn the rows of an upload into records."""
+    fill(uuid.UUID(tenant_id), uuid.UUID(run_id))
