@@ -62,7 +62,7 @@ def _row_in(row: Cells, position: int, names: Sequence[str], dialect: Dialect, t
         faults.extend(_faults_of_form(row, len(names), dialect))
         cells = [storable(cell) for cell in cells] if row.fault == "bad_text" else cells
         names = _names_for(cells, names)
-    raw = dict(zip(names, cells, strict=False))
+    raw = {name: cell for name, cell in zip(names, cells, strict=False) if name}
     if template is None:
         values = {name: storable(value) for name, value in raw.items()}
         if any("\x00" in cell for cell in cells):
@@ -98,7 +98,7 @@ def _faults_of_form(row: Cells, width: int, dialect: Dialect) -> list[RowFault]:
 
 
 def _names_for(cells: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Names for as many cells as there are: those past the last column are called by their place."""
+    """Names for as many cells as there are. Past the last column they are places; an empty cell there has none."""
     found = list(names[: len(cells)])
     taken = set(names)
     for index in range(len(names), len(cells)):
