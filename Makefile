@@ -48,6 +48,6 @@ lock: install ## Pin the newest allowed versions in requirements.lock
 		--python-version 3.11 --extra dev pyproject.toml --output-file requirements.lock
 
 clean: ## Remove .venv, the local data and caches
-	@test ! -x $(PY) || $(PY) -m config.embedded --destroy .data .data/test
+	@test ! -x $(PY) || $(PY) -m config.embedded --destroy .data/test .data
 	rm -rf .venv .venv.lock .data .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -127,7 +127,7 @@ def _together(env: str, login: str, values: Mapping[str, Any], environ: Mapping[
 
 
 def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
-    data_dir = data_dir_of({"WEIR_DATA_DIR": values["WEIR_DATA_DIR"] or ""})
+    data_dir = data_dir_of({"WEIR_ENV": env, "WEIR_DATA_DIR": values["WEIR_DATA_DIR"] or ""})
     own = {} if env in HARDENED else _own_secrets(data_dir, values)
     port = values["PORT"]
     return Env(
@@ -162,8 +162,12 @@ def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
 
 
 def data_dir_of(environ: Mapping[str, str]) -> Path:
-    """The data directory that an environment asks for; relative ones count from the project's root."""
-    return (BASE_DIR / Path(environ.get("WEIR_DATA_DIR") or ".data").expanduser()).resolve()
+    """The data directory that an environment asks for; relative ones count from the project's root.
+
+    Tests have one of their own, so that they leave a running Weir's database and queue alone.
+    """
+    default = ".data/test" if environ.get("WEIR_ENV") == "test" else ".data"
+    return (BASE_DIR / Path(environ.get("WEIR_DATA_DIR") or default).expanduser()).resolve()
 
 
 def _own_secrets(data_dir: Path, values: Mapping[str, Any]) -> dict[str, str]:

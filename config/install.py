@@ -67,7 +67,16 @@ def _install() -> None:
     if _with_uv():
         return
     # pip alone takes about a minute where uv takes seconds, but reads every configuration of its own.
-    command = [PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", LOCK]
+    command: list[str | Path] = [
+        PYTHON,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--requirement",
+        LOCK,
+    ]
     if subprocess.run([*command, "--disable-pip-version-check"]).returncode:
         raise InstallFailed(
             "The packages could not be installed (see above). The first time needs a package index."
@@ -114,7 +123,16 @@ def _with_uv() -> bool:
         ]
         if subprocess.run([*command, "--disable-pip-version-check"], stderr=subprocess.DEVNULL).returncode:
             return False
-    sync = [VENV / "bin" / "uv", "pip", "sync", "--quiet", "--require-hashes", "--python", PYTHON, LOCK]
+    sync = [
+        str(VENV / "bin" / "uv"),
+        "pip",
+        "sync",
+        "--quiet",
+        "--require-hashes",
+        "--python",
+        str(PYTHON),
+        str(LOCK),
+    ]
     return subprocess.run(sync, env=_uv_environment(), stderr=subprocess.DEVNULL).returncode == 0
 
 

@@ -1,4 +1,8 @@
-"""Run the keeper: python -m config.embedded DATA_DIR [--no-fsync]"""
+"""Run the keeper, or remove data directories with all that belongs to them.
+
+python -m config.embedded DATA_DIR [--no-fsync]
+python -m config.embedded --destroy DATA_DIR ...
+"""
 
 import os
 import sys
@@ -7,12 +11,17 @@ from pathlib import Path
 from config.embedded.errors import EmbeddedError
 from config.embedded.keeper import keep
 from config.embedded.layout import prepare_data_dir
+from config.embedded.servers import destroy
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     os.umask(0o077)
     try:
-        keep(prepare_data_dir(Path(sys.argv[1])), fsync="--no-fsync" not in sys.argv)
+        if arguments[0] == "--destroy":
+            for data_dir in arguments[1:]:
+                destroy(Path(data_dir))
+        else:
+            keep(prepare_data_dir(Path(arguments[0])), fsync="--no-fsync" not in arguments)
     except EmbeddedError as error:
         print(error, file=sys.stderr)
         return 1
@@ -20,4 +29,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

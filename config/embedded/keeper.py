@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from config.embedded.errors import AlreadyHeld, EmbeddedError
-from config.embedded.layout import locked, prepare_data_dir
+from config.embedded.layout import locked, lost_place, prepare_data_dir
 from config.embedded.processes import tail, wait_until
 from config.embedded.servers import Endpoints, running, start
 
@@ -72,6 +72,7 @@ def ensure_kept(data_dir: Path, *, fsync: bool = True) -> Endpoints:
             elif keeper is None or keeper.poll() is not None:
                 if keeper is not None and keeper.returncode:
                     break
+                _tell_of_loss(data_dir)
                 keeper = _spawn_keeper(data_dir, fsync=fsync)
             time.sleep(0.05)
     raise EmbeddedError(f"The embedded servers did not start:\n{tail(data_dir / 'logs' / 'keeper.log')}")
@@ -96,6 +97,15 @@ def has_users(data_dir: Path) -> bool:
     """Whether any process claims the servers."""
     with _users_lock(data_dir) as lock:
         return not _free(lock)
+
+
+def _tell_of_loss(data_dir: Path) -> None:
+    lost = lost_place(data_dir)
+    if lost:
+        print(
+            f"{lost} is gone, and the databases of {data_dir} with it: new, empty ones are made.",
+            file=sys.stderr,
+        )
 
 
 def _users_lock(data_dir: Path) -> IO[str]:

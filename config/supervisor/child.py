@@ -11,6 +11,7 @@ from pathlib import Path
 from config.embedded.processes import spawn
 
 FIRST_PAUSE, LONGEST_PAUSE, LONG_LIFE = 0.2, 10.0, 30.0
+TOLD_DEATHS = 4
 
 
 class Child:
@@ -69,14 +70,23 @@ class Child:
         if self._not_before is None:
             self._sweep_group()
             if now - self._started > LONG_LIFE:
-                self._pause = FIRST_PAUSE
+                self._pause, self.restarts = FIRST_PAUSE, 0
             self._not_before = now + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
             self.restarts += 1
-            return f"{self.name} stopped ({how_it_ended(process.returncode)}) and is started again; see {self.log}"
+            return self._news(how_it_ended(process.returncode))
         if now >= self._not_before:
             self.start()
         return None
+
+    def _news(self, ending: str) -> str | None:
+        """A line about a death; a child that dies over and over does not fill the terminal."""
+        if self.restarts > TOLD_DEATHS:
+            return None
+        again = (
+            "is started again" if self.restarts < TOLD_DEATHS else "keeps stopping; it is tried on, quietly"
+        )
+        return f"{self.name} stopped ({ending}) and {again}; see {self.log}"
 
     def ask_to_stop(self) -> None:
         if self._process and self.alive:

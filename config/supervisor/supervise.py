@@ -147,14 +147,21 @@ class Supervisor:
             raise Stop(130 if self.options.once else 0)
         time.sleep(TICK)
         if self.servers and not is_kept(self.options.data_dir):
-            say("The embedded servers stopped and are started again")
-            with contextlib.suppress(EmbeddedError):  # tried again at the next turn
-                ensure_kept(self.options.data_dir)
+            self._restart_servers(self.servers)
         if tend:
             for child in self.children:
                 news = child.tend()
                 if news:
                     say(news)
+
+    def _restart_servers(self, servers: Use) -> None:
+        say("The embedded servers stopped and are started again")
+        try:
+            back = ensure_kept(self.options.data_dir)
+        except EmbeddedError:
+            return  # tried again at the next turn
+        if back != servers.endpoints:
+            raise Stop(1, "The embedded servers had to move to other ports; start Weir again.")
 
     def _stop_all(self) -> None:
         """Web, beat and workers first, then what they rely on. A second Ctrl-C hurries."""

@@ -1,0 +1,130 @@
+"""Secrets stay out of logs and error reports; every line says which request it belongs to."""
+
+import io
+import json
+import logging
+import logging.config
+
+import pytest
+import structlog
+
+from config.observability import MASK, before_send, logging_config, scrub
+
+SECRETS = [
+    "wk_live_a1b2c3d4e5f6g7h8",
+    "wk_test_a1b2c3d4e5f6g7h8",
+    "sk_live_a1b2c3d4e5f6g7h8",
+    "whsec_a1b2c3d4e5f6g7h8==",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_known_by_its_form_is_masked_wherever_it_stands(secret: str):
+    assert secret not in scrub(f"called with {secret} today")
+    assert secret not in json.dumps(scrub({"a": [{"b": (f"x {secret}",)}]}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://weir_app:hunter2secret@db/weir",
+        "redis://:hunter2secret@redis:6379/0",
+        "Authorization: Bearer hunter2secret",
+        "https://api.example.com/v2/validate?api_key=hunter2secret&email=x",
+        "https://api.example.com/v2/validate?apikey=hunter2secret",
+        "https://api.example.com/?token=hunter2secret",
+    ],
+)
+def test_secrets_inside_addresses_and_headers_are_masked(text: str):
+    assert "hunter2secret" not in scrub(text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "secret",
+        "API_KEY",
+        "api-key",
+        "Authorization",
+        "Cookie",
+        "token",
+        "SENTRY_DSN",
+        "DATABASE_URL",
+    ],
+)
+def test_a_value_whose_name_gives_it_away_is_masked(name: str):
+    assert scrub({name: "hunter2"}) == {name: MASK}
+
+
+def test_harmless_things_stay_readable():
+    event = {
+        "event": "request",
+        "status": 200,
+        "route": "api/v1/runs",
+        "keyed": 3,
+        "url": "https://example.com/a?b=c",
+    }
+    assert scrub(event) == event
+
+
+def test_endless_nesting_ends():
+    nested: dict[str, object] = {}
+    inner = nested
+    for _ in range(50):
+        inner["a"] = {}
+        inner = inner["a"]  # type: ignore[assignment]
+    assert MASK in json.dumps(scrub(nested))
+
+
+@pytest.fixture
+def lines():
+    """What a logger configured as in a server process writes, parsed."""
+    config = logging_config(readable=False)
+    out = io.StringIO()
+    config["handlers"]["stderr"]["stream"] = out
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    logging.config.dictConfig(config)
+    yield lambda: [json.loads(line) for line in out.getvalue().splitlines()]
+    root.handlers[:], _ = before
+    root.setLevel(before[1])
+
+
+def test_a_line_is_json_with_time_level_logger_and_request_id(lines):
+    with structlog.contextvars.bound_contextvars(request_id="abc12345"):
+        structlog.stdlib.get_logger("weir.test").info("hello", count=3)
+    (line,) = lines()
+    assert (line["event"], line["count"], line["level"], line["logger"]) == ("hello", 3, "info", "weir.test")
+    assert line["request_id"] == "abc12345"
+    assert line["timestamp"].endswith("Z")
+
+
+def test_lines_of_libraries_get_the_same_form_and_the_same_mask(lines):
+    logging.getLogger("some.library").warning("could not reach %s", "redis://:hunter2secret@redis:6379/0")
+    (line,) = lines()
+    assert line["logger"] == "some.library"
+    assert "hunter2secret" not in json.dumps(line)
+
+
+def test_an_exception_is_logged_whole_but_its_secrets_are_not(lines):
+    try:
+        raise ValueError("bad key wk_live_a1b2c3d4e5f6g7h8")
+    except ValueError:
+        logging.getLogger("weir.test").exception("failed")
+    (line,) = lines()
+    assert line["exception"][0]["exc_type"] == "ValueError"
+    assert "wk_live_a1b2c3d4e5f6g7h8" not in json.dumps(line)
+
+
+def test_what_leaves_for_sentry_is_scrubbed_and_carries_the_request_id():
+    event = {
+        "message": "sk_live_a1b2c3d4e5f6g7h8",
+        "request": {"headers": {"Authorization": "Bearer x1y2z3"}, "cookies": {"weir_session": "x1y2z3"}},
+        "exception": {"values": [{"value": "postgresql://weir_app:x1y2z3@db/weir"}]},
+    }
+    with structlog.contextvars.bound_contextvars(request_id="abc12345"):
+        sent = before_send(event, {})
+    assert sent["tags"]["request_id"] == "abc12345"
+    assert "x1y2z3" not in json.dumps(sent)
+    assert "sk_live_a1b2c3d4e5f6g7h8" not in json.dumps(sent)
