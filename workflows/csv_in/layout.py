@@ -103,14 +103,15 @@ def _try(sample: str, dialect: Dialect) -> _Candidate:
     rows = [row for row in rows if row.cells]
     at = _find_header(rows)
     if at is None:
-        return _Candidate(dialect, (0, 0, 0, 0))
+        return _Candidate(dialect, (0, 0, 0, 0, 0))
     header, body = rows[at], rows[at + 1 :]
     width = len(header.cells)
     fitting = sum(1 for row in body if len(row.cells) == width and not row.fault)
     known = sum(1 for cell in header.cells if is_known(cell))
     share = fitting / len(body) if body else 1.0
     found = replace(dialect, header_line=header.line)
-    return _Candidate(found, (width > 1, round(share, 1), known, width))
+    plain = width > 1 and at == 0 and share >= 0.9
+    return _Candidate(found, (plain, width > 1, round(share, 1), known, width))
 
 
 def _find_header(rows: Sequence[Cells]) -> int | None:
@@ -122,7 +123,8 @@ def _find_header(rows: Sequence[Cells]) -> int | None:
     for index, row in enumerate(rows[1:_PREAMBLE_ROWS], start=1):
         filled = [cell for cell in row.cells if cell.strip()]
         above = [sum(1 for cell in other.cells if cell.strip()) for other in rows[:index]]
-        if len(filled) >= 2 and _known_share(row.cells) >= 0.5 and max(above) < len(filled):
+        known = sum(map(is_known, filled))
+        if known >= 2 and known >= len(filled) / 2 and max(above) < len(filled):
             return index
     return 0
 

@@ -192,8 +192,9 @@ EXPORTS = [
 def written(export: Export, encoding: str, delimiter: str, line_end: str) -> bytes:
     out = io.StringIO(newline="")
     # Python's writer quotes a line feed only where lines end with one.
-    quoting = csv.QUOTE_ALL if line_end == "\r" else csv.QUOTE_MINIMAL
-    writer = csv.writer(out, delimiter=delimiter, lineterminator=line_end, quoting=quoting)
+    writer = csv.writer(out, delimiter=delimiter, lineterminator=line_end)
+    if line_end == "\r":
+        writer = csv.writer(out, delimiter=delimiter, lineterminator=line_end, quoting=csv.QUOTE_ALL)
     writer.writerows([*export.above, list(export.columns), *export.rows()])
     codec = encoding.removesuffix(" without mark")
     mark = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}.get(encoding, b"")

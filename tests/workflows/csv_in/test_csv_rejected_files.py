@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ ROW = b"Ada,Acme\n"
 
 
 def rejection(data, *, filename="contacts.csv", **limits):
-    stream = data if isinstance(data, io.IOBase) else io.BytesIO(data)
+    stream: Any = data if isinstance(data, io.IOBase) else io.BytesIO(data)
     with pytest.raises(UploadRejected) as caught:
         inspect(stream, filename=filename, **limits)
     assert not stream.closed

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from workflows.csv_in import Dialect, check_mapping, inspect, read_rows
@@ -60,6 +60,8 @@ def written(headings, rows, *, encoding, delimiter, line_end, quoting):
 
 
 @settings(max_examples=300, deadline=None)
+@example(("utf-8", ["a", "b"], [["", ";First"]]), ",", "\r\n", False)
+@example(("utf-8", ["a", "b"], [["", "First;Last"]] * 3), ",", "\r\n", False)
 @given(tables(), DELIMITERS, st.sampled_from(["\r\n", "\n", "\r"]), st.booleans())
 def test_any_table_written_is_read_back(table, delimiter, line_end, quote_all):
     encoding, headings, rows = table
