@@ -33,7 +33,7 @@ def clean_windows(windows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 f"Window {number} needs a whole `rate` of at least 1 and a `period` of 0.1 to 2,678,400 seconds.",
                 errors=[{"field": "windows", "message": f"Window {number} is not usable."}],
             )
-        cleaned.append({"rate": rate, "period": float(period), **({"group": group} if group else {})})
+        cleaned.append({"rate": rate, "period": float(period or 0), **({"group": group} if group else {})})
     if len(cleaned) > 8:
         raise InvalidInput(
             "A lane has at most 8 windows.", errors=[{"field": "windows", "message": "At most 8."}]

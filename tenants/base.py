@@ -63,7 +63,7 @@ class TenantManager(models.Manager.from_queryset(TenantQuerySet)):  # type: igno
         tenant_id = open_tenant_id()
         if tenant_id is not None:
             queryset = queryset.filter(tenant_id=tenant_id)
-            queryset.query.made_for = tenant_id
+            queryset.query.made_for = tenant_id  # type: ignore[attr-defined]
         return queryset
 
 
@@ -83,7 +83,7 @@ class TenantOwned(models.Model):
         abstract = True
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        if self.tenant_id is None:
+        if not getattr(self, "tenant_id", None):
             self.tenant_id = require_tenant_id()
         super().save(*args, **kwargs)
 
@@ -132,13 +132,13 @@ class SameTenant(models.BaseConstraint):
         )
 
     # Both ways of adding it wait for the end of the migration: the key that it refers to may come after it.
-    def constraint_sql(self, model: Any, schema_editor: Any) -> None:
+    def constraint_sql(self, model: Any, schema_editor: Any) -> None:  # type: ignore[override]
         schema_editor.deferred_sql.append(self._statement(model, schema_editor))
 
-    def create_sql(self, model: Any, schema_editor: Any) -> None:
+    def create_sql(self, model: Any, schema_editor: Any) -> None:  # type: ignore[override]
         schema_editor.deferred_sql.append(self._statement(model, schema_editor))
 
-    def remove_sql(self, model: Any, schema_editor: Any) -> Statement:
+    def remove_sql(self, model: Any, schema_editor: Any) -> Statement:  # type: ignore[override]
         table = Table(model._meta.db_table, schema_editor.quote_name)
         return Statement(
             "ALTER TABLE %(table)s DROP CONSTRAINT IF EXISTS %(name)s",

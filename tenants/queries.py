@@ -42,7 +42,7 @@ def key_owner(digest: bytes) -> KeyOwner | None:
     with connections[APP_ALIAS].cursor() as cursor:
         cursor.execute("SELECT * FROM lookup.api_key(%s)", (digest,))
         row = cursor.fetchone()
-    return KeyOwner(*row[:6], tuple(row[6]), *row[7:]) if row else None
+    return KeyOwner(*(tuple(value) if isinstance(value, list) else value for value in row)) if row else None
 
 
 def tenants_of(user_id: uuid.UUID) -> list[TenantOfUser]:

@@ -64,7 +64,7 @@ def table_classes() -> Iterator[Isolated]:
         seen.add(meta.db_table)
         kind = getattr(model, "isolation", None) or settings.RLS_CLASSES.get(meta.app_label, "")
         if meta.auto_created:
-            parent = meta.auto_created
+            parent: Any = meta.auto_created
             kind = getattr(parent, "isolation", None) or settings.RLS_CLASSES.get(parent._meta.app_label, "")
             kind = "junction" if kind in ("tenant", "secret") else kind
         yield Isolated(

@@ -63,10 +63,10 @@ def _ensure_role(connection: psycopg.Connection, role: str, password: str | None
 
 def _ensure_schema(connection: psycopg.Connection, database: str) -> None:
     ident = sql.Identifier
-    statements = [
+    statements: list[sql.Composed] = [
         sql.SQL("ALTER DATABASE {} OWNER TO {}").format(ident(database), ident(OWNER)),
         sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(ident(database)),
-        sql.SQL("REVOKE ALL ON SCHEMA public FROM PUBLIC"),
+        sql.SQL("REVOKE ALL ON SCHEMA {} FROM PUBLIC").format(ident("public")),
         sql.SQL("ALTER SCHEMA public OWNER TO {}").format(ident(OWNER)),
         # The owner may act as the lookup role, to create the functions that it owns.
         sql.SQL("GRANT {} TO {}").format(ident(LOOKUP), ident(OWNER)),

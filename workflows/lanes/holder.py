@@ -53,15 +53,12 @@ class LaneHolder:
         self.settling: set[uuid.UUID] = set()
         self.foreign = {entry.id: now + entry.remaining_s for entry in foreign}
         self.foreign_holders = {entry.id: entry.holder for entry in foreign}
-        self.not_before = now
         self.cooldown_until = now + facts.cooldown_s
         self.last_429 = 0.0
         self.latency = 0.5  # seconds, moving average
-        self.recent_starts = 0
         self.claiming = False
         self.poked = True
-        self.last_claim = 0.0
-        self.idle_since: float | None = None
+        self.idle_since = now
         self.vtime_floor = 0.0
         self.answered_ok = False
         self._take_history(foreign, quiet_s, now)
@@ -126,7 +123,7 @@ class LaneHolder:
         mine = self.runs.get(run.facts.id)
         if mine is None:
             return
-        mine.buffer.extend(work for work in works if work.id not in self.in_flight)
+        mine.buffer.extend(work for work in works if not work.cached_outcome)
         if works:
             mine.cursor = works[-1].id
         if ended:
@@ -249,6 +246,12 @@ class LaneHolder:
             pace=self.pacer.pace,
             starts=self.starts(now) or "{}",
         )
+
+    def idle_for(self, now: float) -> float:
+        """For how many seconds there has been nothing to do."""
+        if self.has_work() or self.poked or self.claiming:
+            self.idle_since = now
+        return now - self.idle_since
 
     def has_work(self) -> bool:
         return bool(

@@ -7,7 +7,9 @@ from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
 from workflows.lanes.runner import Runner
 
-_runner: Runner | None = None
+
+class _Hosted:
+    runner: Runner | None = None
 
 
 def connect() -> None:
@@ -18,19 +20,18 @@ def connect() -> None:
 
 
 def _start(**kwargs: Any) -> None:
-    global _runner
-    _runner = Runner(on_broken=_end_process)
-    _runner.start()
+    _Hosted.runner = Runner(on_broken=_end_process)
+    _Hosted.runner.start()
 
 
 def _drain(**kwargs: Any) -> None:
-    if _runner is not None:
-        _runner.begin_drain()
+    if _Hosted.runner is not None:
+        _Hosted.runner.begin_drain()
 
 
 def _stop(**kwargs: Any) -> None:
-    if _runner is not None:
-        _runner.stop()
+    if _Hosted.runner is not None:
+        _Hosted.runner.stop()
 
 
 def _end_process() -> None:

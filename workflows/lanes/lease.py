@@ -183,7 +183,9 @@ def note_ok(connection_ids: Sequence[uuid.UUID]) -> None:
 
 
 def _facts(row: tuple[Any, ...]) -> LaneFacts:
-    return LaneFacts(*row[:7], tuple(load(row[7])), *row[8:11], load(row[11]) or {}, row[12])
+    values = list(row)
+    values[7], values[11] = tuple(load(row[7])), load(row[11]) or {}
+    return LaneFacts(*values)
 
 
 def _run(row: tuple[Any, ...]) -> RunInLane:

@@ -135,7 +135,7 @@ def go_on(settlement: Settlement, *, outcome: str = "") -> Settlement:
 def dead(settlement: Settlement, reason: str, *, status: str = "dead") -> Settlement:
     """No further attempt by itself: listed, and replayed when somebody says so."""
     settlement.status, settlement.reason = status, reason
-    return go_on(settlement, outcome="error" if settlement.outcome not in ("timeout",) else "timeout")
+    return go_on(settlement, outcome="error" if settlement.outcome != "timeout" else "timeout")
 
 
 def _again(settlement: Settlement, reason: str, after: float | None, *, uncertain: bool) -> Settlement:
@@ -144,7 +144,7 @@ def _again(settlement: Settlement, reason: str, after: float | None, *, uncertai
     if work.attempt >= most:
         return dead(settlement, f"{reason} (attempt {work.attempt} of {most})")
     ceiling = min(BACKOFF_BASE_S * 2 ** (work.attempt - 1), BACKOFF_MAX_S)
-    delay = max(after or 0.0, random.uniform(0, ceiling))  # noqa: S311 - full jitter, not a secret
+    delay = max(after or 0.0, random.uniform(0, ceiling))  # full jitter
     _back(settlement, reason, after=delay, why="backoff", attempt=work.attempt + 1)
     if uncertain:
         settlement.reason = f"{reason}; the vendor may have been asked"

@@ -17,28 +17,32 @@ RING_LANE = "workflows.tasks.ring_lane"
 FILL_RUN = "workflows.tasks.fill_run"
 
 log = structlog.get_logger(__name__)
-_local: Callable[[uuid.UUID, uuid.UUID], None] | None = None
+
+
+class _Process:
+    """Who is told in this process; nobody outside a worker."""
+
+    tell: Callable[[uuid.UUID, uuid.UUID], None] | None = None
 
 
 def hosts_runner(tell: Callable[[uuid.UUID, uuid.UUID], None] | None) -> None:
     """Register (or, with None, remove) the runner of this process."""
-    global _local
-    _local = tell
+    _Process.tell = staticmethod(tell) if tell else None
 
 
 def ring(lanes: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> None:
     """Ring each (tenant, lane)."""
     for tenant_id, lane_id in lanes:
-        if _local is not None:
-            _local(tenant_id, lane_id)
+        if _Process.tell is not None:
+            _Process.tell(tenant_id, lane_id)
         else:
             _send(RING_LANE, tenant_id, lane_id)
 
 
 def ring_here(tenant_id: uuid.UUID, lane_id: uuid.UUID) -> None:
     """A ring has arrived in this process: hand it to the runner, if there is one (the sweep finds the lane if not)."""
-    if _local is not None:
-        _local(tenant_id, lane_id)
+    if _Process.tell is not None:
+        _Process.tell(tenant_id, lane_id)
 
 
 def ring_after_commit(lanes: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> None:

@@ -229,7 +229,7 @@ class _TenantFlush:
                     name=s.ask.name,
                     query=s.ask.query,
                     fingerprint=s.ask_fingerprint,
-                    context=[*s.work.taken, step, *(skip.tobook.dump() for skip in s.skipped)],
+                    context=[*s.work.taken, step, *(skip.to_json() for skip in s.skipped)],
                 )
             )
         self.result.woken |= book.insert_queue(self.cursor, self.tenant_id, entries)

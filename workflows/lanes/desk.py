@@ -1,0 +1,75 @@
+"""What the parts of a runner share: the outbox of the next flush, the HTTP client, and threads for the database."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connections
+
+from integrations.http import VendorClient
+from workflows.lanes.work import Settlement, Work
+
+T = TypeVar("T")
+DATABASE_THREADS = 4
+
+
+class Desk:
+    """Lives on the runner's loop; made there."""
+
+    def __init__(self, holder: uuid.UUID, client: VendorClient) -> None:
+        self.holder, self.client = holder, client
+        self.loop = asyncio.get_running_loop()
+        self.dirty = asyncio.Event()
+        self.settlements: list[Settlement] = []
+        self.unstamps: list[Work] = []
+        self.calls: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
+        self._pool = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="lane-db")
+        # The lease has a thread and a connection of its own: a long flush must not cost it.
+        self._lease_pool = ThreadPoolExecutor(1, thread_name_prefix="lane-lease")
+
+    def settle(self, settlement: Settlement) -> None:
+        """Write this with the next flush."""
+        self.settlements.append(settlement)
+        self.dirty.set()
+
+    def unstamp(self, works: list[Work]) -> None:
+        """Put these starts back with the next flush."""
+        if works:
+            self.unstamps.extend(works)
+            self.dirty.set()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the loops, and keep it from being collected."""
+        task = self.loop.create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def database(self, work: Callable[..., T], *args: Any) -> T:
+        """Run database work on a thread. Raises django.db.Error; the broken connection is gone by then."""
+        return await self.loop.run_in_executor(self._pool, _with_fresh_connection, work, args)
+
+    async def lease_database(self, work: Callable[..., T], *args: Any) -> T:
+        """As `database`, on the thread that is kept for leases."""
+        return await self.loop.run_in_executor(self._lease_pool, _with_fresh_connection, work, args)
+
+    def close(self) -> None:
+        for pool in (self._pool, self._lease_pool):
+            pool.shutdown(wait=False)
+
+    async def close_connections(self) -> None:
+        """Close the threads' connections; what they are needed for is over."""
+        pools = [self._pool] * DATABASE_THREADS + [self._lease_pool]
+        await asyncio.gather(*(self.loop.run_in_executor(pool, connections.close_all) for pool in pools))
+
+
+def _with_fresh_connection(work: Callable[..., T], args: tuple[Any, ...]) -> T:
+    close_old_connections()
+    try:
+        return work(*args)
+    except DatabaseError:
+        connections.close_all()
+        raise

@@ -1,0 +1,186 @@
+"""Drives one leased lane: claims, sends what is stamped as the limits allow, takes over what others left behind."""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+import structlog
+from django.db import Error as DatabaseError
+
+from workflows.lanes import claim, lease
+from workflows.lanes.desk import Desk
+from workflows.lanes.holder import IDLE_RELEASE_S, LaneHolder
+from workflows.lanes.outcome import Verdict, cached, judge, lost
+from workflows.lanes.work import Work
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 0.1
+RETRY_DATABASE_S = 0.5
+KEY_TROUBLE_S = 5.0
+
+
+class LaneDriver:
+    """The loop of one lane. `let_go` is called once when the lane has been idle; `look_again` after a pause was set."""
+
+    def __init__(
+        self,
+        lane: LaneHolder,
+        desk: Desk,
+        *,
+        let_go: Callable[[LaneHolder], Awaitable[None]],
+        look_again: Callable[[list[uuid.UUID]], Awaitable[None]],
+    ) -> None:
+        self.lane, self.desk = lane, desk
+        self._let_go, self._look_again = let_go, look_again
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = self.desk.loop.create_task(self._drive())
+
+    def stop(self) -> None:
+        """Send nothing more; calls in flight go on. What was stamped but not sent goes back."""
+        if self._task is not None:
+            self._task.cancel()
+        self.desk.unstamp(list(self.lane.stamped))
+        self.lane.stamped.clear()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def _drive(self) -> None:
+        lane = self.lane
+        while True:
+            now = time.monotonic()
+            self.desk.unstamp(lane.overdue(now))
+            self._recover_lost(now)
+            lane.recover_pace(now)
+            if lane.claim_plan(now):
+                self.desk.spawn(self._claim())
+            if lane.stamp_room(now):
+                self.desk.dirty.set()
+            at = lane.send_at(now)
+            if at is not None and at <= now:
+                self._send(now)
+                continue
+            if lane.idle_for(now) > IDLE_RELEASE_S:
+                await self._let_go(lane)
+                return
+            await self._sleep(TICK_S if at is None else min(TICK_S, at - now))
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), max(0.0, seconds))
+        self._wake.clear()
+
+    # --- claiming ------------------------------------------------------------------------------------------------------
+
+    async def _claim(self) -> None:
+        lane = self.lane
+        plan = lane.claim_plan(time.monotonic())
+        if not plan:
+            return
+        lane.claiming, lane.poked = True, False
+        try:
+            found = await self.desk.database(
+                claim.claim, lane.facts.tenant_id, lane.facts.id, plan, lane.known()
+            )
+        except DatabaseError as error:
+            log.warning("claim_failed", lane_id=str(lane.facts.id), error=type(error).__name__)
+            await asyncio.sleep(RETRY_DATABASE_S)
+            return
+        finally:
+            lane.claiming = False
+        for run, works, ended in found:
+            for work in works:
+                if work.cached_outcome:
+                    lane.settling.add(work.id)
+                    self.desk.settle(cached(work))
+            # A poke during the claim means that it may have missed something: then this was not the end.
+            lane.claimed(run, works, ended=ended and not lane.poked)
+        self.wake()
+
+    def _recover_lost(self, now: float) -> None:
+        """Steps that another holder stamped and never settled, once their deadline is over."""
+        lane = self.lane
+        due = {
+            entry: lane.foreign_holders[entry] for entry, deadline in lane.foreign.items() if deadline <= now
+        }
+        if due:
+            for entry in due:
+                del lane.foreign[entry]
+            lane.settling.update(due)
+            self.desk.spawn(self._settle_lost(due))
+
+    async def _settle_lost(self, holders: dict[uuid.UUID, uuid.UUID]) -> None:
+        lane = self.lane
+        try:
+            works = await self.desk.database(
+                claim.stamped_by_others, lane.facts.tenant_id, lane.facts.id, list(holders)
+            )
+        except DatabaseError:
+            await asyncio.sleep(RETRY_DATABASE_S)
+            lane.settling.difference_update(holders)
+            lane.foreign.update(dict.fromkeys(holders, 0.0))
+            return
+        lane.settling.difference_update(holders.keys() - {work.id for work in works})
+        for work in works:
+            self.desk.settle(lost(work, holders[work.id], on_ambiguous=lane.facts.on_ambiguous))
+
+    # --- calls ---------------------------------------------------------------------------------------------------------
+
+    def _send(self, now: float) -> None:
+        lane = self.lane
+        work = lane.stamped.popleft()
+        lane.in_flight[work.id] = work
+        lane.pacer.started(now, work.operation)
+        task = self.desk.loop.create_task(self._call(work, now))
+        self.desk.calls.add(task)
+        task.add_done_callback(self.desk.calls.discard)
+
+    async def _call(self, work: Work, planned: float) -> None:
+        lane = self.lane
+        started = time.time()
+        assert lane.secret is not None
+
+        def sent(at: float) -> None:
+            lane.pacer.sent(planned, at, work.operation)
+
+        result = await self.desk.client.call(
+            lane.connector,
+            work.operation,
+            work.query,
+            secret=lane.secret.reveal(),
+            base_url=lane.base_url,
+            on_sent=sent,
+        )
+        now = time.monotonic()
+        lane.observed(now - planned)
+        verdict = judge(work, self.desk.holder, result, started, time.time())
+        del lane.in_flight[work.id]
+        lane.settling.add(work.id)
+        self._act_on(verdict, now)
+        self.desk.settle(verdict.settlement)
+        self.wake()
+
+    def _act_on(self, verdict: Verdict, now: float) -> None:
+        if verdict.cooldown_s:
+            self.lane.cool_down(now, verdict.cooldown_s)
+        elif verdict.pause:
+            self.lane.cooldown_until = (
+                now + KEY_TROUBLE_S
+            )  # nothing more is sent while the pause is being written
+            self.desk.spawn(self._pause(verdict.pause, verdict.settlement.reason))
+        elif verdict.settlement.outcome in ("hit", "miss"):
+            self.lane.answered_ok = True
+
+    async def _pause(self, outcome: str, reason: str) -> None:
+        facts = self.lane.facts
+        try:
+            await self.desk.database(lease.pause_for, facts.id, facts.tenant_id, outcome, reason)
+        except DatabaseError:
+            return  # the next refused key says it again
+        await self._look_again([facts.id])
