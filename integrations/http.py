@@ -9,6 +9,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -76,10 +77,17 @@ class _Attempt:
 _attempt: ContextVar[_Attempt] = ContextVar("vendor_attempt")
 
 
+class _StaleConnection(Exception):
+    """A kept connection on which something came that nobody asked for; nothing was written to it."""
+
+
 class _MarkedRequest(ClientRequest):
     """Marks the write itself. aiohttp's trace signals would tell the same, at a fifth of the cost of a call."""
 
     async def send(self, conn: Connection) -> ClientResponse:
+        # The pool does not look: what came in the meantime would be taken for the answer to this request.
+        if conn.protocol is None or conn.protocol.should_close:
+            raise _StaleConnection
         if not self._body:
             _attempt.get().mark()
         return await super().send(conn)
@@ -207,7 +215,10 @@ class VendorClient:
         _attempt.set(attempt)
         try:
             async with asyncio.timeout(attempt.deadline - time.monotonic()):
-                return await _send(session, request, self._url(attempt.base_url, request))
+                url = self._url(attempt.base_url, request)
+                while True:
+                    with suppress(_StaleConnection):
+                        return await _send(session, request, url)
         except TimeoutError:
             return Retry("timeout", "no answer in time", uncertain=attempt.sent_at is not None)
         except _BadAnswer as problem:
@@ -232,6 +243,8 @@ def check_balance(connector: Connector, secret: str, base_url: str | None = None
         async with VendorClient() as client:
             return await client.balance(connector, secret=secret, base_url=base_url)
 
+    # Inside the event loop the calling thread's connections are out of sight.
+    _refuse_inside_transaction()
     return asyncio.run(ask())
 
 
@@ -306,7 +319,10 @@ def _phrase(problem: Exception) -> str:
 
 
 def _refuse_inside_transaction() -> None:
-    """A transaction kept open while a vendor thinks holds locks and a connection: a bug, told at once."""
+    """A transaction kept open while a vendor thinks holds locks and a connection: a bug, told at once.
+
+    Sees the connections of the current thread; in an event loop those opened by its own tasks.
+    """
     database: Any = sys.modules.get("django.db")
     conf: Any = sys.modules.get("django.conf")
     if database is None or conf is None or not conf.settings.configured:
