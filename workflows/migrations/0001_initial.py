@@ -8,438 +8,845 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('integrations', '0001_initial'),
-        ('tenants', '0001_initial'),
+        ("integrations", "0001_initial"),
+        ("tenants", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Lane',
+            name="Lane",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('provider', models.CharField(max_length=32)),
-                ('key_hint', models.CharField(max_length=8)),
-                ('windows', models.JSONField(default=list)),
-                ('parallelism', models.PositiveIntegerField(default=10)),
-                ('pinned', models.BooleanField(default=False, help_text='limits were set by hand and no longer follow the connection')),
-                ('paused', models.BooleanField(default=False)),
-                ('pause_reason', models.CharField(blank=True, max_length=32)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('connection', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='integrations.connection')),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("provider", models.CharField(max_length=32)),
+                ("key_hint", models.CharField(max_length=8)),
+                ("windows", models.JSONField(default=list)),
+                ("parallelism", models.PositiveIntegerField(default=10)),
+                (
+                    "pinned",
+                    models.BooleanField(
+                        default=False, help_text="limits were set by hand and no longer follow the connection"
+                    ),
+                ),
+                ("paused", models.BooleanField(default=False)),
+                ("pause_reason", models.CharField(blank=True, max_length=32)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "connection",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="integrations.connection",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'lane',
-                'ordering': ('provider', 'id'),
+                "db_table": "lane",
+                "ordering": ("provider", "id"),
             },
         ),
         migrations.CreateModel(
-            name='LaneRun',
+            name="LaneRun",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('lane_id', models.UUIDField()),
-                ('run_id', models.UUIDField()),
-                ('state', models.CharField(choices=[('active', 'Active'), ('paused', 'Paused'), ('cancelled', 'Cancelled'), ('budget', 'Budget')], default='active', max_length=16)),
-                ('priority', models.PositiveSmallIntegerField(default=5)),
-                ('vtime', models.FloatField(default=0)),
-                ('since', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('tenant', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("lane_id", models.UUIDField()),
+                ("run_id", models.UUIDField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("active", "Active"),
+                            ("paused", "Paused"),
+                            ("cancelled", "Cancelled"),
+                            ("budget", "Budget"),
+                        ],
+                        default="active",
+                        max_length=16,
+                    ),
+                ),
+                ("priority", models.PositiveSmallIntegerField(default=5)),
+                ("vtime", models.FloatField(default=0)),
+                ("since", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'lane_run',
+                "db_table": "lane_run",
             },
         ),
         migrations.CreateModel(
-            name='LaneState',
+            name="LaneState",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('holder', models.UUIDField(null=True)),
-                ('lease_until', models.DateTimeField(null=True)),
-                ('released_at', models.DateTimeField(null=True)),
-                ('rung_at', models.DateTimeField(null=True)),
-                ('starts', models.JSONField(default=dict)),
-                ('in_flight', models.PositiveIntegerField(default=0)),
-                ('started_last_period', models.PositiveIntegerField(default=0)),
-                ('wait_reason', models.CharField(blank=True, max_length=16)),
-                ('cooldown_until', models.DateTimeField(null=True)),
-                ('pace', models.FloatField(default=1.0)),
-                ('breaker', models.CharField(default='closed', max_length=16)),
-                ('failures', models.PositiveIntegerField(default=0)),
-                ('seen_at', models.DateTimeField(null=True)),
-                ('lane', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='workflows.lane')),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("holder", models.UUIDField(null=True)),
+                ("lease_until", models.DateTimeField(null=True)),
+                ("released_at", models.DateTimeField(null=True)),
+                ("rung_at", models.DateTimeField(null=True)),
+                ("starts", models.JSONField(default=dict)),
+                ("in_flight", models.PositiveIntegerField(default=0)),
+                ("started_last_period", models.PositiveIntegerField(default=0)),
+                ("wait_reason", models.CharField(blank=True, max_length=16)),
+                ("cooldown_until", models.DateTimeField(null=True)),
+                ("pace", models.FloatField(default=1.0)),
+                ("breaker", models.CharField(default="closed", max_length=16)),
+                ("failures", models.PositiveIntegerField(default=0)),
+                ("seen_at", models.DateTimeField(null=True)),
+                (
+                    "lane",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="workflows.lane",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'lane_state',
+                "db_table": "lane_state",
             },
         ),
         migrations.CreateModel(
-            name='Lookup',
+            name="Lookup",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('provider', models.CharField(max_length=32)),
-                ('livemode', models.BooleanField(default=True)),
-                ('fingerprint', models.CharField(max_length=40)),
-                ('leader', models.UUIDField(help_text='the queue entry that asks')),
-                ('outcome', models.CharField(blank=True, help_text='hit or miss; empty while the call is under way', max_length=16)),
-                ('answer', models.JSONField(null=True)),
-                ('answered_at', models.DateTimeField(null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("provider", models.CharField(max_length=32)),
+                ("livemode", models.BooleanField(default=True)),
+                ("fingerprint", models.CharField(max_length=40)),
+                ("leader", models.UUIDField(help_text="the queue entry that asks")),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True, help_text="hit or miss; empty while the call is under way", max_length=16
+                    ),
+                ),
+                ("answer", models.JSONField(null=True)),
+                ("answered_at", models.DateTimeField(null=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'lookup',
+                "db_table": "lookup",
             },
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('template', models.CharField(max_length=64)),
-                ('config', models.JSONField(help_text="the workflow's configuration when the run was accepted")),
-                ('lanes', models.JSONField(default=dict, help_text='provider -> lane id')),
-                ('mapping', models.JSONField(default=dict)),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('paused', 'Paused'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='queued', max_length=16)),
-                ('source', models.CharField(choices=[('api', 'API'), ('upload', 'Upload'), ('ui', 'Web'), ('hook', 'Hook'), ('demo', 'Demo')], max_length=16)),
-                ('name', models.CharField(blank=True, max_length=200)),
-                ('livemode', models.BooleanField(default=True)),
-                ('priority', models.PositiveSmallIntegerField(default=5, help_text='0 to 9, higher goes first')),
-                ('callback_url', models.URLField(blank=True, max_length=500)),
-                ('metadata', models.JSONField(default=dict)),
-                ('created_by', models.CharField(max_length=200)),
-                ('error', models.CharField(blank=True, max_length=300)),
-                ('total', models.PositiveIntegerField(default=0)),
-                ('pending', models.PositiveIntegerField(default=0, help_text='records that are not final; at 0 the run completes')),
-                ('filled', models.PositiveIntegerField(default=0, help_text='rows of the upload that have become records')),
-                ('queued', models.PositiveIntegerField(default=0)),
-                ('running', models.PositiveIntegerField(default=0)),
-                ('found', models.PositiveIntegerField(default=0)),
-                ('not_found', models.PositiveIntegerField(default=0)),
-                ('done', models.PositiveIntegerField(default=0)),
-                ('failed', models.PositiveIntegerField(default=0)),
-                ('skipped', models.PositiveIntegerField(default=0)),
-                ('cancelled', models.PositiveIntegerField(default=0)),
-                ('credits_estimated', models.BigIntegerField(default=0)),
-                ('credits_reserved', models.BigIntegerField(default=0)),
-                ('credits_spent', models.BigIntegerField(default=0)),
-                ('credit_limit', models.BigIntegerField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("template", models.CharField(max_length=64)),
+                (
+                    "config",
+                    models.JSONField(help_text="the workflow's configuration when the run was accepted"),
+                ),
+                ("lanes", models.JSONField(default=dict, help_text="provider -> lane id")),
+                ("mapping", models.JSONField(default=dict)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("paused", "Paused"),
+                            ("completed", "Completed"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="queued",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[
+                            ("api", "API"),
+                            ("upload", "Upload"),
+                            ("ui", "Web"),
+                            ("hook", "Hook"),
+                            ("demo", "Demo"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=200)),
+                ("livemode", models.BooleanField(default=True)),
+                (
+                    "priority",
+                    models.PositiveSmallIntegerField(default=5, help_text="0 to 9, higher goes first"),
+                ),
+                ("callback_url", models.URLField(blank=True, max_length=500)),
+                ("metadata", models.JSONField(default=dict)),
+                ("created_by", models.CharField(max_length=200)),
+                ("error", models.CharField(blank=True, max_length=300)),
+                ("total", models.PositiveIntegerField(default=0)),
+                (
+                    "pending",
+                    models.PositiveIntegerField(
+                        default=0, help_text="records that are not final; at 0 the run completes"
+                    ),
+                ),
+                (
+                    "filled",
+                    models.PositiveIntegerField(
+                        default=0, help_text="rows of the upload that have become records"
+                    ),
+                ),
+                ("queued", models.PositiveIntegerField(default=0)),
+                ("running", models.PositiveIntegerField(default=0)),
+                ("found", models.PositiveIntegerField(default=0)),
+                ("not_found", models.PositiveIntegerField(default=0)),
+                ("done", models.PositiveIntegerField(default=0)),
+                ("failed", models.PositiveIntegerField(default=0)),
+                ("skipped", models.PositiveIntegerField(default=0)),
+                ("cancelled", models.PositiveIntegerField(default=0)),
+                ("credits_estimated", models.BigIntegerField(default=0)),
+                ("credits_reserved", models.BigIntegerField(default=0)),
+                ("credits_spent", models.BigIntegerField(default=0)),
+                ("credit_limit", models.BigIntegerField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'run',
-                'ordering': ('-id',),
+                "db_table": "run",
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='Record',
+            name="Record",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('position', models.PositiveIntegerField(help_text="1 for the run's first record")),
-                ('line', models.PositiveIntegerField(help_text='line of the uploaded file', null=True)),
-                ('input', models.JSONField()),
-                ('output', models.JSONField(null=True)),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('found', 'Found'), ('not_found', 'Not found'), ('done', 'Done'), ('failed', 'Failed'), ('skipped', 'Skipped'), ('cancelled', 'Cancelled')], default='queued', max_length=16)),
-                ('error', models.JSONField(help_text='{"code", "message"}', null=True)),
-                ('credits', models.BigIntegerField(default=0, help_text="the vendors' credits, in thousandths")),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('started_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
-                ('run', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='records', to='workflows.run')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("position", models.PositiveIntegerField(help_text="1 for the run's first record")),
+                ("line", models.PositiveIntegerField(help_text="line of the uploaded file", null=True)),
+                ("input", models.JSONField()),
+                ("output", models.JSONField(null=True)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("found", "Found"),
+                            ("not_found", "Not found"),
+                            ("done", "Done"),
+                            ("failed", "Failed"),
+                            ("skipped", "Skipped"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="queued",
+                        max_length=16,
+                    ),
+                ),
+                ("error", models.JSONField(help_text='{"code", "message"}', null=True)),
+                (
+                    "credits",
+                    models.BigIntegerField(default=0, help_text="the vendors' credits, in thousandths"),
+                ),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("started_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="records",
+                        to="workflows.run",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'record',
-                'ordering': ('run', 'position'),
+                "db_table": "record",
+                "ordering": ("run", "position"),
             },
         ),
         migrations.CreateModel(
-            name='RunEvent',
+            name="RunEvent",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('record_id', models.UUIDField(null=True)),
-                ('kind', models.CharField(max_length=48)),
-                ('detail', models.JSONField(default=dict)),
-                ('actor', models.CharField(max_length=200)),
-                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('run', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='events', to='workflows.run')),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("record_id", models.UUIDField(null=True)),
+                ("kind", models.CharField(max_length=48)),
+                ("detail", models.JSONField(default=dict)),
+                ("actor", models.CharField(max_length=200)),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="events",
+                        to="workflows.run",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'run_event',
-                'ordering': ('id',),
+                "db_table": "run_event",
+                "ordering": ("id",),
             },
         ),
         migrations.CreateModel(
-            name='RunVendor',
+            name="RunVendor",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('provider', models.CharField(max_length=32)),
-                ('operation', models.CharField(max_length=16)),
-                ('calls', models.PositiveIntegerField(default=0)),
-                ('hits', models.PositiveIntegerField(default=0)),
-                ('misses', models.PositiveIntegerField(default=0)),
-                ('cached', models.PositiveIntegerField(default=0)),
-                ('errors', models.PositiveIntegerField(default=0)),
-                ('accepted', models.PositiveIntegerField(default=0, help_text='records whose final answer came from this vendor')),
-                ('credits', models.BigIntegerField(default=0)),
-                ('run', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='vendors', to='workflows.run')),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("provider", models.CharField(max_length=32)),
+                ("operation", models.CharField(max_length=16)),
+                ("calls", models.PositiveIntegerField(default=0)),
+                ("hits", models.PositiveIntegerField(default=0)),
+                ("misses", models.PositiveIntegerField(default=0)),
+                ("cached", models.PositiveIntegerField(default=0)),
+                ("errors", models.PositiveIntegerField(default=0)),
+                (
+                    "accepted",
+                    models.PositiveIntegerField(
+                        default=0, help_text="records whose final answer came from this vendor"
+                    ),
+                ),
+                ("credits", models.BigIntegerField(default=0)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="vendors",
+                        to="workflows.run",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'run_vendor',
-                'ordering': ('id',),
+                "db_table": "run_vendor",
+                "ordering": ("id",),
             },
         ),
         migrations.CreateModel(
-            name='Step',
+            name="Step",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('lane_id', models.UUIDField(null=True)),
-                ('run_id', models.UUIDField()),
-                ('record_id', models.UUIDField()),
-                ('queue_id', models.UUIDField(help_text='the queue entry whose attempt this was')),
-                ('name', models.CharField(max_length=48)),
-                ('provider', models.CharField(max_length=32)),
-                ('operation', models.CharField(max_length=16)),
-                ('attempt', models.PositiveSmallIntegerField()),
-                ('status', models.CharField(choices=[('waiting', 'Waiting'), ('running', 'Running'), ('done', 'Done'), ('failed', 'Failed'), ('dead', 'Dead'), ('ambiguous', 'Ambiguous'), ('late', 'Late'), ('cancelled', 'Cancelled')], max_length=16)),
-                ('outcome', models.CharField(blank=True, choices=[('hit', 'Hit'), ('miss', 'Miss'), ('cached', 'Cached'), ('invalid', 'Invalid'), ('error', 'Error'), ('timeout', 'Timeout'), ('rate_limited', 'Rate limited'), ('auth_failed', 'Key refused'), ('no_credits', 'Out of credits'), ('suppressed', 'Suppressed'), ('skipped', 'Skipped')], max_length=16)),
-                ('reason', models.CharField(blank=True, max_length=300)),
-                ('answer', models.JSONField(null=True)),
-                ('http_status', models.PositiveSmallIntegerField(null=True)),
-                ('latency_ms', models.PositiveIntegerField(null=True)),
-                ('credits', models.BigIntegerField(default=0)),
-                ('ready_at', models.DateTimeField(null=True)),
-                ('started_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('tenant', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("lane_id", models.UUIDField(null=True)),
+                ("run_id", models.UUIDField()),
+                ("record_id", models.UUIDField()),
+                ("queue_id", models.UUIDField(help_text="the queue entry whose attempt this was")),
+                ("name", models.CharField(max_length=48)),
+                ("provider", models.CharField(max_length=32)),
+                ("operation", models.CharField(max_length=16)),
+                ("attempt", models.PositiveSmallIntegerField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("running", "Running"),
+                            ("done", "Done"),
+                            ("failed", "Failed"),
+                            ("dead", "Dead"),
+                            ("ambiguous", "Ambiguous"),
+                            ("late", "Late"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("hit", "Hit"),
+                            ("miss", "Miss"),
+                            ("cached", "Cached"),
+                            ("invalid", "Invalid"),
+                            ("error", "Error"),
+                            ("timeout", "Timeout"),
+                            ("rate_limited", "Rate limited"),
+                            ("auth_failed", "Key refused"),
+                            ("no_credits", "Out of credits"),
+                            ("suppressed", "Suppressed"),
+                            ("skipped", "Skipped"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("reason", models.CharField(blank=True, max_length=300)),
+                ("answer", models.JSONField(null=True)),
+                ("http_status", models.PositiveSmallIntegerField(null=True)),
+                ("latency_ms", models.PositiveIntegerField(null=True)),
+                ("credits", models.BigIntegerField(default=0)),
+                ("ready_at", models.DateTimeField(null=True)),
+                ("started_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'step',
-                'ordering': ('id',),
+                "db_table": "step",
+                "ordering": ("id",),
             },
         ),
         migrations.CreateModel(
-            name='StepQueue',
+            name="StepQueue",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('lane_id', models.UUIDField()),
-                ('run_id', models.UUIDField()),
-                ('record_id', models.UUIDField()),
-                ('name', models.CharField(help_text='<operation>:<provider>', max_length=48)),
-                ('query', models.JSONField(help_text='what the vendor is asked')),
-                ('fingerprint', models.CharField(max_length=40)),
-                ('context', models.JSONField(default=list, help_text="the record's steps so far, for advance()")),
-                ('attempt', models.PositiveSmallIntegerField(default=1)),
-                ('crashes', models.PositiveSmallIntegerField(default=0)),
-                ('ready_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('not_before', models.DateTimeField(null=True)),
-                ('reason', models.CharField(blank=True, help_text='why it may not start before', max_length=16)),
-                ('sent_at', models.DateTimeField(null=True)),
-                ('deadline_at', models.DateTimeField(null=True)),
-                ('holder', models.UUIDField(null=True)),
-                ('reserved', models.BigIntegerField(default=0)),
-                ('tenant', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("lane_id", models.UUIDField()),
+                ("run_id", models.UUIDField()),
+                ("record_id", models.UUIDField()),
+                ("name", models.CharField(help_text="<operation>:<provider>", max_length=48)),
+                ("query", models.JSONField(help_text="what the vendor is asked")),
+                ("fingerprint", models.CharField(max_length=40)),
+                (
+                    "context",
+                    models.JSONField(default=list, help_text="the record's steps so far, for advance()"),
+                ),
+                ("attempt", models.PositiveSmallIntegerField(default=1)),
+                ("crashes", models.PositiveSmallIntegerField(default=0)),
+                ("ready_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("not_before", models.DateTimeField(null=True)),
+                (
+                    "reason",
+                    models.CharField(blank=True, help_text="why it may not start before", max_length=16),
+                ),
+                ("sent_at", models.DateTimeField(null=True)),
+                ("deadline_at", models.DateTimeField(null=True)),
+                ("holder", models.UUIDField(null=True)),
+                ("reserved", models.BigIntegerField(default=0)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'step_queue',
+                "db_table": "step_queue",
             },
         ),
         migrations.CreateModel(
-            name='Upload',
+            name="Upload",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('filename', models.CharField(max_length=200)),
-                ('stored_as', models.CharField(max_length=200)),
-                ('size', models.BigIntegerField(help_text='bytes')),
-                ('template', models.CharField(default='email-waterfall', max_length=64)),
-                ('dialect', models.JSONField(help_text='encoding, delimiter, header line')),
-                ('columns', models.JSONField(default=list)),
-                ('rows', models.PositiveIntegerField()),
-                ('blank_lines', models.PositiveIntegerField(default=0)),
-                ('mapping', models.JSONField(default=dict, help_text='field of ours -> column heading')),
-                ('sample', models.JSONField(default=list)),
-                ('errors', models.JSONField(default=list, help_text='the first faulty rows: line, code, message')),
-                ('error_count', models.PositiveIntegerField(default=0)),
-                ('created_by', models.CharField(max_length=200)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("filename", models.CharField(max_length=200)),
+                ("stored_as", models.CharField(max_length=200)),
+                ("size", models.BigIntegerField(help_text="bytes")),
+                ("template", models.CharField(default="email-waterfall", max_length=64)),
+                ("dialect", models.JSONField(help_text="encoding, delimiter, header line")),
+                ("columns", models.JSONField(default=list)),
+                ("rows", models.PositiveIntegerField()),
+                ("blank_lines", models.PositiveIntegerField(default=0)),
+                ("mapping", models.JSONField(default=dict, help_text="field of ours -> column heading")),
+                ("sample", models.JSONField(default=list)),
+                (
+                    "errors",
+                    models.JSONField(default=list, help_text="the first faulty rows: line, code, message"),
+                ),
+                ("error_count", models.PositiveIntegerField(default=0)),
+                ("created_by", models.CharField(max_length=200)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'upload',
-                'ordering': ('-created_at',),
+                "db_table": "upload",
+                "ordering": ("-created_at",),
             },
         ),
         migrations.AddField(
-            model_name='run',
-            name='upload',
-            field=models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='workflows.upload'),
+            model_name="run",
+            name="upload",
+            field=models.ForeignKey(
+                db_constraint=False,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="workflows.upload",
+            ),
         ),
         migrations.CreateModel(
-            name='Workflow',
+            name="Workflow",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('template', models.CharField(max_length=64)),
-                ('name', models.CharField(max_length=120)),
-                ('slug', models.SlugField(max_length=64)),
-                ('config', models.JSONField(default=dict)),
-                ('version', models.PositiveIntegerField(default=1)),
-                ('enabled', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("template", models.CharField(max_length=64)),
+                ("name", models.CharField(max_length=120)),
+                ("slug", models.SlugField(max_length=64)),
+                ("config", models.JSONField(default=dict)),
+                ("version", models.PositiveIntegerField(default=1)),
+                ("enabled", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'workflow',
-                'ordering': ('name',),
+                "db_table": "workflow",
+                "ordering": ("name",),
             },
         ),
         migrations.AddField(
-            model_name='run',
-            name='workflow',
-            field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='workflows.workflow'),
+            model_name="run",
+            name="workflow",
+            field=models.ForeignKey(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="runs",
+                to="workflows.workflow",
+            ),
         ),
         migrations.CreateModel(
-            name='IdempotencyKey',
+            name="IdempotencyKey",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('key', models.CharField(max_length=255)),
-                ('body_hash', models.BinaryField(max_length=32)),
-                ('status', models.PositiveSmallIntegerField(help_text='null while the first request is under way', null=True)),
-                ('response', models.JSONField(null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("key", models.CharField(max_length=255)),
+                ("body_hash", models.BinaryField(max_length=32)),
+                (
+                    "status",
+                    models.PositiveSmallIntegerField(
+                        help_text="null while the first request is under way", null=True
+                    ),
+                ),
+                ("response", models.JSONField(null=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'idempotency_key',
-                'constraints': [models.UniqueConstraint(fields=('tenant', 'key'), name='idempotency_key_once')],
+                "db_table": "idempotency_key",
+                "constraints": [
+                    models.UniqueConstraint(fields=("tenant", "key"), name="idempotency_key_once")
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='lane',
-            constraint=models.UniqueConstraint(fields=('tenant', 'connection'), name='lane_one_per_connection'),
+            model_name="lane",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "connection"), name="lane_one_per_connection"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='lane',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='lane_tenant_id_key'),
+            model_name="lane",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="lane_tenant_id_key"),
         ),
         migrations.AddConstraint(
-            model_name='lane',
-            constraint=tenants.base.SameTenant(field='connection', name='lane_connection_fk', on_delete='CASCADE', to='integrations.Connection'),
+            model_name="lane",
+            constraint=tenants.base.SameTenant(
+                field="connection",
+                name="lane_connection_fk",
+                on_delete="CASCADE",
+                to="integrations.Connection",
+            ),
         ),
         migrations.AddIndex(
-            model_name='lanerun',
-            index=models.Index(fields=['run_id'], name='lane_run_by_run'),
+            model_name="lanerun",
+            index=models.Index(fields=["run_id"], name="lane_run_by_run"),
         ),
         migrations.AddConstraint(
-            model_name='lanerun',
-            constraint=models.UniqueConstraint(fields=('tenant', 'lane_id', 'run_id'), name='lane_run_once'),
+            model_name="lanerun",
+            constraint=models.UniqueConstraint(fields=("tenant", "lane_id", "run_id"), name="lane_run_once"),
         ),
         migrations.AddConstraint(
-            model_name='lanestate',
-            constraint=models.UniqueConstraint(fields=('tenant', 'lane'), name='lane_state_one_per_lane'),
+            model_name="lanestate",
+            constraint=models.UniqueConstraint(fields=("tenant", "lane"), name="lane_state_one_per_lane"),
         ),
         migrations.AddConstraint(
-            model_name='lanestate',
-            constraint=tenants.base.SameTenant(field='lane', name='lane_state_lane_fk', on_delete='CASCADE', to='workflows.Lane'),
+            model_name="lanestate",
+            constraint=tenants.base.SameTenant(
+                field="lane", name="lane_state_lane_fk", on_delete="CASCADE", to="workflows.Lane"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='lookup',
-            constraint=models.UniqueConstraint(fields=('tenant', 'provider', 'livemode', 'fingerprint'), name='lookup_once'),
+            model_name="lookup",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "provider", "livemode", "fingerprint"), name="lookup_once"
+            ),
         ),
         migrations.AddIndex(
-            model_name='record',
-            index=models.Index(fields=['tenant', 'run', 'status', 'position'], name='record_by_status'),
+            model_name="record",
+            index=models.Index(fields=["tenant", "run", "status", "position"], name="record_by_status"),
         ),
         migrations.AddConstraint(
-            model_name='record',
-            constraint=models.UniqueConstraint(fields=('tenant', 'run', 'position'), name='record_position_once'),
+            model_name="record",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "run", "position"), name="record_position_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='record',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='record_tenant_id_key'),
+            model_name="record",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="record_tenant_id_key"),
         ),
         migrations.AddConstraint(
-            model_name='record',
-            constraint=tenants.base.SameTenant(field='run', name='record_run_fk', on_delete='CASCADE', to='workflows.Run'),
+            model_name="record",
+            constraint=tenants.base.SameTenant(
+                field="run", name="record_run_fk", on_delete="CASCADE", to="workflows.Run"
+            ),
         ),
         migrations.AddIndex(
-            model_name='runevent',
-            index=models.Index(fields=['tenant', 'run', 'id'], name='run_event_in_order'),
+            model_name="runevent",
+            index=models.Index(fields=["tenant", "run", "id"], name="run_event_in_order"),
         ),
         migrations.AddConstraint(
-            model_name='runevent',
-            constraint=tenants.base.SameTenant(field='run', name='run_event_run_fk', on_delete='CASCADE', to='workflows.Run'),
+            model_name="runevent",
+            constraint=tenants.base.SameTenant(
+                field="run", name="run_event_run_fk", on_delete="CASCADE", to="workflows.Run"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='runvendor',
-            constraint=models.UniqueConstraint(fields=('tenant', 'run', 'provider', 'operation'), name='run_vendor_once'),
+            model_name="runvendor",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "run", "provider", "operation"), name="run_vendor_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='runvendor',
-            constraint=tenants.base.SameTenant(field='run', name='run_vendor_run_fk', on_delete='CASCADE', to='workflows.Run'),
+            model_name="runvendor",
+            constraint=tenants.base.SameTenant(
+                field="run", name="run_vendor_run_fk", on_delete="CASCADE", to="workflows.Run"
+            ),
         ),
         migrations.AddIndex(
-            model_name='step',
-            index=models.Index(fields=['tenant', 'record_id', 'id'], name='step_of_record'),
+            model_name="step",
+            index=models.Index(fields=["tenant", "record_id", "id"], name="step_of_record"),
         ),
         migrations.AddIndex(
-            model_name='stepqueue',
-            index=models.Index(condition=models.Q(('not_before', None)), fields=['lane_id', 'run_id', 'id'], name='step_queue_ready'),
+            model_name="stepqueue",
+            index=models.Index(
+                condition=models.Q(("not_before", None)),
+                fields=["lane_id", "run_id", "id"],
+                name="step_queue_ready",
+            ),
         ),
         migrations.AddIndex(
-            model_name='stepqueue',
-            index=models.Index(condition=models.Q(('not_before__isnull', False)), fields=['not_before'], name='step_queue_due'),
+            model_name="stepqueue",
+            index=models.Index(
+                condition=models.Q(("not_before__isnull", False)),
+                fields=["not_before"],
+                name="step_queue_due",
+            ),
         ),
         migrations.AddIndex(
-            model_name='stepqueue',
-            index=models.Index(condition=models.Q(('reason', 'duplicate')), fields=['fingerprint'], name='step_queue_followers'),
+            model_name="stepqueue",
+            index=models.Index(
+                condition=models.Q(("reason", "duplicate")),
+                fields=["fingerprint"],
+                name="step_queue_followers",
+            ),
         ),
         migrations.AddIndex(
-            model_name='stepqueue',
-            index=models.Index(fields=['run_id'], name='step_queue_of_run'),
+            model_name="stepqueue",
+            index=models.Index(fields=["run_id"], name="step_queue_of_run"),
         ),
         migrations.AddConstraint(
-            model_name='upload',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='upload_tenant_id_key'),
+            model_name="upload",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="upload_tenant_id_key"),
         ),
         migrations.AddConstraint(
-            model_name='workflow',
-            constraint=models.UniqueConstraint(fields=('tenant', 'slug'), name='workflow_slug_once'),
+            model_name="workflow",
+            constraint=models.UniqueConstraint(fields=("tenant", "slug"), name="workflow_slug_once"),
         ),
         migrations.AddConstraint(
-            model_name='workflow',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='workflow_tenant_id_key'),
+            model_name="workflow",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="workflow_tenant_id_key"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['tenant', '-id'], name='run_newest'),
+            model_name="run",
+            index=models.Index(fields=["tenant", "-id"], name="run_newest"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['tenant', 'status', '-id'], name='run_by_status'),
+            model_name="run",
+            index=models.Index(fields=["tenant", "status", "-id"], name="run_by_status"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['tenant', 'workflow', '-id'], name='run_by_workflow'),
+            model_name="run",
+            index=models.Index(fields=["tenant", "workflow", "-id"], name="run_by_workflow"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='run_tenant_id_key'),
+            model_name="run",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="run_tenant_id_key"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=tenants.base.SameTenant(field='workflow', name='run_workflow_fk', on_delete='RESTRICT', to='workflows.Workflow'),
+            model_name="run",
+            constraint=tenants.base.SameTenant(
+                field="workflow", name="run_workflow_fk", on_delete="RESTRICT", to="workflows.Workflow"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=tenants.base.SameTenant(field='upload', name='run_upload_fk', on_delete='RESTRICT', to='workflows.Upload'),
+            model_name="run",
+            constraint=tenants.base.SameTenant(
+                field="upload", name="run_upload_fk", on_delete="RESTRICT", to="workflows.Upload"
+            ),
         ),
     ]

@@ -3,7 +3,15 @@
 from django.db import migrations
 
 EAGER = "autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 1"
-TABLES = {"step_queue": 80, "lane_state": 50, "lane_run": 70, "run": 60, "run_vendor": 60, "record": 80, "lookup": 80}
+TABLES = {
+    "step_queue": 80,
+    "lane_state": 50,
+    "lane_run": 70,
+    "run": 60,
+    "run_vendor": 60,
+    "record": 80,
+    "lookup": 80,
+}
 
 
 def _set(table: str, fillfactor: int) -> str:

@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('workflows', '0003_storage_of_hot_tables'),
+        ("workflows", "0003_storage_of_hot_tables"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='run',
-            name='filled_at',
-            field=models.DateTimeField(help_text='when the last rows became records', null=True),
+            model_name="run",
+            name="filled_at",
+            field=models.DateTimeField(help_text="when the last rows became records", null=True),
         ),
     ]
