@@ -137,12 +137,9 @@ def _utf16_without_mark(head: bytes) -> str | None:
 def _take_utf8_census(stream: BinaryIO, max_bytes: int) -> _Utf8Census:
     census = _Utf8Census()
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    pending = False
     for chunk in chunks_of(stream, max_bytes):
-        if chunk.isascii() and not pending:
-            continue
-        _count_utf8(decoder.decode(chunk), census)
-        pending = bool(decoder.getstate()[0])
+        if not chunk.isascii():
+            _count_utf8(decoder.decode(chunk), census)
     _count_utf8(decoder.decode(b"", final=True), census)
     return census
 

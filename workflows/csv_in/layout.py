@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from workflows.contacts import MAX_FIELD_CHARS, storable
-from workflows.csv_in.encoding import BAD_CHARACTER
 from workflows.csv_in.guessing import looks_like_data
 from workflows.csv_in.headings import is_known
 from workflows.csv_in.mapping import free_name
@@ -106,7 +105,7 @@ def _try(sample: str, dialect: Dialect) -> _Candidate:
         return _Candidate(dialect, (0, 0, 0, 0, 0))
     header, body = rows[at], rows[at + 1 :]
     width = len(header.cells)
-    fitting = sum(1 for row in body if len(row.cells) == width and not row.fault)
+    fitting = sum(1 for row in body if len(row.cells) == width and row.closed)
     known = sum(1 for cell in header.cells if is_known(cell))
     share = fitting / len(body) if body else 1.0
     found = replace(dialect, header_line=header.line)
@@ -135,7 +134,7 @@ def _known_share(cells: Sequence[str]) -> float:
 
 
 def _tidy(heading: str) -> str:
-    text = " ".join(BAD_CHARACTER.sub("\ufffd", storable(heading)).replace("\ufeff", "").split())
+    text = " ".join(storable(heading).replace("\ufeff", "").split())
     return text if len(text) <= MAX_FIELD_CHARS else text[: MAX_FIELD_CHARS - 1] + "…"
 
 

@@ -56,19 +56,16 @@ def is_blank(row: Cells, width: int) -> bool:
 
 
 def _row_in(row: Cells, position: int, names: Sequence[str], dialect: Dialect, template: str | None) -> RowIn:
-    cells = row.cells
     faults: list[FieldFault | RowFault] = []
-    if row.fault or len(cells) != len(names):
+    if not row.closed or len(row.cells) != len(names):
         faults.extend(_faults_of_form(row, len(names), dialect))
-        cells = [storable(cell) for cell in cells] if row.fault == "bad_text" else cells
-        names = _names_for(cells, names)
-    raw = {name: cell for name, cell in zip(names, cells, strict=False) if name}
+        names = _names_for(row.cells, names)
+    raw = {name: cell for name, cell in zip(names, row.cells, strict=False) if name}
     if template is None:
-        values = {name: storable(value) for name, value in raw.items()}
-        if any("\x00" in cell for cell in cells):
-            faults.append(
-                RowFault(row.line, "nul_byte", f"Line {row.line:,} contains a NUL byte. Remove it.")
-            )
+        values = {name: storable(cell) for name, cell in raw.items()}
+        if values != raw:
+            message = "This row contains a NUL byte, or characters that could not be read. Type it again."
+            faults.append(RowFault(row.line, "bad_text", message))
     else:
         values, field_faults = _CLEAN[template](raw)
         faults.extend(field_faults)
@@ -77,23 +74,17 @@ def _row_in(row: Cells, position: int, names: Sequence[str], dialect: Dialect, t
 
 def _faults_of_form(row: Cells, width: int, dialect: Dialect) -> list[RowFault]:
     faults = []
-    line, count = row.line, len(row.cells)
-    counts = f"Line {line:,} has {count:,} cells, but there are {width:,} columns."
-    if row.fault == "unclosed_quote":
-        message = f"On line {line:,} a quotation mark opens and never closes. Close it, or remove it."
-        faults.append(RowFault(line, "unclosed_quote", message))
-    if row.fault == "bad_text":
-        name = {"cp1252": "Windows-1252"}.get(dialect.encoding, dialect.encoding.upper())
-        message = (
-            f"Line {line:,} holds characters that are not {name}. Type them again, or save the file as UTF-8."
-        )
-        faults.append(RowFault(line, "bad_text", message))
+    count = len(row.cells)
+    counts = f"This row has {count:,} cells, but there are {width:,} columns."
+    if not row.closed:
+        message = "A quotation mark opens in this row and never closes. Close it, or remove it."
+        faults.append(RowFault(row.line, "unclosed_quote", message))
     if count < width and count not in dialect.short_widths:
         message = f"{counts} A line break in the middle of a row, or a missing separator, does this."
-        faults.append(RowFault(line, "too_few_cells", message))
+        faults.append(RowFault(row.line, "too_few_cells", message))
     if any(cell.strip() for cell in row.cells[width:]):
         message = f"{counts} Put quotation marks around the cell that contains the separator."
-        faults.append(RowFault(line, "too_many_cells", message))
+        faults.append(RowFault(row.line, "too_many_cells", message))
     return faults
 
 

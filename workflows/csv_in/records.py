@@ -11,23 +11,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from workflows.csv_in.encoding import BAD_CHARACTER
 from workflows.csv_in.results import Dialect
-
-# A row with more line breaks than this is a quote that was never closed.
-MAX_ROW_LINES = 1_000
 
 
 class Cells(NamedTuple):
-    """The cells of one row. `fault` is a code or None; `cells` is empty for a line with nothing on it."""
+    """The cells of one row; none for a line with nothing on it. `closed` tells whether every quote is."""
 
     line: int
     cells: list[str]
-    fault: str | None
-
-
-class _TooManyLines(Exception):
-    """The row under way has run over too many lines."""
+    closed: bool
 
 
 class _Lines:
@@ -45,8 +37,6 @@ class _Lines:
     def __next__(self) -> str:
         line = self._given_back.popleft() if self._given_back else next(self._text)
         self.taken.append(line)
-        if len(self.taken) > MAX_ROW_LINES:
-            raise _TooManyLines
         return line
 
     def finish(self) -> int:
@@ -90,13 +80,13 @@ class Records:
             strict=True,
         )
         while True:
-            fault = None
+            closed = True
             try:
                 cells = next(reader)
             except StopIteration:
                 return
-            except (csv.Error, _TooManyLines):
-                cells, fault = self._first_line_alone()
+            except csv.Error:  # also for a cell past csv.field_size_limit(), which bounds what is remembered
+                cells, closed = self._first_line_alone()
             else:
                 if (
                     len(lines.taken) > 1
@@ -104,16 +94,13 @@ class Records:
                     and len(cells) != self.width
                     and self._swallowed_rows()
                 ):
-                    cells, fault = self._first_line_alone()
-            if any(BAD_CHARACTER.search(line) for line in lines.taken if not line.isascii()):
-                fault = fault or "bad_text"
-            yield Cells(lines.finish(), cells, fault)
+                    cells, closed = self._first_line_alone()
+            yield Cells(lines.finish(), cells, closed)
 
-    def _first_line_alone(self) -> tuple[list[str], str | None]:
+    def _first_line_alone(self) -> tuple[list[str], bool]:
         """The first line taken, as a row by itself; the others go back. A quote inside a cell is no fault."""
         self._lines.give_back_all_but_first()
-        cells, closed = split_line(self._lines.taken[0], self._dialect)
-        return cells, None if closed else "unclosed_quote"
+        return split_line(self._lines.taken[0], self._dialect)
 
     def _swallowed_rows(self) -> bool:
         """Whether a line after the first would make a full row by itself."""

@@ -148,6 +148,8 @@ def test_a_cell_longer_than_the_parsers_own_limit_is_a_fault_and_no_exception():
         assert rows[0].faults
         assert names(rows)[-1] == "Bob"
         assert rows[-1].faults == []
+    _, rows = taken_in('Name,Company,Notes\nAda,Acme,"' + "x\n" * 900 + '"\n')
+    assert (len(rows), rows[0].faults) == (1, [])
     assert len(taken_in(f"Name,Company,Notes\nAda,Acme,{'x' * 300_000}\n")[1][0].values["Notes"]) == 300_000
 
 
@@ -232,7 +234,7 @@ def test_without_a_usable_mapping_rows_are_judged_by_their_form_alone():
     data = b"Foo,Bar\nx,y\nx\nx,\x00\n"
     found = inspect(io.BytesIO(data), filename="x.csv")
     assert found.guessed_mapping == {}
-    assert [(fault.line, fault.code) for fault in found.errors] == [(3, "too_few_cells"), (4, "nul_byte")]
+    assert [(fault.line, fault.code) for fault in found.errors] == [(3, "too_few_cells"), (4, "bad_text")]
 
 
 def test_rows_are_judged_anew_when_the_mapping_is_changed():
