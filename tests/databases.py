@@ -113,7 +113,7 @@ def _migrate(name: str) -> None:
         variable: with_database(os.environ[variable], name) for variable in LOGIN_URLS.values()
     }
     done = subprocess.run(
-        [sys.executable, "manage.py", "migrate", "--no-input", "-v", "0"],
+        [sys.executable, "manage.py", "migrate", "--no-input", "--skip-checks", "-v", "0"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
