@@ -7,12 +7,19 @@ it. Two things alone are changed for storage's sake, each named by a fault: a NU
 character become U+FFFD.
 """
 
-import json
 import re
 import unicodedata
-from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
+from workflows.field_text import (
+    MAX_LINK_CHARS,
+    FieldFault,
+    clean_extras,
+    free_name,
+    known_text,
+    shown,
+    storable,
+)
 from workflows.links import (
     is_linkedin_company_url,
     is_page_on_social_site,
@@ -21,68 +28,29 @@ from workflows.links import (
     normalise_linkedin_url,
 )
 
+__all__ = [
+    "FIELDS",
+    "VERIFY_FIELDS",
+    "FieldFault",
+    "clean_contact",
+    "clean_email",
+    "clean_verify_contact",
+    "contact_identity",
+    "person_name",
+    "storable",
+]
+
 FIELDS = ("first_name", "last_name", "full_name", "company", "domain", "linkedin_url")
 VERIFY_FIELDS = ("email",)
 
-MAX_FIELD_CHARS = 200
-MAX_EXTRA_CHARS = 2_000
-MAX_EXTRA_FIELDS = 200
-MAX_EMAIL_CHARS = 254
-# Cleaning shortens a link, so its raw form may be longer than a field; past this it is not worth parsing.
-MAX_LINK_CHARS = 2_000
-
-LABELS = {
-    "first_name": "first name",
-    "last_name": "last name",
-    "full_name": "full name",
-    "company": "company",
-    "domain": "domain",
-    "linkedin_url": "LinkedIn link",
-    "email": "e-mail address",
-}
 SALES_NAVIGATOR_FIELD = "sales_navigator_url"
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
-# Joiners (U+200C, U+200D) are left alone: names in Persian and several Indic scripts need them.
-_INVISIBLE = re.compile(
-    "[\x01-\x08\x0e-\x1b\x7f\u0080-\u0084\u0086-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
-)
-_PLACEHOLDERS = frozenset(
-    ("n/a", "#n/a", "#ref!", "#value!", "#name?", "(none)", "(empty)", "[not provided]", "not provided")
-)
-_LINK_PLACEHOLDERS = _PLACEHOLDERS | {"na", "none", "null", "nil", "unknown"}
+# After a comma these are titles and not the first name of somebody written last name first.
 _POST_NOMINALS = frozenset(
-    (
-        "jr",
-        "sr",
-        "ii",
-        "iii",
-        "iv",
-        "phd",
-        "ph.d",
-        "dphil",
-        "md",
-        "m.d",
-        "dds",
-        "mba",
-        "msc",
-        "bsc",
-        "esq",
-        "cpa",
-    )
+    ("jr", "sr", "ii", "iii", "iv", "phd", "ph.d", "dphil", "md", "m.d", "mba", "msc", "bsc", "esq", "cpa"),
 )
 _LOCAL_PART = re.compile(r"^[^\s@<>()\[\]\\,;:\"\x00-\x1f\x7f]{1,64}$")
 _ADDRESS_IN_BRACKETS = re.compile(r"^[^<>]*<([^<>]+)>$")
-
-
-@dataclass(frozen=True, slots=True)
-class FieldFault:
-    """One thing wrong with one field: `code` for programs, `message` for the person who can put it right."""
-
-    field: str
-    code: str
-    message: str
 
 
 def clean_contact(raw: Mapping[str, object]) -> tuple[dict[str, str], list[FieldFault]]:
@@ -97,10 +65,10 @@ def clean_contact(raw: Mapping[str, object]) -> tuple[dict[str, str], list[Field
     contact: dict[str, str] = {}
     faults: list[FieldFault] = []
     for field in FIELDS:
-        text = _known_text(field, raw.get(field), faults)
+        text = known_text(field, raw.get(field), faults)
         if text:
             contact[field] = text
-    extras = _clean_extras(raw, FIELDS, faults)
+    extras = clean_extras(raw, FIELDS, faults)
     at_fault = {fault.field for fault in faults}
     if "full_name" in contact:
         contact["full_name"] = _name_in_order(contact["full_name"])
@@ -110,7 +78,7 @@ def clean_contact(raw: Mapping[str, object]) -> tuple[dict[str, str], list[Field
     if "linkedin_url" in contact and "linkedin_url" not in at_fault:
         sales_link = _settle_linkedin_url(contact, faults)
     if sales_link:
-        extras[_free_key(SALES_NAVIGATOR_FIELD, extras)] = sales_link
+        extras[free_name(SALES_NAVIGATOR_FIELD, extras)] = sales_link
     faults.extend(_missing(contact, faults, only_sales_link=bool(sales_link)))
     return contact | extras, faults
 
@@ -122,7 +90,7 @@ def clean_email(raw: object) -> tuple[str, list[FieldFault]]:
     before the @ is left as written, as only its mail server knows whether case counts there. Never raises.
     """
     faults: list[FieldFault] = []
-    text = _known_text("email", raw, faults)
+    text = known_text("email", raw, faults)
     if faults:
         return text, faults
     if not text:
@@ -135,7 +103,7 @@ def clean_email(raw: object) -> tuple[str, list[FieldFault]]:
     local, at, host = address.rpartition("@")
     domain = normalise_domain(host) if at and not re.search(r"[/:?#@\s]", host) else None
     if not domain or not _LOCAL_PART.match(local) or ".." in f".{local}.":
-        message = f"“{_shown(text)}” is not an e-mail address. Write it as name@company.com."
+        message = f"“{shown(text)}” is not an e-mail address. Write it as name@company.com."
         return text, [FieldFault("email", "bad_email", message)]
     # The host keeps its own www. here: in an address that is a different mail server.
     if re.match(r"www\d?\.", host, re.IGNORECASE):
@@ -146,7 +114,7 @@ def clean_email(raw: object) -> tuple[str, list[FieldFault]]:
 def clean_verify_contact(raw: Mapping[str, object]) -> tuple[dict[str, str], list[FieldFault]]:
     """Clean one contact of the template `email-verify`: the field `email`, and extra fields untouched."""
     email, faults = clean_email(raw.get("email"))
-    extras = _clean_extras(raw, VERIFY_FIELDS, faults)
+    extras = clean_extras(raw, VERIFY_FIELDS, faults)
     if not email and not any(extras.values()):
         faults = [fault for fault in faults if fault.code != "missing_email"]
         faults.append(_empty_fault())
@@ -171,70 +139,6 @@ def contact_identity(contact: Mapping[str, str]) -> tuple[str, str, str, str]:
     return unicodedata.normalize("NFC", name.casefold()), domain, company, linkedin_url
 
 
-def storable(text: str) -> str:
-    """The same text with what PostgreSQL cannot hold (NUL, half a Unicode character) replaced by U+FFFD."""
-    return _UNSTORABLE.sub("\ufffd", text)
-
-
-def _known_text(field: str, value: object, faults: list[FieldFault]) -> str:
-    """The tidied text of a known field; what is wrong with it is added to `faults`."""
-    if value is None:
-        return ""
-    text = _as_text(field, value, faults, flags_are_text=False)
-    text = text if text.isascii() and text.isprintable() else _composed(text)
-    text = " ".join(text.split())
-    if not text:
-        return ""
-    is_link = field in ("domain", "linkedin_url", "email")
-    if text.casefold() in (_LINK_PLACEHOLDERS if is_link else _PLACEHOLDERS) or _only_punctuation(text):
-        return ""
-    limit = MAX_EMAIL_CHARS if field == "email" else MAX_LINK_CHARS if is_link else MAX_FIELD_CHARS
-    if len(text) > limit:
-        faults.append(_too_long(field, LABELS[field], len(text), limit))
-    return text
-
-
-def _as_text(field: str, value: object, faults: list[FieldFault], *, flags_are_text: bool) -> str:
-    """Any JSON value as text that can be stored; what could not be taken as it is, is added to `faults`."""
-    if isinstance(value, bool) and flags_are_text:
-        return "true" if value else "false"
-    if isinstance(value, str):
-        text = value
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return str(value)
-        except ValueError:  # Python refuses to write out integers of more than 4,300 digits
-            text = "a very large number"
-            faults.append(_not_text(field, text))
-    else:
-        text = _as_json(value)
-        faults.append(_not_text(field, "a list" if isinstance(value, list | tuple) else f"“{_shown(text)}”"))
-    if text.isascii() and "\x00" not in text:
-        return text
-    if "\x00" in text:
-        message = f"The {_label(field)} contains a NUL byte, which no text may hold. Remove it."
-        faults.append(FieldFault(field, "nul_byte", message))
-    if _SURROGATE.search(text):
-        message = f"The {_label(field)} contains characters that could not be read. Save the source as UTF-8."
-        faults.append(FieldFault(field, "bad_text", message))
-    return storable(text)
-
-
-def _as_json(value: object) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, default=str)
-    except (ValueError, TypeError, RecursionError):
-        return f"({type(value).__name__})"
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
-
-
-def _only_punctuation(text: str) -> bool:
-    return len(text) < 10 and all(unicodedata.category(char)[0] in "PS" for char in text)
-
-
 def _name_in_order(name: str) -> str:
     """`Lovelace, Ada` becomes `Ada Lovelace`; titles after a comma (`Ada Lovelace, PhD`) are left off."""
     parts = [part.strip() for part in name.split(",") if part.strip()]
@@ -250,12 +154,12 @@ def _settle_domain(contact: dict[str, str], faults: list[FieldFault]) -> None:
     domain = normalise_domain(text)
     if domain is None:
         message = (
-            f"“{_shown(text)}” is not a domain. Give one like company.com, or the company's name instead."
+            f"“{shown(text)}” is not a domain. Give one like company.com, or the company's name instead."
         )
         faults.append(FieldFault("domain", "bad_domain", message))
         return
     if is_page_on_social_site(text, domain):
-        message = f"“{_shown(text)}” is a page on {domain}. Give the domain of the company's own site."
+        message = f"“{shown(text)}” is a page on {domain}. Give the domain of the company's own site."
         faults.append(FieldFault("domain", "bad_domain", message))
         return
     contact["domain"] = domain
@@ -271,9 +175,9 @@ def _settle_linkedin_url(contact: dict[str, str], faults: list[FieldFault]) -> s
     if is_sales_navigator_url(text):
         return contact.pop("linkedin_url")
     if is_linkedin_company_url(text):
-        message = f"“{_shown(text)}” is a company's page. Give the person's own link: linkedin.com/in/…"
+        message = f"“{shown(text)}” is a company's page. Give the person's own link: linkedin.com/in/…"
     else:
-        message = f"“{_shown(text)}” is not a LinkedIn profile. Give a link like linkedin.com/in/…, or none."
+        message = f"“{shown(text)}” is not a LinkedIn profile. Give a link like linkedin.com/in/…, or none."
     faults.append(FieldFault("linkedin_url", "bad_linkedin_url", message))
     return None
 
@@ -300,65 +204,5 @@ def _missing(contact: dict[str, str], faults: list[FieldFault], *, only_sales_li
     return missing
 
 
-def _clean_extras(
-    raw: Mapping[str, object], known: tuple[str, ...], faults: list[FieldFault]
-) -> dict[str, str]:
-    extras: dict[str, str] = {}
-    for key, value in raw.items():
-        if key in known:
-            continue
-        name = key
-        if len(key) > MAX_FIELD_CHARS or not key.isascii() or "\x00" in key:
-            name = _clean_extra_name(key, {*raw, *extras}, faults)
-        if type(value) is str and len(value) <= MAX_EXTRA_CHARS and value.isascii() and "\x00" not in value:
-            text = value  # nearly every cell of nearly every file
-        else:
-            text = "" if value is None else _as_text(name, value, faults, flags_are_text=True)
-            if len(text) > MAX_EXTRA_CHARS:
-                faults.append(_too_long(name, f"field “{_shown(name)}”", len(text), MAX_EXTRA_CHARS))
-        extras[name] = text
-    if len(extras) > MAX_EXTRA_FIELDS:
-        message = f"This contact has {len(extras):,} extra fields; {MAX_EXTRA_FIELDS} are allowed."
-        faults.append(FieldFault("", "too_many_fields", message))
-    return extras
-
-
-def _clean_extra_name(name: str, taken: Container[str], faults: list[FieldFault]) -> str:
-    clean = storable(name)
-    if clean != name:
-        message = f"The field name “{_shown(clean)}” contains characters that cannot be stored. Rename it."
-        faults.append(FieldFault(clean, "bad_text", message))
-    if len(name) > MAX_FIELD_CHARS:
-        faults.append(_too_long(clean, f"field name “{_shown(clean)}”", len(name), MAX_FIELD_CHARS))
-    return clean if clean == name else _free_key(clean, taken)
-
-
-def _free_key(wanted: str, taken: Container[str]) -> str:
-    key, number = wanted, 2
-    while key in taken:
-        key, number = f"{wanted} ({number})", number + 1
-    return key
-
-
 def _empty_fault() -> FieldFault:
     return FieldFault("", "empty", "This contact is empty. Fill it in, or leave it out.")
-
-
-def _not_text(field: str, what: str) -> FieldFault:
-    return FieldFault(field, "not_text", f"The {_label(field)} is {what}, not text. Give it as text.")
-
-
-def _too_long(field: str, label: str, length: int, limit: int) -> FieldFault:
-    return FieldFault(
-        field, "too_long", f"The {label} is {length:,} characters long; {limit:,} are allowed. Shorten it."
-    )
-
-
-def _label(field: str) -> str:
-    return LABELS.get(field) or f"field “{_shown(field)}”"
-
-
-def _shown(text: str) -> str:
-    """As much of a value as fits into a message."""
-    text = storable(text)
-    return text if len(text) <= 60 else text[:57] + "…"

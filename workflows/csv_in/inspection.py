@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from workflows.contacts import storable
 from workflows.csv_in.encoding import find_encoding, text_of, too_large
 from workflows.csv_in.guessing import guess_mapping
 from workflows.csv_in.layout import (
@@ -19,6 +18,7 @@ from workflows.csv_in.mapping import DEFAULT_TEMPLATE, check_mapping
 from workflows.csv_in.reading import is_blank, read_rows
 from workflows.csv_in.records import Records
 from workflows.csv_in.results import Dialect, Inspection, RowFault, UploadRejected
+from workflows.field_text import storable
 
 MAX_ROWS = 100_000
 MAX_BYTES = 50 * 1_048_576

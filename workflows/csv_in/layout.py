@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from workflows.contacts import MAX_FIELD_CHARS, storable
 from workflows.csv_in.guessing import looks_like_data
 from workflows.csv_in.headings import is_known
-from workflows.csv_in.mapping import free_name
 from workflows.csv_in.records import Cells, Records
 from workflows.csv_in.results import Dialect, UploadRejected
+from workflows.field_text import MAX_FIELD_CHARS, free_name, storable
 
 MAX_COLUMNS = 500
 SAMPLE_CHARS = 262_144

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from workflows.contacts import FIELDS, LABELS, VERIFY_FIELDS
+from workflows.contacts import FIELDS, VERIFY_FIELDS
 from workflows.csv_in.results import MappingFault
+from workflows.field_text import LABELS, free_name
 
 _FIELDS_OF = {"email-waterfall": FIELDS, "email-verify": VERIFY_FIELDS}
 DEFAULT_TEMPLATE = "email-waterfall"
@@ -61,14 +62,6 @@ def value_names(columns: Sequence[str], mapping: Mapping[str, str | None], *, te
             taken.add(name)
         names.append(name)
     return names
-
-
-def free_name(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or the first of `wanted (2)`, `wanted (3)`, … that is not taken."""
-    name, number = wanted, 2
-    while name in taken:
-        name, number = f"{wanted} ({number})", number + 1
-    return name
 
 
 def _missing_columns(chosen: Mapping[str, str], template: str) -> list[MappingFault]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
-from workflows.contacts import FieldFault, clean_contact, clean_verify_contact, storable
+from workflows.contacts import clean_contact, clean_verify_contact
 from workflows.csv_in.encoding import text_of
 from workflows.csv_in.layout import column_names
-from workflows.csv_in.mapping import DEFAULT_TEMPLATE, check_mapping, free_name, value_names
+from workflows.csv_in.mapping import DEFAULT_TEMPLATE, check_mapping, value_names
 from workflows.csv_in.records import Cells, Records
 from workflows.csv_in.results import Dialect, RowFault, RowIn
+from workflows.field_text import FieldFault, free_name, storable
 
 _CLEAN = {"email-waterfall": clean_contact, "email-verify": clean_verify_contact}
 

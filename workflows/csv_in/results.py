@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from workflows.contacts import FieldFault
+from workflows.field_text import FieldFault
 
 
 class UploadRejected(ValueError):
