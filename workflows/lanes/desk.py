@@ -1,6 +1,8 @@
 """What the parts of a runner share: the outbox of the next flush, the HTTP client, and threads for the database."""
 
 import asyncio
+import contextlib
+import threading
 import uuid
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -62,8 +64,16 @@ class Desk:
 
     async def close_connections(self) -> None:
         """Close the threads' connections; what they are needed for is over."""
-        pools = [self._pool] * DATABASE_THREADS + [self._lease_pool]
-        await asyncio.gather(*(self.loop.run_in_executor(pool, connections.close_all) for pool in pools))
+        everyone = threading.Barrier(DATABASE_THREADS)  # so that each thread gets one of the calls
+
+        def close() -> None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                everyone.wait(2)
+            connections.close_all()
+
+        calls = [self.loop.run_in_executor(self._pool, close) for _ in range(DATABASE_THREADS)]
+        calls.append(self.loop.run_in_executor(self._lease_pool, connections.close_all))
+        await asyncio.gather(*calls)
 
 
 def _with_fresh_connection(work: Callable[..., T], args: tuple[Any, ...]) -> T:
