@@ -7,6 +7,7 @@ from concurrent.futures import TimeoutError as TooLate
 from contextlib import contextmanager
 from threading import Event
 
+import structlog
 from django.conf import settings
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -14,10 +15,13 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 from kombu.connection import Connection
+from kombu.exceptions import KombuError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 PATIENCE = 3.0
 """Seconds after which a part that does not answer counts as failing."""
+
+_log = structlog.stdlib.get_logger("weir.health")
 
 # A frozen server would hold a thread for ever; the checks get a few of their own and no more.
 _checkers = ThreadPoolExecutor(max_workers=6, thread_name_prefix="health")
@@ -46,6 +50,9 @@ def readyz(request: HttpRequest) -> HttpResponse:
             parts[name] = f"no answer within {PATIENCE:g} s"
         except NotReady as error:
             parts[name] = str(error)
+        except Exception:  # noqa: BLE001 whatever a driver raises, the answer is that this part fails
+            _log.exception("readiness check failed", part=name)
+            parts[name] = "check failed"
     if parts["database"] != "ok":
         del parts["migrations"]  # nobody can tell, and the part to mend is the database
     failing = [name for name, state in parts.items() if state != "ok"]
@@ -89,7 +96,7 @@ def check_broker() -> None:
         try:
             broker.ensure_connection(max_retries=1, timeout=2, interval_start=0.1)
             broker.default_channel.close()
-        except broker.connection_errors as error:
+        except (KombuError, OSError, *broker.connection_errors) as error:
             raise NotReady("not reachable") from error
 
 

@@ -12,6 +12,7 @@ from celery import Celery
 from django.conf import settings
 from sentry_sdk.integrations.celery import CeleryIntegration
 from sentry_sdk.integrations.django import DjangoIntegration
+from structlog.tracebacks import ExceptionDictTransformer
 
 MASK = "****"
 
@@ -25,6 +26,7 @@ _SECRET_VALUES = re.compile(
     \b(?:wk|sk|rk|pk)_(?:live|test)_[A-Za-z0-9]+   # our API keys, Stripe's
     | \bwhsec_[A-Za-z0-9+/=_-]+
     | (?<=://)[^\s/:@]*:[^\s/@]+(?=@)              # user and password of an address
+    | (?<=/hooks/)[^\s'"?]+ | (?<=/key/)[^\s'"?]+   # paths that are keys
     | (?i:(?<=bearer\s))[A-Za-z0-9._~+/=-]+
     | (?i:(?<=apikey=)|(?<=api_key=)|(?<=apiid=)|(?<=token=)|(?<=secret=)|(?<=password=))[^\s&"']+
     """
@@ -61,13 +63,17 @@ _SHARED: list[Any] = [
 ]
 
 
+# Local variables stay out: they hold secrets and people's data.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+
+
 def logging_config(*, readable: bool | None = None, level: str = "INFO") -> dict[str, Any]:
     """Django's LOGGING: everything to stderr, as JSON unless a person is watching."""
     readable = sys.stderr.isatty() if readable is None else readable
     renderers: list[Any] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if readable
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer(default=str)]
     )
     structlog.configure(
         processors=[

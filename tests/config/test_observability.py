@@ -33,6 +33,8 @@ def test_a_secret_known_by_its_form_is_masked_wherever_it_stands(secret: str):
         "https://api.example.com/v2/validate?api_key=hunter2secret&email=x",
         "https://api.example.com/v2/validate?apikey=hunter2secret",
         "https://api.example.com/?token=hunter2secret",
+        "Internal Server Error: /hooks/xero/hunter2secret",
+        "Not Found: /accounts/password/reset/key/hunter2secret/",
     ],
 )
 def test_secrets_inside_addresses_and_headers_are_masked(text: str):
@@ -108,13 +110,15 @@ def test_lines_of_libraries_get_the_same_form_and_the_same_mask(lines):
 
 
 def test_an_exception_is_logged_whole_but_its_secrets_are_not(lines):
+    held = "local-value-of-somebody"
     try:
-        raise ValueError("bad key wk_live_a1b2c3d4e5f6g7h8")
+        raise ValueError("bad key wk_live_a1b2c3d4e5f6g7h8", len(held))
     except ValueError:
         logging.getLogger("weir.test").exception("failed")
     (line,) = lines()
     assert line["exception"][0]["exc_type"] == "ValueError"
     assert "wk_live_a1b2c3d4e5f6g7h8" not in json.dumps(line)
+    assert "local-value-of-somebody" not in json.dumps(line)
 
 
 def test_what_leaves_for_sentry_is_scrubbed_and_carries_the_request_id():
