@@ -13,7 +13,6 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from tenants.scope import tenant_scope
-from workflows.catalog import TEMPLATES
 from workflows.csv_in import Dialect, RowIn, read_rows
 from workflows.models import LaneRun, Run, RunEvent
 from workflows.operations.accept_run import NewRecord, write_records
@@ -49,7 +48,7 @@ def fill_run(tenant_id: uuid.UUID, run_id: uuid.UUID) -> None:
 def _fill(tenant_id: uuid.UUID, run: Run, rows: Iterator[RowIn]) -> int | None:
     """Take rows to the end of the file; returns how many the run has then, None when somebody else is taking them."""
     taken, size = run.filled, FIRST_CHUNK if run.filled == 0 else CHUNK
-    while chunk := [_record(run, row) for row in islice(rows, size)]:
+    while chunk := [_record(row) for row in islice(rows, size)]:
         with tenant_scope(tenant_id):
             # Whoever comes second finds the rows taken and leaves them to the first.
             locked = Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
@@ -62,10 +61,10 @@ def _fill(tenant_id: uuid.UUID, run: Run, rows: Iterator[RowIn]) -> int | None:
     return taken
 
 
-def _record(run: Run, row: RowIn) -> NewRecord:
-    values, faults = TEMPLATES[run.template].clean_record(row.values)
-    named = [(fault.code, fault.message) for fault in (*row.faults, *faults)]
-    return NewRecord(row.position, values, named, row.line)
+def _record(row: RowIn) -> NewRecord:
+    """A row as a record; `read_rows` has cleaned it already and counts from 0."""
+    faults = [(fault.code, fault.message) for fault in row.faults]
+    return NewRecord(row.position + 1, dict(row.values), faults, row.line)
 
 
 def _fail(tenant_id: uuid.UUID, run_id: uuid.UUID, reason: str) -> None:
