@@ -1,5 +1,30 @@
+"""The site behind /admin/."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.admin import ModelAdmin
+from django.db import models
 from unfold.sites import UnfoldAdminSite
+
+from config.ops_login import OpsLoginForm
+from tenants.ops_console.base import OpsAdmin
 
 
 class OpsSite(UnfoldAdminSite):
-    site_header = site_title = "Weir operations"
+    """Shows what Weir's own admin modules register; what libraries bring along stays out."""
+
+    site_title = "Weir operations"
+    site_header = "Weir operations"
+    index_title = "Overview"
+    login_form = OpsLoginForm
+    enable_nav_sidebar = False
+
+    def register(
+        self,
+        model_or_iterable: type[models.Model] | Iterable[type[models.Model]],
+        admin_class: type[ModelAdmin] | None = None,
+        **options: Any,
+    ) -> None:
+        if admin_class is not None and issubclass(admin_class, OpsAdmin):
+            super().register(model_or_iterable, admin_class, **options)

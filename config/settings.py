@@ -8,6 +8,7 @@ from csp.constants import NONCE, NONE, SELF
 
 from config.env import ENV
 from config.observability import logging_config
+from config.ops_theme import UNFOLD as UNFOLD
 
 # --- Core -------------------------------------------------------------------------------------------------------------
 BASE_DIR = ENV.base_dir
@@ -33,7 +34,7 @@ INSTALLED_APPS = [
     "billing.apps.BillingConfig",
     "integrations.apps.IntegrationsConfig",
     "tenants.apps.TenantsConfig",
-    "unfold",
+    "unfold.apps.BasicAppConfig",  # the default one would put its own site in the place of ours
     "unfold.contrib.filters",
     "config.ops.OpsAdminConfig",
     "django.contrib.auth",
@@ -67,6 +68,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "tenants.middleware.TenantMiddleware",
+    "config.ops_middleware.OpsConsoleMiddleware",
     "config.middleware.CacheHeadersMiddleware",
     "config.middleware.ContentPolicyMiddleware",
 ]

@@ -1,10 +1,12 @@
 """Every write of this app."""
 
+import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.utils import timezone
 
 from tenants import audit, signals
 from tenants.api_keys import new_key
@@ -80,7 +82,42 @@ def create_api_key(
     return key, minted.plain
 
 
-def get_tenant(tenant_id: object) -> Tenant:
+def revoke_api_key(*, key_id: uuid.UUID, actor: str) -> ApiKey:
+    """End a key of the open tenant for good; it is refused within two seconds. Raises NotFound, Conflict."""
+    with tenant_scope(require_tenant_id()):
+        key = ApiKey.objects.select_for_update().filter(pk=key_id).first()
+        if key is None:
+            raise NotFound("There is no such key.")
+        if key.revoked_at is not None:
+            raise Conflict("This key has been revoked already.")
+        key.revoked_at = timezone.now()
+        key.save(update_fields=["revoked_at"])
+        audit.record(actor=actor, verb="key.revoked", subject=key, name=key.name)
+    return key
+
+
+def suspend_tenant(*, actor: str) -> Tenant:
+    """Close the open tenant's API and pages. Raises Conflict when it is suspended already."""
+    return _set_status(Tenant.Status.SUSPENDED, actor=actor)
+
+
+def activate_tenant(*, actor: str) -> Tenant:
+    """Open a suspended tenant again. Raises Conflict when it is active already."""
+    return _set_status(Tenant.Status.ACTIVE, actor=actor)
+
+
+def _set_status(status: Tenant.Status, *, actor: str) -> Tenant:
+    with tenant_scope(require_tenant_id()) as tenant_id:
+        tenant = Tenant.objects.select_for_update().get(pk=tenant_id)
+        if tenant.status == status:
+            raise Conflict(f"This tenant is {status} already.")
+        tenant.status = status
+        tenant.save(update_fields=["status"])
+        audit.record(actor=actor, verb=f"tenant.{status}", subject=tenant)
+    return tenant
+
+
+def get_tenant(tenant_id: uuid.UUID) -> Tenant:
     """The open tenant's row. Raises NotFound."""
     try:
         return Tenant.objects.get(pk=tenant_id)

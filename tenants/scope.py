@@ -95,6 +95,27 @@ def ops_scope(reason: str) -> Iterator[None]:
         _ops_reason.reset(token)
 
 
+@contextmanager
+def as_tenant_from_ops(tenant_id: uuid.UUID) -> Iterator[uuid.UUID]:
+    """Step out of the open ops scope into one tenant's, for one operation; the ops scope is open again afterwards.
+
+    Inside, everything is as for the tenant itself: the app login, its policies, its grants. Raises ScopeError outside
+    an ops scope, and inside a transaction of the ops login: the two logins would wait for each other's locks, and
+    what the one wrote would not be undone with the other.
+    """
+    reason = _ops_reason.get()
+    if reason is None:
+        raise ScopeError("There is no ops scope to step out of.")
+    if connections[OPS_ALIAS].in_atomic_block:
+        raise ScopeError("Leave the ops login's transaction before stepping into a tenant.")
+    token = _ops_reason.set(None)
+    try:
+        with tenant_scope(tenant_id):
+            yield tenant_id
+    finally:
+        _ops_reason.reset(token)
+
+
 class ScopeRouter:
     """Sends the ORM to the ops login inside an ops scope, to the app login everywhere else."""
 

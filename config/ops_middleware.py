@@ -1,0 +1,40 @@
+"""Lets signed-in staff, and nobody else, cross tenants under /admin/."""
+
+from collections.abc import Callable
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+
+from tenants import context
+from tenants.scope import ops_scope
+
+PREFIX = "/admin/"
+_log = structlog.stdlib.get_logger("weir.ops_console")
+
+
+class OpsConsoleMiddleware:
+    """Opens an ops scope for the whole request; the console's pages, their saving and their rendering run in it.
+
+    Comes after sessions, people and messages, so that none of those depends on the scope.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith(PREFIX):
+            return self.get_response(request)
+        user = request.user
+        if not (user.is_authenticated and user.is_active and user.is_staff):
+            return self.get_response(request)
+        context.update(actor=f"staff:{user.email}")
+        with ops_scope(f"ops console: {user.email}"):
+            response = self.get_response(request)
+        match = request.resolver_match
+        _log.info(
+            "ops_scope",
+            actor=f"staff:{user.email}",
+            method=request.method,
+            route=match.route if match else None,
+        )
+        return response

@@ -1,0 +1,1 @@
+"""What the admin modules of every app share: the ops console's lists, pages, actions and trail."""

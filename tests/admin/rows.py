@@ -1,0 +1,183 @@
+"""Rows of every table that the console shows, as many as wanted, for one tenant."""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from billing.models import UsageEvent
+from integrations.models import Connection
+from tenants.ids import uuid7
+from tenants.models import ApiKey, Membership, Tenant, User
+from tenants.scope import tenant_scope
+from tests.factories import ACTOR, make_connection, make_tenant
+from workflows.models import (
+    Lane,
+    LaneRun,
+    Lookup,
+    Record,
+    Run,
+    RunEvent,
+    RunVendor,
+    Step,
+    StepQueue,
+    Upload,
+    Workflow,
+)
+
+PERSON = "Ada Lovelace-Private"
+
+
+@dataclass
+class Filled:
+    """One row of each kind, and what must never be shown."""
+
+    tenant: Tenant
+    owner: User
+    connection: Connection
+    lane: Lane
+    workflow: Workflow
+    run: Run
+    record: Record
+    key: ApiKey
+    secrets: list[str]
+
+
+def fill(number: int, *, name: str = "", email: str = "") -> Filled:
+    """A tenant with `number` rows in every table of its own."""
+    people = make_tenant(name, email=email)
+    tenant = people.tenant
+    keys = [_key(number_, people.owner) for number_ in range(number)]
+    connections = [
+        make_connection(tenant, "prospeo", secret=f"topsecret-{uuid.uuid4()}", mode="live")
+        for _ in range(number)
+    ]
+    with tenant_scope(tenant) as tenant_id:
+        own: dict[str, Any] = {"tenant_id": tenant_id}
+        ApiKey.objects.bulk_create(keys := [_owned(key, tenant_id) for key in keys])
+        members = User.objects.bulk_create(
+            User(email=f"{uuid.uuid4()}@people.example", password=f"pbkdf2_hash_{n}") for n in range(number)
+        )
+        Membership.objects.bulk_create(Membership(user=member, role="viewer", **own) for member in members)
+        workflows = Workflow.objects.bulk_create(
+            Workflow(template="email-verify", name=f"Workflow {n}", slug=f"workflow-{n}", **own)
+            for n in range(number)
+        )
+        uploads = Upload.objects.bulk_create(
+            Upload(
+                filename=f"contacts{n}.csv",
+                stored_as=f"{n}.csv",
+                size=10,
+                dialect={},
+                rows=1,
+                created_by=ACTOR,
+                **own,
+            )
+            for n in range(number)
+        )
+        lanes = list(Lane.objects.order_by("id"))
+        runs = Run.objects.bulk_create(
+            Run(
+                workflow=workflows[n],
+                upload=uploads[n],
+                template="email-verify",
+                config={},
+                lanes={"prospeo": str(lanes[n].pk)},
+                source="api",
+                status="running",
+                callback_url="https://hook:callback-password@tenant.example/in?token=callback-token",
+                created_by=ACTOR,
+                total=2,
+                pending=1,
+                found=1,
+                name=f"Run {n}",
+                **own,
+            )
+            for n in range(number)
+        )
+        records = Record.objects.bulk_create(
+            Record(
+                run=runs[0],
+                position=n + 1,
+                input={"full_name": PERSON},
+                output={"email": "ada@private"},
+                **own,
+            )
+            for n in range(number)
+        )
+        _engine(number, own, lanes, runs, records)
+    first = connections[0]
+    shown_never = [
+        first.key_hash,
+        "callback-password",
+        "callback-token",
+        bytes(keys[0].digest).hex(),
+        "pbkdf2_",
+    ]
+    return Filled(
+        tenant,
+        people.owner,
+        first,
+        lanes[0],
+        workflows[0],
+        runs[0],
+        records[0],
+        keys[0],
+        [*shown_never, "topsecret"],
+    )
+
+
+def _key(number: int, owner: User) -> ApiKey:
+    digest = hashlib.sha256(uuid.uuid4().bytes).digest()
+    return ApiKey(
+        name=f"Key {number}",
+        hint=f"wk_live_abcd…{number:04}",
+        digest=digest,
+        scopes=["read"],
+        created_by=owner,
+    )
+
+
+def _owned(row: Any, tenant_id: uuid.UUID) -> Any:
+    row.tenant_id = tenant_id
+    return row
+
+
+def _engine(
+    number: int, own: dict[str, Any], lanes: list[Lane], runs: list[Run], records: list[Record]
+) -> None:
+    RunVendor.objects.bulk_create(
+        RunVendor(run=run, provider="prospeo", operation="find", calls=3, **own) for run in runs
+    )
+    RunEvent.objects.bulk_create(
+        RunEvent(run=runs[0], kind="run.running", actor=ACTOR, record_id=record.pk, **own)
+        for record in records
+    )
+    LaneRun.objects.bulk_create(LaneRun(lane_id=lanes[0].pk, run_id=run.pk, **own) for run in runs)
+    Lookup.objects.bulk_create(
+        Lookup(
+            provider="prospeo", fingerprint=uuid.uuid4().hex, leader=uuid7(), outcome="hit", answer={}, **own
+        )
+        for _ in range(number)
+    )
+    UsageEvent.objects.bulk_create(
+        UsageEvent(
+            key=f"record:{record.pk}", kind="record", run_id=runs[0].pk, period=date(2026, 11, 1), **own
+        )
+        for record in records
+    )
+    place = {"lane_id": lanes[0].pk, "run_id": runs[0].pk, **own}
+    Step.objects.bulk_create(
+        Step(
+            record_id=record.pk, queue_id=uuid7(), name="find:prospeo", provider="prospeo", operation="find", attempt=1,
+            status="done", outcome="hit", answer={"name": PERSON}, http_status=200, latency_ms=12, credits=1500, **place,
+        )
+        for record in records
+    )  # fmt: skip
+    StepQueue.objects.bulk_create(
+        StepQueue(
+            record_id=record.pk, name="verify:zerobounce", query={}, fingerprint=uuid.uuid4().hex, **place
+        )
+        for record in records
+    )

@@ -1,0 +1,245 @@
+"""Runs, their records and events."""
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from tenants.ops_console import cells
+from tenants.ops_console.actions import OpsAction
+from tenants.ops_console.base import ReadOnlyAdmin, ReadOnlyInline
+from tenants.ops_console.filters import TENANT, MadeFilter, choice, id_filter, yes_or_no
+from workflows.models import Record, Run, RunEvent, RunVendor, Step, StepQueue
+from workflows.operations import control_run
+from workflows.states import FINAL_RUN, RECORD_COUNTS, RunStatus
+
+CANCEL = OpsAction(
+    name="cancel",
+    label="Cancel run",
+    done="run(s) cancelled",
+    warning="What waits is cancelled, calls in flight are finished and kept. This cannot be undone.",
+    run=lambda run, actor: control_run.cancel_run(run_id=run.pk, actor=actor),
+    applies=lambda run: run.status not in FINAL_RUN,
+    icon="cancel",
+    danger=True,
+)
+PAUSE = OpsAction(
+    name="pause",
+    label="Pause run",
+    done="run(s) paused",
+    warning="No more calls are started; those in flight are finished. The run waits until somebody resumes it.",
+    run=lambda run, actor: control_run.pause_run(run_id=run.pk, actor=actor),
+    applies=lambda run: run.status in (RunStatus.QUEUED, RunStatus.RUNNING),
+    icon="pause",
+)
+RESUME = OpsAction(
+    name="resume",
+    label="Resume run",
+    done="run(s) resumed",
+    warning="Calls are started again, and cost the tenant credits.",
+    run=lambda run, actor: control_run.resume_run(run_id=run.pk, actor=actor),
+    applies=lambda run: run.status == RunStatus.PAUSED,
+)
+
+
+class RunVendorInline(ReadOnlyInline):
+    model = RunVendor
+    fields = ("provider", "operation", "calls", "hits", "misses", "cached", "errors", "accepted", "credit")
+    readonly_fields = ("credit",)
+    verbose_name_plural = "vendors"
+
+    @display(description="credits")
+    def credit(self, obj: RunVendor) -> str:
+        return cells.credit(obj.credits)
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnlyAdmin):
+    list_display = (
+        "title", "tenant_link", "workflow_link", "status_pill", "progress", "found", "failed", "spent", "source",
+        "livemode", "created", "lists",
+    )  # fmt: skip
+    list_filter = (
+        choice("status"), TENANT, yes_or_no("livemode"), choice("source"), id_filter("workflow_id", "workflow id"),
+        id_filter("upload_id", "upload id"), MadeFilter,
+    )  # fmt: skip
+    list_select_related = ("tenant", "workflow")
+    actions: ClassVar[list[Any]] = [PAUSE.in_bulk(), RESUME.in_bulk(), CANCEL.in_bulk()]
+    page_actions = (PAUSE, RESUME, CANCEL)
+    actions_detail = ("pause", "resume", "cancel")
+    pause, resume, cancel = PAUSE.on_page(), RESUME.on_page(), CANCEL.on_page()
+    inlines = (RunVendorInline,)
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "title", "tenant_link", "workflow_link", "status_pill", "error", "progress", "counts", "lists",
+                )
+            },
+        ),
+        ("Credits", {"fields": ("estimated", "reserved", "spent", "limit")}),
+        (
+            "How it came in",
+            {
+                "fields": (
+                    "source", "livemode", "priority", "created_by", "upload_link", "mapping", "callback", "metadata",
+                    "created_at", "started_at", "finished_at", "id",
+                )
+            },
+        ),
+        ("Configuration when it was accepted", {"fields": ("template", "config", "lane_links")}),
+    )  # fmt: skip
+    readonly_fields = (
+        "title", "tenant_link", "workflow_link", "status_pill", "progress", "counts", "lists", "estimated", "reserved",
+        "spent", "limit", "upload_link", "callback", "lane_links", "id",
+    )  # fmt: skip
+
+    @display(description="run")
+    def title(self, obj: Run) -> SafeString | str:
+        return cells.page("workflows.run", obj.pk, obj.name or cells.short(obj.pk))
+
+    @display(description="workflow")
+    def workflow_link(self, obj: Run) -> SafeString | str:
+        return cells.row(obj.workflow)
+
+    @display(description="progress")
+    def progress(self, obj: Run) -> str:
+        return f"{obj.finished_records:,} of {obj.total:,}"
+
+    @display(description="records")
+    def counts(self, obj: Run) -> SafeString | str:
+        links = [
+            cells.rows(
+                "workflows.record",
+                f"{getattr(obj, name):,} {name.replace('_', ' ')}",
+                run_id=obj.pk,
+                status__exact=name,
+            )
+            for name in RECORD_COUNTS
+            if getattr(obj, name)
+        ]
+        return cells.inline(links) if links else cells.NOTHING  # type: ignore[arg-type]
+
+    @display(description="estimated")
+    def estimated(self, obj: Run) -> str:
+        return cells.credit(obj.credits_estimated)
+
+    @display(description="reserved")
+    def reserved(self, obj: Run) -> str:
+        return cells.credit(obj.credits_reserved)
+
+    @display(description="credits spent")
+    def spent(self, obj: Run) -> str:
+        return cells.credit(obj.credits_spent)
+
+    @display(description="limit")
+    def limit(self, obj: Run) -> str:
+        return cells.credit(obj.credit_limit)
+
+    @display(description="upload")
+    def upload_link(self, obj: Run) -> SafeString | str:
+        return cells.page("workflows.upload", obj.upload_id)
+
+    @display(description="callback")
+    def callback(self, obj: Run) -> str:
+        return cells.address(obj.callback_url)
+
+    @display(description="lanes")
+    def lane_links(self, obj: Run) -> SafeString | str:
+        return cells.inline(
+            [cells.page("workflows.lane", key, provider) for provider, key in obj.lanes.items()]
+        )
+
+
+@admin.register(Record)
+class RecordAdmin(ReadOnlyAdmin):
+    """Records; what they hold of a person is on their page alone, whose opening is in the tenant's trail."""
+
+    list_display = (
+        "title",
+        "run_link",
+        "tenant_link",
+        "status_pill",
+        "problem",
+        "credit",
+        "started",
+        "finished",
+        "steps_link",
+    )
+    list_filter = (id_filter("run_id", "run id"), TENANT, choice("status"), MadeFilter)
+    list_select_related = ("tenant", "run")
+    fieldsets = (
+        (None, {"fields": ("title", "run_link", "tenant_link", "status_pill", "problem", "credit", "line")}),
+        ("What was brought and what came of it", {"fields": ("input", "output")}),
+        ("Steps", {"fields": ("steps",)}),
+        ("Times", {"fields": ("created_at", "started_at", "finished_at", "id")}),
+    )
+    readonly_fields = ("title", "run_link", "tenant_link", "status_pill", "problem", "credit", "steps", "id")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Record]:
+        queryset: QuerySet[Record] = super().get_queryset(request)
+        if getattr(request.resolver_match, "url_name", "") == "workflows_record_changelist":
+            queryset = queryset.defer("input", "output")
+        return queryset
+
+    @display(description="record")
+    def title(self, obj: Record) -> SafeString | str:
+        return cells.page("workflows.record", obj.pk, f"#{obj.position}")
+
+    @display(description="run")
+    def run_link(self, obj: Record) -> SafeString | str:
+        return cells.page("workflows.run", obj.run_id, obj.run.name or cells.short(obj.run_id))
+
+    @display(description="error")
+    def problem(self, obj: Record) -> SafeString | str:
+        return format_html("<code>{}</code>", obj.error.get("code", "")) if obj.error else cells.NOTHING
+
+    @display(description="credits")
+    def credit(self, obj: Record) -> str:
+        return cells.credit(obj.credits)
+
+    @display(description="started")
+    def started(self, obj: Record) -> SafeString | str:
+        return cells.when(obj.started_at)
+
+    @display(description="finished")
+    def finished(self, obj: Record) -> SafeString | str:
+        return cells.when(obj.finished_at)
+
+    @display(description="lists")
+    def steps_link(self, obj: Record) -> SafeString:
+        return cells.rows("workflows.step", "Steps", record_id=obj.pk)
+
+    @display(description="steps")
+    def steps(self, obj: Record) -> SafeString:
+        """What happened, and what waits or is in flight, in the order of time."""
+        queued = StepQueue.objects.filter(run_id=obj.run_id, record_id=obj.pk).order_by("id")
+        history = Step.objects.filter(tenant_id=obj.tenant_id, record_id=obj.pk).order_by("id")
+        return render_to_string("admin/ops/steps.html", {"history": history[:200], "queued": queued[:50]})
+
+
+@admin.register(RunEvent)
+class RunEventAdmin(ReadOnlyAdmin):
+    list_display = ("happened", "run_link", "record", "tenant_link", "kind", "actor")
+    list_filter = (id_filter("run_id", "run id"), TENANT, MadeFilter)
+    list_select_related = ("tenant", "run")
+    fields = ("at", "run_link", "record", "tenant_link", "kind", "detail", "actor", "id")
+    readonly_fields = ("run_link", "record", "tenant_link", "id")
+
+    @display(description="when")
+    def happened(self, obj: RunEvent) -> SafeString | str:
+        return cells.page("workflows.runevent", obj.pk, cells.when(obj.at))
+
+    @display(description="run")
+    def run_link(self, obj: RunEvent) -> SafeString | str:
+        return cells.page("workflows.run", obj.run_id, obj.run.name or cells.short(obj.run_id))
+
+    @display(description="record")
+    def record(self, obj: RunEvent) -> SafeString | str:
+        return cells.page("workflows.record", obj.record_id)
