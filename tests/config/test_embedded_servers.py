@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -19,6 +20,8 @@ from config.embedded import AlreadyHeld, Endpoints, Handle, destroy, provide, ru
 from config.embedded.layout import Layout, make_layout, read_json
 from config.embedded.processes import as_account, clean_environment, working_in
 from tests.config.conftest import Run, eventually
+
+Boot = Callable[[], Handle]
 
 
 def ask(endpoints: Endpoints, query: str, name: str = "DATABASE_OWNER_URL") -> object:
@@ -43,11 +46,23 @@ def kill_everything(handle: Handle) -> None:
 
 
 @pytest.fixture
-def handle(data_dir: Path):
+def boot(data_dir: Path):
+    """Starts the servers of the test's data directory; what it started is stopped however the test ends."""
+    started: list[Handle] = []
+
+    def boot() -> Handle:
+        started.append(start(data_dir, fsync=False))
+        return started[-1]
+
+    yield boot
+    for handle in started:
+        handle.stop()
+
+
+@pytest.fixture
+def handle(boot: Boot) -> Handle:
     """Servers of the test's own, to be broken."""
-    handle = start(data_dir, fsync=False)
-    yield handle
-    handle.stop()
+    return boot()
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +132,8 @@ def test_the_same_data_directory_is_not_served_twice(served: Handle):
     assert running(served.layout.data_dir) == served.endpoints
 
 
-def test_data_and_ports_survive_a_stop_and_nothing_is_left_running(data_dir: Path):
-    first = start(data_dir, fsync=False)
+def test_data_and_ports_survive_a_stop_and_nothing_is_left_running(data_dir: Path, boot: Boot):
+    first = boot()
     endpoints = first.endpoints
     ask(endpoints, "CREATE TABLE public.kept AS SELECT 42 AS value")
     store(endpoints).set("kept", "42")
@@ -126,17 +141,14 @@ def test_data_and_ports_survive_a_stop_and_nothing_is_left_running(data_dir: Pat
     assert server_pids(first.layout) == []
     assert running(data_dir) is None
 
-    second = start(data_dir, fsync=False)
-    try:
-        assert second.endpoints == endpoints
-        assert ask(second.endpoints, "SELECT value FROM public.kept") == 42
-        assert store(second.endpoints).get("kept") == b"42"
-    finally:
-        second.stop()
+    second = boot()
+    assert second.endpoints == endpoints
+    assert ask(second.endpoints, "SELECT value FROM public.kept") == 42
+    assert store(second.endpoints).get("kept") == b"42"
 
 
-def test_a_start_survives_leftovers_whose_process_number_belongs_to_somebody_else(data_dir: Path):
-    first = start(data_dir, fsync=False)
+def test_a_start_survives_leftovers_whose_process_number_belongs_to_somebody_else(data_dir: Path, boot: Boot):
+    first = boot()
     ask(first.endpoints, "CREATE TABLE public.kept AS SELECT 42 AS value")
     kill_everything(first)
     lock_file = first.layout.pgdata / "postmaster.pid"
@@ -147,7 +159,7 @@ def test_a_start_survives_leftovers_whose_process_number_belongs_to_somebody_els
     try:
         lines = lock_file.read_text().splitlines()
         lock_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
-        second = start(data_dir, fsync=False)
+        second = boot()
         assert ask(second.endpoints, "SELECT value FROM public.kept") == 42
         assert stranger.poll() is None
         second.stop()
@@ -157,8 +169,8 @@ def test_a_start_survives_leftovers_whose_process_number_belongs_to_somebody_els
         stranger.wait()
 
 
-def test_an_orphan_of_ours_is_stopped_and_replaced(data_dir: Path):
-    first = start(data_dir, fsync=False)
+def test_an_orphan_of_ours_is_stopped_and_replaced(data_dir: Path, boot: Boot):
+    first = boot()
     layout, port = first.layout, first.endpoints.postgres_port
     first.stop()
     orphan = subprocess.Popen(
@@ -172,20 +184,18 @@ def test_an_orphan_of_ours_is_stopped_and_replaced(data_dir: Path):
     )
     assert eventually((layout.pgdata / "postmaster.pid").exists)
 
-    second = start(data_dir, fsync=False)
+    second = boot()
     assert orphan.wait(10) == 0
     assert ask(second.endpoints, "SELECT 1") == 1
-    second.stop()
 
 
-def test_an_interrupted_initdb_is_started_over(data_dir: Path):
+def test_an_interrupted_initdb_is_started_over(data_dir: Path, boot: Boot):
     layout = make_layout(data_dir)
     fresh = layout.pgdata.with_name("postgres.new")
     fresh.mkdir()
     (fresh / "PG_VERSION").write_text("18\n")
-    handle = start(data_dir, fsync=False)
+    handle = boot()
     assert ask(handle.endpoints, "SELECT 1") == 1
-    handle.stop()
 
 
 def test_a_server_that_dies_comes_back_with_its_data_on_the_same_port(handle: Handle):
@@ -198,8 +208,8 @@ def test_a_server_that_dies_comes_back_with_its_data_on_the_same_port(handle: Ha
     assert ask(before, "SELECT value FROM public.kept") == 42
 
 
-def test_destroy_refuses_while_running_and_removes_everything_afterwards(data_dir: Path):
-    handle = start(data_dir, fsync=False)
+def test_destroy_refuses_while_running_and_removes_everything_afterwards(data_dir: Path, boot: Boot):
+    handle = boot()
     with pytest.raises(AlreadyHeld):
         destroy(data_dir)
     handle.stop()
@@ -208,18 +218,15 @@ def test_destroy_refuses_while_running_and_removes_everything_afterwards(data_di
     assert not handle.layout.home.exists()
 
 
-def test_a_new_data_directory_at_an_old_path_starts_afresh(data_dir: Path):
-    first = start(data_dir, fsync=False)
+def test_a_new_data_directory_at_an_old_path_starts_afresh(data_dir: Path, boot: Boot):
+    first = boot()
     ask(first.endpoints, "CREATE TABLE public.kept AS SELECT 42 AS value")
     first.stop()
     for path in sorted(data_dir.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    second = start(data_dir, fsync=False)
-    try:
-        assert ask(second.endpoints, "SELECT to_regclass('public.kept')::text") is None
-        assert second.layout.home == first.layout.home or not first.layout.home.exists()
-    finally:
-        second.stop()
+    second = boot()
+    assert ask(second.endpoints, "SELECT to_regclass('public.kept')::text") is None
+    assert second.layout.home == first.layout.home or not first.layout.home.exists()
 
 
 HOLD = """
@@ -232,8 +239,10 @@ time.sleep(float(sys.argv[2]))
 """
 
 
-def test_roots_servers_keep_data_elsewhere_and_say_when_it_is_lost(data_dir: Path, run_python: Run):
-    first = start(data_dir, fsync=False)
+def test_roots_servers_keep_data_elsewhere_and_say_when_it_is_lost(
+    data_dir: Path, boot: Boot, run_python: Run
+):
+    first = boot()
     first.stop()
     if os.geteuid() != 0:
         assert first.layout.home == data_dir
