@@ -73,7 +73,10 @@ def insert_queue(
 
 
 def enter_lanes(cursor: Any, tenant_id: uuid.UUID, pairs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> None:
-    """Note that runs have work in lanes. A run starts level with the least served run there, not at zero."""
+    """Note that runs have work in lanes. A run starts level with the least served run there, not at zero.
+
+    Rows that are there already are looked for first: ON CONFLICT alone would wait for whoever is updating them.
+    """
     cursor.execute(
         """INSERT INTO lane_run (id, tenant_id, lane_id, run_id, state, priority, vtime)
            SELECT t.id, %s, t.lane_id, t.run_id,
@@ -82,6 +85,8 @@ def enter_lanes(cursor: Any, tenant_id: uuid.UUID, pairs: Sequence[tuple[uuid.UU
                   coalesce((SELECT min(o.vtime) FROM lane_run o
                             WHERE o.tenant_id = %s AND o.lane_id = t.lane_id AND o.state = 'active'), 0)
            FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) t(id, lane_id, run_id) JOIN run r ON r.id = t.run_id
+           WHERE NOT EXISTS (SELECT 1 FROM lane_run l WHERE l.tenant_id = r.tenant_id AND l.lane_id = t.lane_id
+                             AND l.run_id = t.run_id)
            ON CONFLICT (tenant_id, lane_id, run_id) DO NOTHING""",
         [
             tenant_id,

@@ -111,7 +111,7 @@ def _within_budget(
     left = book.rows(
         cursor,
         """SELECT id, credit_limit - credits_spent - credits_reserved FROM run
-           WHERE tenant_id = %s AND id = ANY(%s) AND credit_limit IS NOT NULL ORDER BY id FOR UPDATE""",
+           WHERE tenant_id = %s AND id = ANY(%s) AND credit_limit IS NOT NULL ORDER BY id FOR NO KEY UPDATE""",
         [tenant_id, limited],
     )
     # What this very transaction settled is not written to the run yet.

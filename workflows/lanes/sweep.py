@@ -46,6 +46,7 @@ def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
             [BATCH],
         )
         promoted += _heal_followers(cursor)
+        promoted += _follow_runs(cursor)
         idle = rows(cursor, LANES_WITH_WORK, [])
         cancelled = rows(
             cursor, "SELECT DISTINCT tenant_id, run_id FROM lane_run WHERE state = 'cancelled'", []
@@ -94,5 +95,18 @@ def _heal_followers(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
                WHERE l.tenant_id = q.tenant_id AND l.fingerprint = q.fingerprint AND l.livemode = r.livemode
                  AND l.provider = split_part(q.name, ':', 2) AND l.outcome = '')
            RETURNING q.tenant_id, q.lane_id""",
+        [],
+    )
+
+
+def _follow_runs(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Bring entries in line that the engine made while their run was being paused, resumed or cancelled."""
+    return rows(
+        cursor,
+        """UPDATE lane_run l SET state = CASE WHEN r.status IN ('paused', 'cancelled') THEN r.status ELSE 'active' END
+           FROM run r WHERE r.id = l.run_id AND (
+               (r.status IN ('paused', 'cancelled') AND l.state <> r.status)
+               OR (r.status IN ('queued', 'running') AND l.state = 'paused'))
+           RETURNING l.tenant_id, l.lane_id""",
         [],
     )

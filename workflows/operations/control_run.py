@@ -35,18 +35,24 @@ def cancel_run(*, run_id: uuid.UUID, actor: str) -> Run:
 
 def _move(run_id: uuid.UUID, status: RunStatus, lane_state: LaneRunState, actor: str) -> Run:
     with tenant_scope(require_tenant_id()) as tenant_id:
-        run = Run.objects.select_for_update().filter(pk=run_id).first()
-        if run is None:
-            raise NotFound("There is no such run.")
-        if run.is_final or run.status in FINAL_RUN:
-            raise RunIsFinal(f"The run is {run.status} already; it cannot be changed any more.")
+        run = _changeable(Run.objects.filter(pk=run_id).first())
         if run.status == status or (status == RunStatus.RUNNING and run.status == RunStatus.QUEUED):
             return run
+        # Lanes before the run, as the engine has it; what the engine adds meanwhile, the sweep brings in line.
+        lanes = LaneRun.objects.filter(run_id=run_id)
+        lanes.update(state=lane_state)
+        run = _changeable(Run.objects.select_for_update(no_key=True).filter(pk=run_id).first())
         run.status = status
         run.save(update_fields=["status"])
-        lanes = LaneRun.objects.filter(run_id=run.pk)
-        lanes.update(state=lane_state)
         RunEvent.objects.create(run=run, kind=f"run.{status}", actor=actor)
         audit.record(actor=actor, verb=f"run.{status}", subject=run)
         ring_after_commit({(tenant_id, lane_id) for lane_id in lanes.values_list("lane_id", flat=True)})
+    return run
+
+
+def _changeable(run: Run | None) -> Run:
+    if run is None:
+        raise NotFound("There is no such run.")
+    if run.is_final or run.status in FINAL_RUN:
+        raise RunIsFinal(f"The run is {run.status} already; it cannot be changed any more.")
     return run

@@ -10,9 +10,10 @@ from typing import BinaryIO, cast
 
 import structlog
 from django.core.files.storage import default_storage
+from django.db import connections
 from django.utils import timezone
 
-from tenants.scope import tenant_scope
+from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.csv_in import Dialect, RowIn, read_rows
 from workflows.models import LaneRun, Run, RunEvent
 from workflows.operations.accept_run import NewRecord, write_records
@@ -50,8 +51,11 @@ def _fill(tenant_id: uuid.UUID, run: Run, rows: Iterator[RowIn]) -> int | None:
     taken, size = run.filled, FIRST_CHUNK if run.filled == 0 else CHUNK
     while chunk := [_record(row) for row in islice(rows, size)]:
         with tenant_scope(tenant_id):
-            # Whoever comes second finds the rows taken and leaves them to the first.
-            locked = Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
+            # Whoever comes second finds the rows taken and leaves them to the first. Not a lock on the run: the engine
+            # takes that last, and would wait for us with everything else in its hands.
+            with connections[APP_ALIAS].cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [str(run.pk)])
+            locked = Run.objects.get(pk=run.pk)
             if locked.filled != taken or locked.status == RunStatus.FAILED:
                 return None
             write_records(locked, chunk)
