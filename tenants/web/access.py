@@ -1,0 +1,91 @@
+"""Who may see and do what on the pages under /app/: each view says it in its first line, the decorator."""
+
+import functools
+import zoneinfo
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.utils import timezone
+from django_htmx.http import HttpResponseClientRefresh
+from django_htmx.middleware import HtmxDetails
+
+from tenants.errors import WeirError
+from tenants.models import Membership, User
+from tenants.queries import TenantOfUser
+
+ZONE_COOKIE = "weir_tz"
+VIEWER, EDITOR, ADMIN = Membership.Role.VIEWER, Membership.Role.EDITOR, Membership.Role.ADMIN
+_RANK = {VIEWER: 0, EDITOR: 1, ADMIN: 2}
+
+
+class TenantRequest(HttpRequest):
+    """A request of a signed-in member, as the middleware leaves it."""
+
+    user: User
+    membership: TenantOfUser
+    memberships: Sequence[TenantOfUser]
+    htmx: HtmxDetails
+
+
+View = Callable[..., HttpResponseBase]
+
+
+def actor(request: TenantRequest) -> str:
+    """Who is acting, as the audit trail names people."""
+    return f"user:{request.user.email}"
+
+
+def allows(request: TenantRequest, role: str) -> bool:
+    """Whether the member's role reaches this one."""
+    return _RANK.get(Membership.Role(request.membership.role), 0) >= _RANK[Membership.Role(role)]
+
+
+def tenant_page(role: str = VIEWER) -> Callable[[View], View]:
+    """A page of the open tenant for members of at least this role, in the viewer's time zone.
+
+    Strangers go to sign in; an error of ours becomes a page that says what to do.
+    """
+
+    def decorate(view: View) -> View:
+        @functools.wraps(view)
+        def page(request: TenantRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                # A fragment cannot show a form to sign in: the whole page has to.
+                return (
+                    HttpResponseClientRefresh()
+                    if request.htmx
+                    else redirect_to_login(request.get_full_path())
+                )
+            if not allows(request, role):
+                raise PermissionDenied(
+                    f"This needs the role “{role}”; you are {request.membership.role} of "
+                    f"{request.membership.tenant_name}. Ask an admin of it."
+                )
+            with timezone.override(_zone(request)):
+                try:
+                    return view(request, *args, **kwargs)
+                except WeirError as error:
+                    return _refusal(request, error)
+
+        return page
+
+    return decorate
+
+
+def _refusal(request: TenantRequest, error: WeirError) -> HttpResponse:
+    context = {"title": error.title, "detail": error.detail, "status": error.status}
+    return render(request, "error.html", context, status=error.status)
+
+
+def _zone(request: HttpRequest) -> zoneinfo.ZoneInfo:
+    """The zone that weir.js left in a cookie, where it is one; else the server's."""
+    name = request.COOKIES.get(ZONE_COOKIE, "")
+    try:
+        return zoneinfo.ZoneInfo(name if 0 < len(name) < 64 else settings.TIME_ZONE)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return zoneinfo.ZoneInfo(settings.TIME_ZONE)

@@ -1,0 +1,115 @@
+"""The forms of the pages: shape is checked here, meaning by the operations."""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+
+from integrations.connectors import registry
+from integrations.models import Connection
+from tenants.models import ApiKey
+
+_PERIODS = [("1", "second"), ("60", "minute"), ("3600", "hour"), ("86400", "day")]
+
+
+class ConnectForm(forms.Form):
+    """A vendor's key, with the limits that its plan allows. The key is never sent back to the page."""
+
+    provider = forms.ChoiceField(label="Vendor")
+    secret = forms.CharField(
+        label="API key",
+        max_length=4000,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="Stored encrypted; only its last four characters are shown again.",
+        error_messages={"required": "Enter the vendor's API key."},
+    )
+    name = forms.CharField(
+        label="Name", max_length=80, required=False, help_text="To tell two keys of one vendor apart."
+    )
+    mode = forms.ChoiceField(
+        label="Mode",
+        choices=[("live", "Live"), ("sandbox", "Sandbox")],
+        initial="live",
+        widget=forms.RadioSelect,
+    )
+    rate = forms.IntegerField(
+        label="Calls", min_value=1, max_value=1_000_000, required=False, widget=forms.NumberInput
+    )
+    period = forms.ChoiceField(label="Per", choices=_PERIODS, required=False)
+    parallelism = forms.IntegerField(label="Calls at once", min_value=1, max_value=1000, required=False)
+    price_per_credit = forms.DecimalField(
+        label="Price per credit", min_value=Decimal(0), max_digits=12, decimal_places=6, required=False
+    )
+    currency = forms.CharField(label="Currency", max_length=3, required=False, initial="USD")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        by_title = sorted((c.title, c.provider) for c in registry.CONNECTORS.values())
+        self.fields["provider"].choices = [(provider, title) for title, provider in by_title]  # type: ignore[attr-defined]
+
+    def clean_currency(self) -> str:
+        currency = (self.cleaned_data.get("currency") or "USD").upper()
+        if len(currency) != 3 or not currency.isascii() or not currency.isalpha():
+            raise forms.ValidationError("Give the three letters of a currency, as in USD or EUR.")
+        return currency
+
+    def options(self) -> dict[str, Any]:
+        """What create_connection takes, limits only where some were given."""
+        data = self.cleaned_data
+        windows = [{"rate": data["rate"], "period": float(data["period"] or 1)}] if data["rate"] else None
+        return {
+            "provider": data["provider"],
+            "secret": data["secret"],
+            "name": data["name"],
+            "mode": Connection.Mode(data["mode"]),
+            "windows": windows,
+            "parallelism": data["parallelism"],
+            "price_per_credit": data["price_per_credit"],
+            "currency": data["currency"],
+        }
+
+
+class KeyForm(forms.Form):
+    """A new API key."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=80,
+        help_text="What will use it, as in “CRM sync”.",
+        error_messages={"required": "Give the key a name, so that you know later what uses it."},
+    )
+    livemode = forms.ChoiceField(
+        label="Mode",
+        choices=[("live", "Live"), ("test", "Test: reaches sandbox connections alone, is not metered")],
+        initial="live",
+        widget=forms.RadioSelect,
+    )
+    scopes = forms.MultipleChoiceField(
+        label="Scopes",
+        choices=[
+            (ApiKey.Scope.READ, "Read: runs, records, results, usage"),
+            (ApiKey.Scope.WRITE, "Write: start, pause and cancel runs"),
+            (ApiKey.Scope.ADMIN, "Admin: connections, keys"),
+        ],
+        initial=[ApiKey.Scope.READ, ApiKey.Scope.WRITE],
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Choose at least one scope."},
+    )
+
+
+class StartForm(forms.Form):
+    """The last word before a run: its name and, where wanted, a limit on what it may spend."""
+
+    name = forms.CharField(label="Name", max_length=200, required=False)
+    credit_limit = forms.DecimalField(
+        label="Stop at credits",
+        min_value=Decimal(0),
+        max_value=Decimal(1_000_000_000),
+        decimal_places=3,
+        required=False,
+        help_text="Work waits at the limit; nothing is lost.",
+    )
+
+    def limit_in_thousandths(self) -> int | None:
+        limit = self.cleaned_data["credit_limit"]
+        return None if limit is None else int(limit * 1000)

@@ -1,0 +1,215 @@
+"""Everything that the page of one run shows, read in one short scope; plain data afterwards."""
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.http import QueryDict
+from django.utils import timezone
+
+from tenants.scope import tenant_scope
+from tenants.web import figures, statuses
+from workflows import contacts, queries
+from workflows.models import Record, Run, RunVendor
+from workflows.queries import RunLane
+from workflows.states import RecordStatus, RunStatus
+from workflows.web import describe, progress
+from workflows.web.paging import Page, page_of, position
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """A filter of the records, with how many there are."""
+
+    status: str
+    word: str
+    count: int
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VendorRow:
+    """What one vendor did for the run."""
+
+    row: RunVendor
+    waits: RunLane | None
+
+    @property
+    def title(self) -> str:
+        return describe.vendor_title(self.row.provider)
+
+    @property
+    def does(self) -> str:
+        return describe.operation_word(self.row.operation)
+
+    @property
+    def asked(self) -> int:
+        """Questions that were answered or failed, with or without a call."""
+        return self.row.calls + self.row.cached
+
+    @property
+    def hit_rate(self) -> str:
+        return figures.percent(self.row.hits, self.row.hits + self.row.misses)
+
+    @property
+    def bar(self) -> str:
+        """The hits' share of all answers, as the width of a bar."""
+        answered = self.row.hits + self.row.misses
+        return f"{100 * self.row.hits / answered:.1f}%" if answered else "0%"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A lane in which records of the run wait, in words."""
+
+    title: str
+    words: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """The page of a run. `version` changes when anything that it shows does."""
+
+    run: Run
+    vendors: list[VendorRow]
+    waits: list[Wait]
+    in_flight: int
+    finish: datetime | None
+    headline: str
+    details: str
+    segments: list[progress.Segment]
+    tabs: list[Tab]
+    status: str
+    records: Page
+    version: str
+
+    @property
+    def name(self) -> str:
+        return self.run.name or f"Run of {self.run.created_at:%d %b %Y}"
+
+    @property
+    def under_way(self) -> bool:
+        return not self.run.is_final
+
+    @property
+    def elapsed(self) -> float | None:
+        if self.run.started_at is None:
+            return None
+        return ((self.run.finished_at or timezone.now()) - self.run.started_at).total_seconds()
+
+    @property
+    def rate(self) -> str:
+        return progress.finding_rate(self.run)
+
+    @property
+    def calls(self) -> int:
+        return sum(vendor.row.calls for vendor in self.vendors)
+
+    @property
+    def sandbox(self) -> bool:
+        return not self.run.livemode
+
+
+def read_run(tenant_id: uuid.UUID, run_id: uuid.UUID, params: QueryDict) -> RunView:
+    """The run with the records that the query string asks for. Raises NotFound."""
+    status = params.get("status", "")
+    status = status if status in RecordStatus.values else ""
+    with tenant_scope(tenant_id):
+        run = queries.get_run(run_id)
+        vendors = queries.run_vendors(run_id)
+        lanes = [] if run.is_final else queries.run_lanes(run)
+        finish = queries.estimated_finish(run)
+        rows = queries.records(run_id, status or None)
+        page = page_of(rows, params, key="position", ascending=True, parse=position)
+    by_provider = {lane.provider: lane for lane in lanes}
+    page.items[:] = [RecordRow(record) for record in page.items]
+    headline = progress.headline(run, lanes, finish)
+    return RunView(
+        run=run,
+        vendors=[VendorRow(row, by_provider.get(row.provider)) for row in vendors],
+        waits=_waits(run, lanes),
+        in_flight=sum(lane.in_flight for lane in lanes),
+        finish=finish,
+        headline=headline,
+        details=progress.details(run),
+        segments=progress.segments(run),
+        tabs=_tabs(run, status),
+        status=status,
+        records=page,
+        version=_version(run, vendors, lanes, headline, page),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRow:
+    """A record in a list."""
+
+    record: Record
+
+    @property
+    def who(self) -> str:
+        given = self.record.input
+        return contacts.person_name(given) or given.get("email") or given.get("linkedin_url") or "No name"
+
+    @property
+    def where(self) -> str:
+        given = self.record.input
+        parts = [given.get("company", ""), given.get("domain", "")]
+        return " · ".join(part for part in parts if part)
+
+    @property
+    def email(self) -> str:
+        return (self.record.output or {}).get("email") or ""
+
+    @property
+    def email_status(self) -> str:
+        return (self.record.output or {}).get("email_status") or ""
+
+    @property
+    def found_by(self) -> str:
+        provider = (self.record.output or {}).get("found_by")
+        return describe.vendor_title(provider) if provider else ""
+
+    @property
+    def problem(self) -> str:
+        return (self.record.error or {}).get("message", "")
+
+
+def _waits(run: Run, lanes: Sequence[RunLane]) -> list[Wait]:
+    if run.status == RunStatus.PAUSED:
+        return []
+    return [
+        Wait(
+            describe.vendor_title(lane.provider),
+            f"{lane.waiting:,} waiting for {describe.wait_words(lane.wait_reason, lane.provider)}",
+            describe.wait_explained(lane.wait_reason),
+        )
+        for lane in lanes
+        if lane.waiting and lane.wait_reason
+    ]
+
+
+def _tabs(run: Run, current: str) -> list[Tab]:
+    counted = [(status, getattr(run, status)) for status in RecordStatus.values]
+    tabs = [Tab("", "All", run.total, not current)]
+    return tabs + [
+        Tab(status, statuses.shown(status).word, number, status == current)
+        for status, number in counted
+        if number or status == current
+    ]
+
+
+def _version(run: Run, vendors: Sequence[RunVendor], lanes: Any, headline: str, page: Page) -> str:
+    shown = (
+        [getattr(run, name) for name in ("status", "name", "error", "filled", "finished_at", *RecordStatus.values)],
+        [run.credits_spent, run.credits_reserved, run.credit_limit, run.started_at],
+        [(v.provider, v.operation, v.calls, v.hits, v.misses, v.cached, v.errors, v.accepted, v.credits) for v in vendors],
+        lanes,
+        headline,
+        [(row.record.pk, row.record.status, row.record.output, row.record.error) for row in page.items],
+    )  # fmt: skip
+    return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]

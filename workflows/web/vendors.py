@@ -1,0 +1,174 @@
+"""The tenant's keys for vendors, their lanes, and what they wait for."""
+
+import secrets
+import uuid
+from dataclasses import dataclass
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
+
+from integrations.connectors import registry
+from integrations.models import Connection
+from integrations.operations import create_connection
+from tenants.errors import InvalidInput, NotFound, WeirError
+from tenants.scope import tenant_scope
+from tenants.web.access import ADMIN, EDITOR, TenantRequest, actor, allows, tenant_page
+from workflows import queries
+from workflows.operations.control_lane import pause_lane, resume_lane
+from workflows.queries import LaneView
+from workflows.web import describe
+from workflows.web.forms import ConnectForm
+from workflows.web.frame import render_page
+
+# What the default workflows ask; the sandbox takes any key.
+SANDBOX_SET = ("prospeo", "findymail", "zerobounce")
+
+
+@dataclass(frozen=True, slots=True)
+class VendorView:
+    """A connection with its lane, as the page shows them."""
+
+    connection: Connection
+    lane: LaneView | None
+
+    @property
+    def title(self) -> str:
+        return describe.vendor_title(self.connection.provider)
+
+    @property
+    def limits(self) -> str:
+        shown = self.lane or self.connection
+        return describe.limits(shown.windows, shown.parallelism)
+
+    @property
+    def state(self) -> str:
+        """The connection's own status, else a pause that a person made, else working."""
+        if self.connection.status != Connection.Status.OK:
+            return self.connection.status
+        return "paused" if self.lane and self.lane.paused else "ok"
+
+    @property
+    def waiting(self) -> str:
+        """“34 waiting for ZeroBounce's rate”, or nothing."""
+        if not self.lane or not self.lane.waiting:
+            return ""
+        words = f"{self.lane.waiting:,} waiting"
+        if self.lane.wait_reason:
+            words += f" for {describe.wait_words(self.lane.wait_reason, self.connection.provider)}"
+        return words
+
+    @property
+    def why(self) -> str:
+        waits = self.lane and self.lane.waiting and self.lane.wait_reason
+        return describe.wait_explained(self.lane.wait_reason or "") if waits and self.lane else ""
+
+
+def read_vendors(request: TenantRequest) -> list[VendorView]:
+    """The tenant's connections with their lanes."""
+    with tenant_scope(request.membership.tenant_id):
+        connections = list(Connection.objects.all())
+        lanes = {lane.connection_id: lane for lane in queries.lane_views()}
+    return [VendorView(connection, lanes.get(connection.pk)) for connection in connections]
+
+
+@tenant_page()
+def vendor_list(request: TenantRequest) -> HttpResponse:
+    vendors = read_vendors(request)
+    connected = {view.connection.provider for view in vendors}
+    others = [c for c in registry.CONNECTORS.values() if c.provider not in connected]
+    return render_page(
+        request,
+        "workflows/vendors.html",
+        nav="vendors",
+        vendors=vendors,
+        others=others,
+        may_connect=allows(request, ADMIN),
+        unwell=[view for view in vendors if view.state != "ok"],
+    )
+
+
+@tenant_page(ADMIN)
+def connect(request: TenantRequest) -> HttpResponse:
+    if request.method != "POST":
+        wanted = request.GET.get("provider", "")
+        return _connect_page(request, ConnectForm(initial={"provider": wanted, "currency": "USD"}))
+    form = ConnectForm(request.POST)
+    if form.is_valid():
+        try:
+            with tenant_scope(request.membership.tenant_id):
+                connection = create_connection(actor=actor(request), **form.options())
+        except WeirError as error:
+            _explain(form, error)
+        else:
+            title = describe.vendor_title(connection.provider)
+            messages.success(
+                request, f"{title} is connected with the key ending in {connection.secret_hint}."
+            )
+            return redirect("vendors")
+    return _connect_page(request, form, status=422)
+
+
+@require_POST
+@tenant_page(ADMIN)
+def connect_sandbox(request: TenantRequest) -> HttpResponse:
+    """Connect what is missing of the default workflow's vendors in sandbox mode, to look around without paying."""
+    with tenant_scope(request.membership.tenant_id):
+        known = set(Connection.objects.values_list("provider", flat=True))
+        for provider in SANDBOX_SET:
+            if provider not in known:
+                create_connection(
+                    provider=provider,
+                    secret=f"sandbox-{provider}-{secrets.token_hex(4)}",
+                    mode=Connection.Mode.SANDBOX,
+                    actor=actor(request),
+                )
+    messages.success(
+        request, "The sandbox vendors are connected. Their answers are made up and cost nothing."
+    )
+    return redirect("home")
+
+
+@require_POST
+@tenant_page(EDITOR)
+def control(request: TenantRequest, lane_id: uuid.UUID, verb: str) -> HttpResponse:
+    operations = {"pause": pause_lane, "resume": resume_lane}
+    if verb not in operations:
+        raise NotFound("A lane can be paused and resumed.")
+    with tenant_scope(request.membership.tenant_id):
+        lane = operations[verb](lane_id=lane_id, actor=actor(request))
+    title = describe.vendor_title(lane.provider)
+    done = "is paused: calls in flight end, no new ones start" if verb == "pause" else "goes on"
+    messages.success(request, f"The lane of {title} …{lane.key_hint} {done}.")
+    return redirect("vendors")
+
+
+def _connect_page(request: TenantRequest, form: ConnectForm, *, status: int = 200) -> HttpResponse:
+    defaults = {
+        c.provider: describe.limits([vars_of(window) for window in c.windows], c.parallelism)
+        for c in registry.CONNECTORS.values()
+    }
+    return render_page(
+        request,
+        "workflows/connect.html",
+        nav="vendors",
+        status=status,
+        form=form,
+        defaults=[(registry.get(provider).title, words) for provider, words in sorted(defaults.items())],
+    )
+
+
+def vars_of(window: object) -> dict[str, object]:
+    return {name: getattr(window, name) for name in ("rate", "period", "group")}
+
+
+def _explain(form: ConnectForm, error: WeirError) -> None:
+    """Put an operation's refusal beside the field that it names, else above the form."""
+    named = (
+        [e for e in error.errors if e.get("field") in form.fields] if isinstance(error, InvalidInput) else []
+    )
+    for entry in named:
+        form.add_error(entry["field"], error.detail)
+    if not named:
+        form.add_error("secret" if error.code == "conflict" else None, error.detail)
