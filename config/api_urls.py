@@ -1,5 +1,33 @@
-"""The routes of /api/v1/."""
+"""The routes of /api/v1/. None ends with a slash."""
 
-from django.urls import URLPattern
+from django.urls import path, re_path
 
-urlpatterns: list[URLPattern] = []
+from billing.api.views import UsageView
+from config.problems import not_found
+from integrations.api.views import ConnectionsView
+from tenants.api.views import TenantView
+from workflows.api import lanes, records, runs, uploads, workflows
+from workflows.lane_queries import lanes_of_connections
+
+urlpatterns = [
+    path("tenant", TenantView.as_view()),
+    path("usage", UsageView.as_view()),
+    path("connections", ConnectionsView.as_view(lanes_of=lanes_of_connections)),
+    path("workflows", workflows.WorkflowsView.as_view()),
+    path("templates", workflows.TemplatesView.as_view()),
+    path("uploads", uploads.UploadsView.as_view()),
+    path("runs", runs.RunsView.as_view()),
+    path("runs/<uuid:run_id>", runs.RunView.as_view()),
+    path("runs/<uuid:run_id>/cancel", runs.CancelRunView.as_view()),
+    path("runs/<uuid:run_id>/pause", runs.PauseRunView.as_view()),
+    path("runs/<uuid:run_id>/resume", runs.ResumeRunView.as_view()),
+    path("runs/<uuid:run_id>/records", records.RecordsView.as_view()),
+    path("runs/<uuid:run_id>/records/<uuid:record_id>", records.RecordView.as_view()),
+    path("runs/<uuid:run_id>/results.csv", records.ResultsCsvView.as_view()),
+    path("runs/<uuid:run_id>/results.jsonl", records.ResultsJsonlView.as_view()),
+    path("lanes", lanes.LanesView.as_view()),
+    path("lanes/<uuid:lane_id>", lanes.LaneView.as_view()),
+    path("lanes/<uuid:lane_id>/pause", lanes.PauseLaneView.as_view()),
+    path("lanes/<uuid:lane_id>/resume", lanes.ResumeLaneView.as_view()),
+    re_path(r"^.*$", not_found),
+]

@@ -19,3 +19,8 @@ urlpatterns = [
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("app/", include("workflows.web.urls")),
 ]
+
+handler400 = "config.problems.bad_request"
+handler403 = "config.problems.not_allowed"
+handler404 = "config.problems.not_found"
+handler500 = "config.problems.server_error"

@@ -36,3 +36,29 @@ class RunIsFinal(Conflict):
 
     code = "run_is_final"
     title = "The run has ended"
+
+
+class UploadRefused(InvalidInput):
+    """A file as a whole cannot be used; the code says what it is (`empty_file`, `not_csv`, `payload_too_large`, …)."""
+
+    title = "The file cannot be used"
+
+    def __init__(self, detail: str, *, code: str, line: int | None = None) -> None:
+        super().__init__(detail, errors=[{"field": "file", "message": detail}])
+        self.code = code
+        self.status = 413 if code == "payload_too_large" else 422
+        self.line = line
+
+
+class IdempotencyMismatch(InvalidInput):
+    """The idempotency key was used for another request."""
+
+    code = "idempotency_mismatch"
+    title = "The idempotency key was used for another request"
+
+
+class IdempotencyInProgress(Conflict):
+    """The first request with this idempotency key has not been answered yet."""
+
+    code = "idempotency_in_progress"
+    title = "The first request with this key is still under way"

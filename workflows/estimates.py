@@ -17,27 +17,40 @@ from workflows.states import LaneRunState, RunStatus, WaitReason
 FIRST_SHARE, LATER_SHARE = 1.0, 0.5
 # How long a vendor takes where nothing was measured.
 TYPICAL_LATENCY_S = 0.6
+# Starts are spread over windows up to this long; longer ones are used up first and waited for then.
+EVEN_S = 60.0
 # Progress speaks for itself once this many records and seconds have passed.
 ENOUGH_RECORDS, ENOUGH_S = 50, 5.0
 _LONGEST = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """One window of a lane, with the starts that it has seen already."""
+
+    rate: int
+    period: float
+    used: int = 0
+
+    def seconds_for(self, calls: float) -> float:
+        if self.period <= EVEN_S:
+            return calls * self.period / self.rate
+        return max(0.0, (self.used + calls - 1) // self.rate) * self.period
+
+
+@dataclass(frozen=True, slots=True)
 class LaneSpeed:
-    """What a lane can do, in calls per second."""
+    """What a lane can do."""
 
-    lane_id: uuid.UUID
-    limit: float
-    """What its windows allow."""
-    actual: float | None
-    """What it did of late, where something other than its windows holds it back."""
+    windows: tuple[Allowance, ...]
     parallelism: int
-    stopped: bool
+    measured: float | None = None
+    """Calls per second of late, where it is parallelism and not a window that holds the lane back."""
+    stopped: bool = False
 
-    @property
-    def per_second(self) -> float:
-        by_parallelism = self.actual or self.parallelism / TYPICAL_LATENCY_S
-        return min(self.limit, by_parallelism)
+    def seconds_for(self, calls: float) -> float:
+        in_flight = calls / (self.measured or self.parallelism / TYPICAL_LATENCY_S)
+        return max(in_flight, *(window.seconds_for(calls) for window in self.windows), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,7 @@ def seconds_in_lane(calls: float, speed: LaneSpeed, priority: int, rivals: Seque
             ahead += rival.pending
         elif rival.priority == priority:
             ahead += min(rival.pending, calls)
-    return (calls + ahead) / speed.per_second
+    return speed.seconds_for(calls + ahead)
 
 
 def calls_ahead(
@@ -139,21 +152,23 @@ def _speeds(lane_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, LaneSpeed]:
 
 
 def _speed(lane: Lane, state: LaneState | None) -> LaneSpeed:
-    actual = None
+    measured = None
     if state and state.wait_reason == WaitReason.PARALLELISM and state.started_last_period and lane.windows:
         # Holders count over the shortest window.
-        actual = state.started_last_period / min(window["period"] for window in lane.windows)
+        measured = state.started_last_period / min(window["period"] for window in lane.windows)
     return LaneSpeed(
-        lane_id=lane.pk,
-        limit=min((_per_second(window) for window in lane.windows), default=float("inf")),
-        actual=actual,
+        windows=tuple(_allowance(window, state) for window in lane.windows),
         parallelism=lane.parallelism,
+        measured=measured,
         stopped=lane.paused or bool(state and state.breaker != "closed"),
     )
 
 
-def _per_second(window: Mapping[str, Any]) -> float:
-    return float(window["rate"]) / float(window["period"])
+def _allowance(window: Mapping[str, Any], state: LaneState | None) -> Allowance:
+    period = float(window["period"])
+    since = timezone.now().timestamp() - period
+    history = state.starts.get(f"{period:g}:{window.get('group', '')}", []) if state else []
+    return Allowance(window["rate"], period, sum(int(count) for end, count in history if end > since))
 
 
 def _rivals(lane_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[uuid.UUID, Rival]]:

@@ -109,6 +109,12 @@ def lane_views(lane_ids: Collection[uuid.UUID] | None = None) -> list[LaneView]:
     return [_view(lane, states.get(lane.pk), loads.get(lane.pk, _Load())) for lane in found]
 
 
+def lanes_of_connections(connection_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
+    """The lane of each of these connections, by connection."""
+    lanes = Lane.objects.filter(connection_id__in=list(connection_ids))
+    return dict(lanes.values_list("connection_id", "id"))
+
+
 def run_lanes(run: Run) -> list[RunLane]:
     """A run's share of its lanes, for those in which it has work, the fullest first."""
     with connections[APP_ALIAS].cursor() as cursor:

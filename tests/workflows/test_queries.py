@@ -11,7 +11,7 @@ from tenants.ids import uuid7
 from tenants.scope import tenant_scope
 from tests.factories import connect_all, make_connection, make_run
 from workflows import queries
-from workflows.estimates import LaneSpeed, Rival, calls_ahead, seconds_in_lane
+from workflows.estimates import Allowance, LaneSpeed, Rival, calls_ahead, seconds_in_lane
 from workflows.models import Lane, LaneRun, LaneState, Record, Run, RunVendor, Step, StepQueue
 from workflows.operations.control_lane import pause_lane
 
@@ -224,22 +224,36 @@ def test_estimates_of_many_runs_take_as_many_queries_as_of_one(tenant, run, djan
 
 
 def test_a_more_urgent_run_goes_before_and_an_equal_one_takes_turns():
-    speed = LaneSpeed(uuid.uuid4(), limit=10.0, actual=None, parallelism=100, stopped=False)
+    speed = LaneSpeed((Allowance(10, 1.0),), parallelism=100)
     assert seconds_in_lane(100, speed, 5, []) == 10
     assert seconds_in_lane(100, speed, 5, [Rival(1_000, 9)]) == 110
     assert seconds_in_lane(100, speed, 5, [Rival(1_000, 5)]) == 20
     assert seconds_in_lane(100, speed, 5, [Rival(1_000, 1)]) == 10
 
 
-def test_parallelism_and_measured_speed_bound_a_lane():
-    def per_second(**facts):
-        return LaneSpeed(
-            uuid.uuid4(), **{"limit": 100.0, "actual": None, "parallelism": 6, "stopped": False, **facts}
-        ).per_second
+def test_the_tightest_of_windows_parallelism_and_measured_speed_counts():
+    assert LaneSpeed((), parallelism=6).seconds_for(100) == pytest.approx(10.0)
+    assert LaneSpeed((), parallelism=6, measured=4.0).seconds_for(100) == 25
+    assert LaneSpeed((Allowance(2, 1.0), Allowance(50, 1.0)), parallelism=6).seconds_for(100) == 50
 
-    assert per_second() == pytest.approx(10.0)
-    assert per_second(actual=4.0) == 4.0
-    assert per_second(limit=2.0) == 2.0
+
+def test_a_day_s_allowance_costs_nothing_until_it_is_used_up():
+    day = 86_400.0
+    assert Allowance(2_000, day).seconds_for(2_000) == 0
+    assert Allowance(2_000, day).seconds_for(2_001) == day
+    assert Allowance(2_000, day, used=1_500).seconds_for(501) == day
+    assert Allowance(2_000, day, used=1_500).seconds_for(0) == 0
+
+
+def test_the_starts_of_today_count_against_today_s_allowance(tenant):
+    for provider in ("prospeo", "findymail", "zerobounce"):
+        make_connection(tenant, provider, windows=[{"rate": 100, "period": 86_400}])
+    run = make_run(tenant, 10)
+    with tenant_scope(tenant):
+        assert queries.estimated_finish(run) < timezone.now() + timedelta(minutes=1)
+        starts = {"86400:": [[timezone.now().timestamp(), 95], [1_000.0, 7]]}
+        LaneState.objects.filter(lane=first_lane()).update(starts=starts)
+        assert queries.estimated_finish(run) > timezone.now() + timedelta(hours=23)
 
 
 def test_the_share_that_reaches_a_vendor_is_learnt_from_the_run():

@@ -1,0 +1,27 @@
+"""The shapes of usage."""
+
+from rest_framework import serializers
+
+from tenants.api.fields import CreditsField
+
+
+class QuotaSerializer(serializers.Serializer):
+    records_included = serializers.IntegerField()
+    records_used = serializers.IntegerField()
+    records_remaining = serializers.IntegerField()
+
+
+class VendorUsageSerializer(serializers.Serializer):
+    provider = serializers.CharField()
+    calls = serializers.IntegerField()
+    credits = CreditsField()
+
+
+class UsageSerializer(serializers.Serializer):
+    period = serializers.DateField(format="%Y-%m", help_text="The calendar month, UTC.")
+    records = serializers.IntegerField(help_text="Records accepted: what the plan includes.")
+    vendor_calls = serializers.IntegerField()
+    credits = CreditsField(help_text="The vendors' own credits.")
+    api_calls = serializers.IntegerField(allow_null=True, help_text="null while nobody can tell.")
+    quota = QuotaSerializer()
+    vendors = VendorUsageSerializer(many=True)

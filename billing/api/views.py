@@ -1,0 +1,44 @@
+"""GET /usage."""
+
+from datetime import date
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing import queries
+from billing.api.serializers import UsageSerializer
+from tenants.api.base import ApiView
+from tenants.api.schema import problems
+from tenants.errors import InvalidInput
+from tenants.scope import tenant_scope
+
+
+class UsageView(ApiView):
+    @extend_schema(
+        operation_id="usage_retrieve",
+        tags=["usage"],
+        parameters=[
+            OpenApiParameter("period", str, description="Month as YYYY-MM; this month when left out.")
+        ],
+        responses={200: UsageSerializer, **problems(422)},
+    )
+    def get(self, request: Request) -> Response:
+        """What was used in a month, and what the plan includes."""
+        period = _period(request.query_params.get("period"))
+        with tenant_scope(self.tenant_id):
+            found = queries.usage(period, plan=self.owner.plan, livemode=self.owner.livemode)
+        return Response(UsageSerializer(found).data)
+
+
+def _period(text: str | None) -> date:
+    if text is None:
+        return queries.current_period()
+    year, dash, month = text.partition("-")
+    if dash and len(text) == 7 and text.isascii() and year.isdigit() and month.isdigit():
+        try:
+            return date(int(year), int(month), 1)
+        except ValueError:
+            pass
+    message = "Write the month as YYYY-MM, like 2026-03."
+    raise InvalidInput(f"period: {message}", errors=[{"field": "period", "message": message}])

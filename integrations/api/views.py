@@ -1,0 +1,54 @@
+"""GET and POST /connections."""
+
+import uuid
+from collections.abc import Callable, Collection, Mapping
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from integrations import operations
+from integrations.api.serializers import ConnectionBody, ConnectionSerializer
+from integrations.models import Connection
+from tenants.api.base import ApiView, read_body
+from tenants.api.paging import paginate
+from tenants.api.schema import PAGING, page_of, problems
+from tenants.scope import tenant_scope
+
+LanesOf = Callable[[Collection[uuid.UUID]], Mapping[uuid.UUID, uuid.UUID]]
+
+
+class ConnectionsView(ApiView):
+    # Lanes belong to an app above this one, so whoever composes the routes says how to find them.
+    lanes_of: LanesOf = staticmethod(lambda connection_ids: {})
+    scopes = {"POST": "admin"}
+
+    @extend_schema(
+        operation_id="connections_list",
+        tags=["connections"],
+        parameters=PAGING,
+        responses={200: page_of(ConnectionSerializer), **problems(422)},
+    )
+    def get(self, request: Request) -> Response:
+        """The connections, in the order in which they were made."""
+        with tenant_scope(self.tenant_id):
+            page = paginate(request, Connection.objects.all(), key="id", parse=uuid.UUID)
+            lanes = self.lanes_of([connection.pk for connection in page.items])
+        return Response(
+            page.answer(ConnectionSerializer(page.items, many=True, context={"lanes": lanes}).data)
+        )
+
+    @extend_schema(
+        operation_id="connections_create",
+        tags=["connections"],
+        request=ConnectionBody,
+        responses={201: ConnectionSerializer, **problems(400, 409, 413, 415, 422)},
+    )
+    def post(self, request: Request) -> Response:
+        """Connect a vendor with your own key. Limits default to what the vendor documents for its smallest plan."""
+        body = read_body(ConnectionBody, request.data)
+        with tenant_scope(self.tenant_id):
+            connection = operations.create_connection(actor=self.actor, **body)
+            connection.refresh_from_db()
+            lanes = self.lanes_of([connection.pk])
+        return Response(ConnectionSerializer(connection, context={"lanes": lanes}).data, status=201)

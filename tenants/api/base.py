@@ -1,0 +1,101 @@
+"""What the views of the API share: who calls, and the reading of bodies and query parameters."""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from tenants.api.errors import LengthRequired
+from tenants.errors import InvalidInput
+from tenants.queries import KeyOwner
+
+MAX_ERRORS = 100
+
+
+class ApiView(APIView):
+    """A view of the API. `scopes` names the scope that a key needs per method, where it is not read or write."""
+
+    scopes: Mapping[str, str] = {}
+
+    @property
+    def owner(self) -> KeyOwner:
+        """The key that calls, and whose it is."""
+        return cast(KeyOwner, self.request.auth)
+
+    @property
+    def tenant_id(self) -> uuid.UUID:
+        return self.owner.tenant_id
+
+    @property
+    def actor(self) -> str:
+        return f"key:{self.owner.hint}"
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if "chunked" in request.headers.get("Transfer-Encoding", "") and not request.META.get(
+            "CONTENT_LENGTH"
+        ):
+            raise LengthRequired("Send the body with a Content-Length, not in chunks.")
+
+
+class Body(serializers.Serializer):
+    """The shape of a body. Fields that are not declared are refused, so that a typing error does not go unseen."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            unknown = [str(name) for name in data if name not in self.fields]
+            if unknown:
+                known = ", ".join(self.fields)
+                raise serializers.ValidationError(
+                    {name: [f"There is no such field here. Known: {known}."] for name in unknown[:MAX_ERRORS]}
+                )
+        return super().to_internal_value(data)
+
+
+def read_body(shape: type[Body], data: Any) -> dict[str, Any]:
+    """The body in this shape. Raises InvalidInput naming each field that does not fit."""
+    if not isinstance(data, Mapping):
+        raise InvalidInput(
+            "The body must be a JSON object.", errors=[{"field": "", "message": "Not a JSON object."}]
+        )
+    serializer = shape(data=data)
+    if not serializer.is_valid():
+        raise invalid(serializer.errors)
+    return cast(dict[str, Any], serializer.validated_data)
+
+
+def invalid(faults: Any) -> InvalidInput:
+    """The error for faults as a serializer lists them, nested or not."""
+    errors = [{"field": field, "message": message} for field, message in _flat(faults, "")][:MAX_ERRORS]
+    first = errors[0]
+    where = f"{first['field']}: " if first["field"] else ""
+    more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
+    return InvalidInput(f"{where}{first['message']}{more}", errors=errors)
+
+
+def choice_of(request: Request, name: str, choices: Sequence[str]) -> str | None:
+    """A query parameter out of these, or None. Raises InvalidInput."""
+    value = request.query_params.get(name)
+    if value is None or value in choices:
+        return value
+    message = f"Choose one out of: {', '.join(choices)}."
+    raise InvalidInput(f"{name}: {message}", errors=[{"field": name, "message": message}])
+
+
+def _flat(faults: Any, path: str) -> Iterable[tuple[str, str]]:
+    if isinstance(faults, Mapping):
+        for name, inner in faults.items():
+            here = "" if name == "non_field_errors" else _shown(str(name))
+            yield from _flat(inner, f"{path}.{here}".strip("."))
+    elif isinstance(faults, list | tuple):
+        for inner in faults:
+            yield from _flat(inner, path)
+    else:
+        yield path, str(faults)
+
+
+def _shown(name: str) -> str:
+    return name.encode(errors="replace").decode().replace("\0", "\ufffd")[:80]

@@ -1,0 +1,137 @@
+"""The routes of runs: start them, look at them, steer them."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tenants.api.base import ApiView, choice_of, read_body
+from tenants.api.paging import paginate
+from tenants.api.schema import PAGING, page_of, problems
+from tenants.errors import NotFound
+from tenants.scope import tenant_scope
+from workflows import queries
+from workflows.api.serializers import RunBody, RunSerializer
+from workflows.models import Run, Upload
+from workflows.operations import control_run
+from workflows.operations.accept_run import accept_run, accept_upload, find_workflow
+from workflows.operations.answer_once import Answer, answer_once, check_key, hash_of
+from workflows.states import RunStatus
+
+IDEMPOTENCY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="The same key and body again within 24 hours: the same answer, with `Idempotency-Replayed: true`.",
+)
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """A run as the API shows it; needs the tenant's scope."""
+    return dict(RunSerializer(run, context={"finishes": queries.estimates([run])}).data)
+
+
+def answered(answer: Answer) -> HttpResponse:
+    """The response for an answer that may have been given before."""
+    headers = {"Idempotency-Replayed": "true"} if answer.replayed else {}
+    return HttpResponse(answer.body, status=answer.status, content_type="application/json", headers=headers)
+
+
+def rendered(data: Any) -> str:
+    return JSONRenderer().render(data).decode()
+
+
+class RunsView(ApiView):
+    @extend_schema(
+        operation_id="runs_list",
+        tags=["runs"],
+        parameters=[*PAGING, OpenApiParameter("status", str, enum=RunStatus.values)],
+        responses={200: page_of(RunSerializer), **problems(422)},
+    )
+    def get(self, request: Request) -> Response:
+        """The runs, the newest first."""
+        status = choice_of(request, "status", RunStatus.values)
+        with tenant_scope(self.tenant_id):
+            page = paginate(request, queries.runs(status), key="id", parse=uuid.UUID, descending=True)
+            finishes = queries.estimates(page.items)
+        data = RunSerializer(page.items, many=True, context={"finishes": finishes}).data
+        return Response(page.answer(data))
+
+    @extend_schema(
+        operation_id="runs_create",
+        tags=["runs"],
+        parameters=[IDEMPOTENCY],
+        request=RunBody,
+        responses={202: RunSerializer, **problems(400, 404, 409, 413, 415, 422)},
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Start a run. It is accepted as a whole, and works through its records afterwards.
+
+        A faulty record does not stop the others: it becomes a failed record with a named error.
+        """
+        key = check_key(request.headers.get("Idempotency-Key"))
+        body = read_body(RunBody, request.data)
+        request_hash = hash_of("POST /runs", self.owner.livemode, request.data)
+        with tenant_scope(self.tenant_id):
+            answer = answer_once(key=key, request_hash=request_hash, make=lambda: self._accept(body))
+        return answered(answer)
+
+    def _accept(self, body: dict[str, Any]) -> Answer:
+        workflow = find_workflow(body.pop("workflow"))
+        common: dict[str, Any] = {
+            "actor": self.actor,
+            "source": Run.Source.API,
+            "livemode": self.owner.livemode,
+        }
+        if "upload" in body:
+            upload = Upload.objects.filter(pk=body.pop("upload")).first()
+            if upload is None:
+                raise NotFound("There is no such upload. POST /uploads makes one.")
+            run = accept_upload(workflow=workflow, upload=upload, **common, **body)
+        else:
+            run = accept_run(workflow=workflow, **common, **body)
+        return Answer(202, rendered(run_json(queries.get_run(run.pk))))
+
+
+class RunView(ApiView):
+    @extend_schema(
+        operation_id="runs_retrieve", tags=["runs"], responses={200: RunSerializer, **problems(404)}
+    )
+    def get(self, request: Request, run_id: uuid.UUID) -> Response:
+        """One run."""
+        with tenant_scope(self.tenant_id):
+            return Response(run_json(queries.get_run(run_id)))
+
+
+def _control(name: str, operation: Callable[..., Run], what: str) -> type[ApiView]:
+    """POST without a body: moves the run and answers with it."""
+
+    @extend_schema(
+        operation_id=f"runs_{name}",
+        tags=["runs"],
+        description=what,
+        request=None,
+        responses={200: RunSerializer, **problems(404, 409)},
+    )
+    def post(self: ApiView, request: Request, run_id: uuid.UUID) -> Response:
+        with tenant_scope(self.tenant_id):
+            operation(run_id=run_id, actor=self.actor)
+            return Response(run_json(queries.get_run(run_id)))
+
+    return type(f"{name.capitalize()}RunView", (ApiView,), {"post": post})
+
+
+CancelRunView = _control(
+    "cancel",
+    control_run.cancel_run,
+    "End the run for good: what waits is cancelled, calls in flight are finished and kept.",
+)
+PauseRunView = _control(
+    "pause", control_run.pause_run, "Start no more calls; those in flight are finished. In effect within 2 s."
+)
+ResumeRunView = _control("resume", control_run.resume_run, "Let a paused run go on.")
