@@ -95,7 +95,11 @@ class _MarkedRequest(ClientRequest):
     async def write_bytes(
         self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
     ) -> None:
-        _attempt.get().mark()
+        try:
+            _attempt.get().mark()
+        except BaseException:
+            conn.close()
+            raise
         await super().write_bytes(writer, conn, content_length)
 
 

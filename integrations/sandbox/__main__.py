@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import ipaddress
+import os
 import signal
 import socket
 import sys
@@ -13,6 +14,8 @@ from aiohttp import web
 from integrations.sandbox.server import Sandbox
 
 FLUSH_SECONDS = 0.2
+# Twice this is how long a call under way can hold up the end; 0 would mean for ever.
+STOP_SECONDS = 0.05
 BACKLOG = 1024
 
 
@@ -24,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asyncio.run(_run(options))
     except OSError as problem:
-        print(f"cannot listen on {options.host}:{options.port}: {problem.strerror}", file=sys.stderr)
+        reason = os.strerror(problem.errno) if problem.errno else str(problem)
+        print(f"cannot listen on {options.host}:{options.port}: {reason}", file=sys.stderr)
         return 1
     return 0
 
@@ -69,7 +73,7 @@ async def _run(options: argparse.Namespace) -> None:
                 continue
     finally:
         listener.close()
-        await server.shutdown(timeout=0.0)
+        await server.shutdown(timeout=STOP_SECONDS)
         sandbox.journal.shut()
 
 

@@ -112,5 +112,5 @@ async def sandbox_server(latency_scale: float = 0.0, **options) -> AsyncIterator
         yield sandbox, f"http://127.0.0.1:{port}"
     finally:
         listener.close()
-        await server.shutdown(timeout=0.0)
+        await server.shutdown(timeout=0.05)
         sandbox.journal.shut()

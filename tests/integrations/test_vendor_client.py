@@ -401,6 +401,20 @@ def test_a_connector_that_breaks_costs_one_call():
     assert result.outcome == Retry("error", "the call broke off", uncertain=True)
 
 
+@pytest.mark.parametrize("connector", [FINDYMAIL, HUNTER], ids=["post", "get"])
+def test_a_listener_that_breaks_costs_one_call_and_no_wait(connector):
+    def broken(moment):
+        raise KeyError("oops")
+
+    async def run():
+        async with wire_server(answering(OK)) as served:
+            return await ask(served.url, connector, on_sent=broken)
+
+    started = time.monotonic()
+    assert asyncio.run(run()).outcome.name == "error"
+    assert time.monotonic() - started < 2
+
+
 def test_neither_key_nor_person_gets_into_logs_or_results(caplog):
     caplog.set_level(logging.DEBUG)
     query = {"full_name": "Canary Person", "domain": "canary.example", "email": "canary@canary.example"}
