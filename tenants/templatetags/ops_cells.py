@@ -19,6 +19,12 @@ def commas(text: str) -> list[str]:
 
 
 @register.filter
+def words(name: str) -> str:
+    """no_credits -> no credits"""
+    return name.replace("_", " ")
+
+
+@register.filter
 def page_of(instance: Any, text: str) -> str:
     """A link to a row's page."""
     return cells.page(instance._meta.label_lower, instance.pk, text)

@@ -84,4 +84,14 @@ def listed(words: list[str], joiner: str = "and") -> str:
 def every(rate: int, period: float) -> str:
     """A rate window in words: 5 per second, 300 per minute, 20 per 10 seconds."""
     named = {1: "second", MINUTE: "minute", HOUR: "hour", DAY: "day"}
-    return f"{rate:,} per {named.get(int(period)) if period in named else span(period)}"
+    return f"{rate:,} per {named[int(period)] if period in named else f'{period:g} seconds'}"
+
+
+def axis(length: float, marks: int = 5) -> list[str]:
+    """The labels of an axis of so many seconds, all in one unit."""
+    steps = [length * mark / (marks - 1) for mark in range(marks)]
+    if length < 2:
+        return [f"{step * 1000:,.0f} ms" for step in steps]
+    if length < 2 * MINUTE:
+        return [f"{step:.1f} s" for step in steps]
+    return [f"{step / MINUTE:,.1f} min" for step in steps]

@@ -88,7 +88,7 @@ def record_page(request: TenantRequest, run_id: uuid.UUID, record_id: uuid.UUID)
         verified_by=_vendor((record.output or {}).get("verified_by")),
         given=_given(record.input),
         steps=rows,
-        axis=[figures.span(length * part / 4) if part else "0" for part in range(5)] if length else [],
+        axis=figures.axis(length) if length else [],
         length=length,
         previous=nearby.get(record.position - 1),
         next=nearby.get(record.position + 1),

@@ -48,7 +48,7 @@ def run_list(request: TenantRequest) -> HttpResponse:
         nav="runs",
         page=page,
         q=search,
-        status=status,
+        wanted=status,
         statuses=RunStatus.values,
         any_run=any_run,
         under_way=under_way,
