@@ -178,10 +178,12 @@ def test_the_request_asks_for_verified_addresses_with_all_that_is_known():
 
 def test_a_full_name_is_sent_only_where_its_parts_are_not_known():
     whole = PROSPEO.request("find", {"full_name": "Ada Lovelace", "company": "Example"}, "k").json
+    assert whole is not None
     assert whole["data"] == {"full_name": "Ada Lovelace", "company_name": "Example"}
     half = PROSPEO.request(
         "find", {"full_name": "Ada Lovelace", "first_name": "Ada", "domain": "example.com"}, "k"
     ).json
+    assert half is not None
     assert half["data"] == {"full_name": "Ada Lovelace", "company_website": "example.com"}
 
 

@@ -16,7 +16,7 @@ from integrations.connectors.registry import CONNECTORS, UnknownProvider, get
 from integrations.outcomes import EMAIL_STATUSES, AwaitCallback, Done, Fail, Miss, Poll, Retry
 
 OPERATIONS = [
-    (name, operation) for name, connector in CONNECTORS.items() for operation in connector.operations
+    (name, operation) for name, connector in CONNECTORS.items() for operation in sorted(connector.operations)
 ]
 FIND_FIELDS = ("first_name", "last_name", "full_name", "company", "domain", "linkedin_url")
 PERSON = {"first_name": "Ada", "last_name": "Lovelace", "domain": "example.com"}

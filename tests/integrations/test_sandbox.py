@@ -430,6 +430,7 @@ async def process(*arguments):
     child = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
+    assert child.stdout is not None
     try:
         line = (await asyncio.wait_for(child.stdout.readline(), 20)).decode()
         yield child, line.split()[-1], line

@@ -23,7 +23,8 @@ def over(let_in, at, rate, period):
 @given(rate=st.integers(1, 4), steps=st.lists(gaps, max_size=40))
 def test_a_call_is_let_in_exactly_when_no_window_overflows(rate, steps):
     counter = Counter(Window(rate, 1.0))
-    at, let_in = 0.0, []
+    at = 0.0
+    let_in: list[float] = []
     for gap in steps:
         at += gap
         wait = counter.wait(at)
@@ -39,7 +40,7 @@ def test_a_call_is_let_in_exactly_when_no_window_overflows(rate, steps):
 @given(rate=st.integers(1, 4), moments=st.lists(st.integers(0, 60).map(lambda tick: tick / 16), max_size=30))
 def test_calls_that_are_handled_out_of_order_count_by_their_arrival(rate, moments):
     counter = Counter(Window(rate, 1.0))
-    let_in = []
+    let_in: list[float] = []
     for at in moments:
         wait = counter.wait(at)
         assert (wait is not None) == over(let_in, at, rate, 1.0)

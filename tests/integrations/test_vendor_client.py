@@ -174,7 +174,7 @@ def test_nothing_is_sent_twice_when_a_kept_connection_turns_out_dead(connector):
         wire.abort()
 
     async def run():
-        sent = []
+        sent: list[float] = []
         async with wire_server(dies_at_the_second) as served, VendorClient() as client:
             results = [
                 await client.call(
@@ -191,14 +191,14 @@ def test_nothing_is_sent_twice_when_a_kept_connection_turns_out_dead(connector):
 
 
 def test_a_refused_connection_is_an_error_without_effect():
-    sent = []
+    sent: list[float] = []
     result = asyncio.run(ask(f"http://127.0.0.1:{free_port()}", on_sent=sent.append))
     assert result.outcome == Retry("error", "no connection to the vendor", uncertain=False)
     assert sent == []
 
 
 def test_a_host_that_cannot_be_found_is_an_error_without_effect():
-    sent = []
+    sent: list[float] = []
     result = asyncio.run(ask(f"http://{'a' * 64}.example:80", on_sent=sent.append))
     assert isinstance(result.outcome, Retry)
     assert (result.outcome.kind, result.outcome.uncertain) == ("error", False)
@@ -212,7 +212,7 @@ def test_a_connection_that_is_never_made_is_a_timeout_without_effect():
         for filler in (first, second):
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
-        sent = []
+        sent: list[float] = []
         result = asyncio.run(
             ask(f"http://127.0.0.1:{full.getsockname()[1]}", timeout=0.4, on_sent=sent.append)
         )
