@@ -265,6 +265,9 @@ VARIABLES: tuple[Variable, ...] = (
         "WEIR_METRICS_TOKEN", "Bearer token of /metrics; closed in production when unset.", token, secret=True
     ),
     Variable("WEIR_SANDBOX_URL", "The sandbox vendors.", web_url(plain_anywhere=True)),
+    Variable(
+        "WEIR_SANDBOX_LATENCY", "Percent of the vendors' latency that `up`'s sandbox takes.", whole(0, 1_000), default=100
+    ),
     *(
         Variable(f"WEIR_{name.upper()}_BASE_URL", f"In place of {name.capitalize()}'s own host.", web_url())
         for name in PROVIDERS

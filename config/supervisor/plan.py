@@ -77,6 +77,7 @@ def children(options: Options, env: Mapping[str, str], *, sandbox_port: int) -> 
         "sandbox": [
             *(python, "-m", "integrations.sandbox", "--host", "127.0.0.1", "--port", str(sandbox_port)),
             *("--record", str(record / "calls.jsonl")),
+            *("--latency-scale", str(int(env.get("WEIR_SANDBOX_LATENCY") or 100) / 100)),
         ],
         "web": [
             *(
