@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.files import File
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -30,7 +31,7 @@ def sample_run(demo: Demo, console: Console) -> bool:
     _end_earlier_runs(demo)
     calls_before = _sandbox_calls()
     run = _start(demo)
-    console.print(f"Sample run started: {settings.BASE_URL}/app/runs/{run.pk}")
+    console.print(f"Sample run started: {settings.BASE_URL}/app/runs/{run.pk}", soft_wrap=True)
     run = _watch(demo, run.pk, console)
     agrees = _summarise(demo, run, calls_before, console)
     _sign_in_details(demo, console)
@@ -89,19 +90,11 @@ def _summarise(demo: Demo, run: Run, before: dict[str, dict[str, Any]], console:
     with tenant_scope(tenant_id(demo)):
         vendors = list(RunVendor.objects.filter(run=run))
     after = _sandbox_calls()
-    table = Table(title=f"{run.found} of {run.total} found in {_seconds(run):.0f} s", title_justify="left")
-    table.add_column("Vendor")
-    for heading in (
-        "Asked",
-        "Hits",
-        "Misses",
-        "Reused",
-        "Accepted",
-        "Credits",
-        "Vendor counted",
-        "Over limit",
-    ):
-        table.add_column(heading, justify="right")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Vendor", no_wrap=True)
+    # The last two are the vendors' own record: how often they were asked, and how often beyond what a key allows.
+    for heading in ("Calls", "Hits", "Misses", "Reused", "Accepted", "Credits", "Theirs", "Over"):
+        table.add_column(heading, justify="right", no_wrap=True)
     agrees = True
     for vendor in vendors:
         theirs = {
@@ -115,12 +108,15 @@ def _summarise(demo: Demo, run: Run, before: dict[str, dict[str, Any]], console:
             f"{theirs['calls']:,}",
             f"{theirs['over_limit']:,}",
         )
+    console.print(f"\n[bold]{run.found} of {run.total} found in {_seconds(run):.0f} s")
     console.print(table)
     counts = ", ".join(
         f"{getattr(run, name):,} {name.replace('_', ' ')}" for name in ("found", "not_found", "failed")
     )
     console.print(f"{run.status.capitalize()}: {counts}; {run.credits_spent / 1000:,.1f} vendor credits.")
-    if not agrees:
+    if agrees:
+        console.print("The vendors' own record agrees: the same number of calls, none over a limit.")
+    else:
         console.print("[bold red]Weir's counts and the vendors' own do not agree.")
     return agrees
 
