@@ -11,7 +11,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from workflows.operations.create_upload import create_upload
 
 from config.demo.setup import ACTOR, LIMITS, Demo, tell_sandbox, tenant_id, vendor_key
 from integrations.connectors import registry
@@ -19,6 +18,7 @@ from tenants.scope import tenant_scope
 from workflows.models import Run, RunVendor
 from workflows.operations.accept_run import accept_upload, find_workflow
 from workflows.operations.control_run import cancel_run
+from workflows.operations.create_upload import create_upload
 from workflows.states import RunStatus
 
 CONTACTS = Path(__file__).parent / "contacts.csv"

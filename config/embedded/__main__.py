@@ -16,6 +16,9 @@ from config.embedded.servers import destroy
 
 def main(arguments: list[str]) -> int:
     os.umask(0o077)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0 if arguments else 2
     try:
         if arguments[0] == "--destroy":
             for data_dir in arguments[1:]:
