@@ -1,6 +1,7 @@
 """The API as an integrator calls it, through the whole stack of middleware."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -32,21 +33,31 @@ class Api:
     def delete(self, path: str, **headers: str) -> Any:
         return self.send("DELETE", path, **headers)
 
-    def upload(self, content: bytes, filename: str = "contacts.csv", **fields: Any) -> Any:
-        """POST /uploads; keywords are further form fields."""
+    def upload(
+        self,
+        content: bytes,
+        filename: str = "contacts.csv",
+        fields: Mapping[str, Any] | None = None,
+        **headers: str,
+    ) -> Any:
+        """POST /uploads, with further form fields."""
         file = SimpleUploadedFile(filename, content, content_type="text/csv")
         return self._client.post(
-            f"{BASE}/uploads", {"file": file, **fields}, headers={"Authorization": f"Bearer {self.key}"}
+            f"{BASE}/uploads", {"file": file, **(fields or {})}, headers=self._headers(headers)
         )
 
     def send(self, method: str, path: str, body: Any = _ABSENT, **headers: str) -> Any:
         """Header names as keywords: Idempotency_Key="…". A body of bytes is sent as it is, all others as JSON."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        if self.key:
-            named.setdefault("Authorization", f"Bearer {self.key}")
+        named = self._headers(headers)
         content_type = named.pop("Content-Type", "application/json")
         data = b"" if body is _ABSENT else body if isinstance(body, bytes) else json.dumps(body).encode()
         url = path if path.startswith(("http", "/api/")) else f"{BASE}{path}"
         return self._client.generic(
             method, url, data, content_type=content_type if data else "", headers=named
         )
+
+    def _headers(self, given: Mapping[str, str]) -> dict[str, str]:
+        named = {name.replace("_", "-"): value for name, value in given.items()}
+        if self.key:
+            named.setdefault("Authorization", f"Bearer {self.key}")
+        return named

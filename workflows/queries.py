@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from tenants.errors import NotFound
 from workflows.catalog import TEMPLATES
@@ -109,6 +109,8 @@ def record_steps(record: Record) -> list[StepView]:
         return steps
     # At most one: the next call of a record is queued when the one before has been settled.
     queued = StepQueue.objects.filter(run_id=record.run_id, record_id=record.pk).order_by("id")
+    # `not_before` may be infinite, which Python has no time for.
+    queued = queued.defer("not_before").annotate(later=Q(not_before__isnull=False))
     return steps + [_under_way(entry) for entry in queued]
 
 
@@ -133,7 +135,7 @@ def _ended(step: Step) -> StepView:
     )
 
 
-def _under_way(entry: StepQueue) -> StepView:
+def _under_way(entry: Any) -> StepView:
     operation, _, provider = entry.name.partition(":")
     return StepView(
         id=entry.pk,
@@ -155,9 +157,9 @@ def _under_way(entry: StepQueue) -> StepView:
     )
 
 
-def _why_waiting(entry: StepQueue) -> str | None:
-    if entry.not_before is not None:
-        return entry.reason or WaitReason.BACKOFF
+def _why_waiting(entry: Any) -> str | None:
+    if entry.later:
+        return str(entry.reason or WaitReason.BACKOFF)
     in_lane = LaneRun.objects.filter(lane_id=entry.lane_id, run_id=entry.run_id).first()
     state = LaneState.objects.filter(lane_id=entry.lane_id).first()
     lane = Lane.objects.filter(pk=entry.lane_id).first()
