@@ -3,7 +3,7 @@
 import functools
 import zoneinfo
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import ParamSpec, TypeVar, cast
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
@@ -32,7 +32,8 @@ class TenantRequest(HttpRequest):
     htmx: HtmxDetails
 
 
-View = Callable[..., HttpResponseBase]
+P = ParamSpec("P")
+R = TypeVar("R", bound=HttpResponseBase)
 
 
 def actor(request: TenantRequest) -> str:
@@ -45,22 +46,18 @@ def allows(request: TenantRequest, role: str) -> bool:
     return _RANK.get(Membership.Role(request.membership.role), 0) >= _RANK[Membership.Role(role)]
 
 
-def tenant_page(role: str = VIEWER) -> Callable[[View], View]:
+def tenant_page(role: str = VIEWER) -> Callable[[Callable[P, R]], Callable[P, R | HttpResponse]]:
     """A page of the open tenant for members of at least this role, in the viewer's time zone.
 
     Strangers go to sign in; an error of ours becomes a page that says what to do.
     """
 
-    def decorate(view: View) -> View:
+    def decorate(view: Callable[P, R]) -> Callable[P, R | HttpResponse]:
         @functools.wraps(view)
-        def page(request: TenantRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if not request.user.is_authenticated:
-                # A fragment cannot show a form to sign in: the whole page has to.
-                return (
-                    HttpResponseClientRefresh()
-                    if request.htmx
-                    else redirect_to_login(request.get_full_path())
-                )
+        def page(*args: P.args, **kwargs: P.kwargs) -> R | HttpResponse:
+            request = cast(TenantRequest, args[0])
+            if _is_stranger(request):
+                return _to_sign_in(request)
             if not allows(request, role):
                 raise PermissionDenied(
                     f"This needs the role “{role}”; you are {request.membership.role} of "
@@ -68,13 +65,22 @@ def tenant_page(role: str = VIEWER) -> Callable[[View], View]:
                 )
             with timezone.override(_zone(request)):
                 try:
-                    return view(request, *args, **kwargs)
+                    return view(*args, **kwargs)
                 except WeirError as error:
                     return _refusal(request, error)
 
         return page
 
     return decorate
+
+
+def _is_stranger(request: HttpRequest) -> bool:
+    return not request.user.is_authenticated
+
+
+def _to_sign_in(request: TenantRequest) -> HttpResponse:
+    """A fragment cannot show a form to sign in: the whole page has to."""
+    return HttpResponseClientRefresh() if request.htmx else redirect_to_login(request.get_full_path())
 
 
 def _refusal(request: TenantRequest, error: WeirError) -> HttpResponse:

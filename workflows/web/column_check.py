@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from django.core.files.storage import default_storage
 from django.http import QueryDict
@@ -131,7 +131,8 @@ def _chosen(upload: Upload, params: QueryDict) -> dict[str, str]:
     if not any(name.startswith(PREFIX) for name in params):
         return dict(upload.mapping)
     fields = TEMPLATES[upload.template].fields
-    return {name: params[PREFIX + name] for name in fields if params.get(PREFIX + name)}
+    chosen = {name: str(params.get(PREFIX + name) or "") for name in fields}
+    return {name: column for name, column in chosen.items() if column}
 
 
 def _rows(
@@ -143,7 +144,8 @@ def _rows(
     if mapping == upload.mapping:
         return upload.errors, upload.error_count
     try:
-        with default_storage.open(upload.stored_as) as stream:
+        with default_storage.open(upload.stored_as) as file:
+            stream = cast(BinaryIO, file)
             dialect = Dialect.from_dict(upload.dialect)
             found, count = check_rows(
                 stream, dialect, upload.columns, mapping, template=upload.template, limit=LISTED_ERRORS

@@ -15,7 +15,7 @@ from tenants.scope import tenant_scope
 from tenants.web.access import TenantRequest, tenant_page
 from workflows.models import Run
 from workflows.web import describe
-from workflows.web.frame import render_page
+from workflows.web.frame import only_sandbox, render_page
 
 MONTHS = 6
 
@@ -47,7 +47,8 @@ def insights(request: TenantRequest) -> HttpResponse:
     today = timezone.now().date()
     months = _months(today)
     month = next((m for m in months if f"{m:%Y-%m}" == request.GET.get("period")), months[0])
-    livemode = request.GET.get("mode") != "sandbox"
+    asked = request.GET.get("mode")
+    livemode = asked == "live" if asked in ("live", "sandbox") else not only_sandbox(request)
     with tenant_scope(request.membership.tenant_id):
         events = UsageEvent.objects.filter(period=month, livemode=livemode)
         records = events.filter(kind=UsageEvent.Kind.RECORD).aggregate(n=Sum("quantity"))["n"] or 0

@@ -45,10 +45,10 @@ def choose_file(request: TenantRequest) -> HttpResponse:
 def check_columns(request: TenantRequest, upload_id: uuid.UUID) -> HttpResponse:
     """The columns as chosen in the query string, with what they make of the rows, and what a run would cost."""
     check = read_check(request.membership.tenant_id, upload_id, request.GET)
-    context = {"check": check, "form": StartForm(initial={"name": check.upload.filename})}
+    form = StartForm(initial={"name": check.upload.filename})
     if request.htmx:
-        return render(request, "workflows/_check.html", context)
-    return render_page(request, "workflows/check.html", nav="runs", **context)
+        return render(request, "workflows/_check.html", {"check": check, "form": form})
+    return render_page(request, "workflows/check.html", nav="runs", check=check, form=form)
 
 
 @require_POST

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import QueryDict
-from django.utils.http import urlencode
 
 SIZE = 50
 Parse = Callable[[str], Any]
@@ -73,5 +72,8 @@ def row_id(text: str) -> uuid.UUID:
 
 
 def _query(params: QueryDict, name: str, value: Any) -> str:
-    kept = [(key, params[key]) for key in params if key not in ("after", "before")]
-    return urlencode([*kept, (name, value)])
+    kept = params.copy()
+    for own in ("after", "before", "v"):
+        kept.pop(own, None)
+    kept[name] = str(value)
+    return kept.urlencode()

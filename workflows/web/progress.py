@@ -73,7 +73,8 @@ def headline(run: Run, lanes: Sequence[RunLane] = (), finish: datetime | None = 
         return f"Cancelled with {found}"
     if run.status == RunStatus.PAUSED:
         return f"Paused with {found}, {run.pending:,} left"
-    parts = [found, *filter(None, [_waits(lanes), finish and done_about(finish)])]
+    waits, ends = _waits(lanes), done_about(finish) if finish else ""
+    parts = [part for part in (found, waits, ends) if part]
     if len(parts) == 1 and run.pending:
         parts.append(f"{run.pending:,} under way")
     return ", ".join(parts)
