@@ -10,11 +10,12 @@ from workflows import ops_facts
 from workflows.states import RunStatus
 
 SHOWN = 10
+SEEN = ("workflows.view_run", "workflows.view_lane", "integrations.view_connection")
 
 
 def context(request: HttpRequest, given: dict[str, Any]) -> dict[str, Any]:
-    """Adds the facts that this person may see to the index page's context."""
-    if not request.user.has_perm("workflows.view_run"):
+    """Adds the facts to the index page's context, for who may see all that they are made of."""
+    if not request.user.has_perms(SEEN):
         return given
     broken = Connection.objects.exclude(status=Connection.Status.OK).select_related("tenant")
     paused, resting = ops_facts.paused_lanes(SHOWN), ops_facts.resting_lanes(SHOWN)

@@ -18,7 +18,6 @@ class OpsSite(UnfoldAdminSite):
     site_header = "Weir operations"
     index_title = "Overview"
     login_form = OpsLoginForm
-    enable_nav_sidebar = False
 
     def register(
         self,

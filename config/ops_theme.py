@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 _TEAL = {
@@ -12,7 +13,7 @@ _TEAL = {
     "200": "oklch(89% .055 195)",
     "300": "oklch(81% .085 195)",
     "400": "oklch(70% .1 195)",
-    "500": "oklch(59% .1 195)",
+    "500": "oklch(66% .105 195)",
     "600": "oklch(48% .085 197)",
     "700": "oklch(42% .072 199)",
     "800": "oklch(36% .06 201)",
@@ -96,6 +97,9 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Weir operations",
     "SITE_HEADER": "Weir operations",
     "SITE_SYMBOL": "water",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("favicon.svg")}
+    ],
     "SITE_URL": "/app/",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,

@@ -41,7 +41,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
 
     @display(description="limits")
     def limits(self, obj: Connection) -> str:
-        return cells.limits(obj.windows, obj.parallelism)
+        return cells.nowrap(cells.limits(obj.windows, obj.parallelism))
 
     @display(description="last answer")
     def last_ok(self, obj: Connection) -> SafeString | str:

@@ -1,5 +1,6 @@
 """Tenants, people, keys and the trail, in the ops console."""
 
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
@@ -12,7 +13,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminSelectWidget
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget
 
 from tenants import operations
 from tenants.models import ApiKey, AuditEvent, Membership, Tenant, User
@@ -62,6 +63,7 @@ class MembershipInline(TabularInline):
 
     model = Membership
     extra = 0
+    hide_title = True
     per_page = 50
     fields = ("person", "role", "created_at")
     readonly_fields = ("person", "created_at")
@@ -79,14 +81,30 @@ class MembershipInline(TabularInline):
 
 
 class TenantForm(forms.ModelForm):
+    monthly_credit_limit = forms.DecimalField(
+        required=False,
+        min_value=0,
+        max_digits=15,
+        decimal_places=3,
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text="The vendors' credits, all connections together. Empty: no cap.",
+    )
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if (limit := self.instance.monthly_credit_limit) is not None:
+            self.initial["monthly_credit_limit"] = Decimal(limit) / 1000
         if "plan" in self.fields:
             plans = registry.choices_of("tenants.tenant.plan")
             known = {slug for slug, _ in plans}
             if self.instance.plan not in known:
                 plans = [(self.instance.plan, f"{self.instance.plan} (unknown)"), *plans]
             self.fields["plan"] = forms.ChoiceField(choices=plans, widget=UnfoldAdminSelectWidget)
+
+    def clean_monthly_credit_limit(self) -> int | None:
+        """Credits as typed, kept in thousandths."""
+        limit: Decimal | None = self.cleaned_data["monthly_credit_limit"]
+        return None if limit is None else int(limit * 1000)
 
 
 @admin.register(Tenant)
@@ -102,8 +120,14 @@ class TenantAdmin(OpsAdmin):
     page_actions = (SUSPEND, ACTIVATE)
     actions_detail = ("suspend", "activate")
     suspend, activate = SUSPEND.on_page(), ACTIVATE.on_page()
-    fields = ("name", "plan", "monthly_credit_limit", "retention_days", "id", "status", "created_at", "lists")
-    readonly_fields = ("id", "status", "created_at", "lists")
+    fields = (
+        "name",
+        ("plan", "status_pill"),
+        ("monthly_credit_limit", "retention_days"),
+        ("created_at", "id"),
+        "lists",
+    )
+    readonly_fields = ("id", "status_pill", "created_at", "lists")
     inlines = (MembershipInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
@@ -244,6 +268,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
+    views_are_noted = False  # reading the trail would write it
     list_display = ("happened", "tenant_link", "actor", "verb", "subject", "ip", "request_id")
     list_filter = (TENANT, id_filter("subject_id", "subject id"), MadeFilter)
     fields = ("at", "tenant_link", "actor", "verb", "subject", "detail", "request_id", "ip", "id")

@@ -114,8 +114,8 @@ class OpsAction:
             "opts": meta,
             "media": model_admin.media,
             "action": self,
-            "rows": rows,
-            "applying": sum(self.applies(row) for row in rows),
+            "rows": [row for row in rows if self.applies(row)],
+            "others": sum(not self.applies(row) for row in rows),
             "bulk": bulk,
             "checkbox_name": ACTION_CHECKBOX_NAME,
             "back": request.get_full_path()

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.contrib import messages
-from django.db import OperationalError, models
+from django.contrib.admin import ShowFacets
+from django.db import OperationalError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
+from unfold.views import ChangeList
 
 from tenants.ops_console import cells, registry, trail
 from tenants.ops_console.actions import OpsAction
@@ -19,6 +23,15 @@ from tenants.ops_console.paging import EstimatedPaginator, patience, ran_out_of_
 LIST_MILLISECONDS = 10_000
 
 
+class OpsChangeList(ChangeList):
+    """Says how many rows were found where something was asked for; the whole table is not counted beside that."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not self.query and not self.has_active_filters:
+            self.full_result_count = self.result_count
+
+
 class OpsAdmin(ModelAdmin):
     """Lists of any size, without a query per row; pages whose opening and changing is in the tenant's trail.
 
@@ -26,6 +39,7 @@ class OpsAdmin(ModelAdmin):
     """
 
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER  # one count of the whole table for every choice
     paginator = EstimatedPaginator
     list_per_page = 50
     list_max_show_all = 200
@@ -42,6 +56,8 @@ class OpsAdmin(ModelAdmin):
     search_help_text: str | None = "An id, whole"
     # Buttons on the page of a row; each is also a method of its name (OpsAction.on_page).
     page_actions: ClassVar[tuple[OpsAction, ...]] = ()
+    # Whether opening a page is noted in the tenant's trail.
+    views_are_noted = True
 
     # --- Rights
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -56,6 +72,14 @@ class OpsAdmin(ModelAdmin):
         return request.user.has_perm(f"{meta.app_label}.change_{meta.model_name}")
 
     # --- Lists
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[OpsChangeList]:
+        return OpsChangeList
+
+    def get_list_display_links(self, request: HttpRequest, list_display: Sequence[Any]) -> list[Any] | None:
+        """A first column that is a plain value leads to the row's page; one of ours is a link already."""
+        plain = {field.name for field in self.opts.get_fields()}
+        return list(list_display[:1]) if list_display[0] in plain else None
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -107,7 +131,7 @@ class OpsAdmin(ModelAdmin):
     ) -> HttpResponse:
         response = super().change_view(request, object_id, form_url, extra_context)
         shown = getattr(response, "context_data", None) or {}
-        if request.method == "GET" and shown.get("original") is not None:
+        if self.views_are_noted and request.method == "GET" and shown.get("original") is not None:
             trail.note(request, "ops.viewed", shown["original"])
         return response
 
@@ -116,18 +140,31 @@ class OpsAdmin(ModelAdmin):
         fitting = {action.name for action in self.page_actions if row is not None and action.applies(row)}
         return [entry for entry in super().get_actions_detail(request, object_id) if entry.path in fitting]
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What happened to a row is in its tenant's trail, whoever did it."""
+        instance = self.get_object(request, object_id)
+        tenant_id = trail.tenant_id_of(instance) if instance is not None else None
+        if tenant_id is None or not self.has_view_permission(request, instance):
+            return super().history_view(request, object_id, extra_context)
+        query = urlencode({"tenant__id__exact": str(tenant_id), "subject_id": object_id})
+        return HttpResponseRedirect(f"{reverse('admin:tenants_auditevent_changelist')}?{query}")
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        changes = {
-            name: [_plain(form.initial.get(name)), _plain(form.cleaned_data.get(name))]
-            for name in form.changed_data
-        }
-        columns = [name for name in form.changed_data if not _is_many(obj, name)]
+        columns = [name for name in form.changed_data if not obj._meta.get_field(name).many_to_many]
         if not change:
             obj.save(force_insert=True)
-        elif columns:
-            obj.save(update_fields=columns)
-        if changes:
-            trail.note(request, "ops.changed" if change else "ops.added", obj, changes=changes)
+            trail.note(request, "ops.added", obj)
+        elif form.changed_data:
+            before = type(obj)._base_manager.filter(pk=obj.pk).values(*columns).get() if columns else {}
+            if columns:
+                obj.save(update_fields=columns)
+            changes = {name: [_plain(before[name]), _plain(getattr(obj, name))] for name in columns}
+            others = {
+                name: _plain(form.cleaned_data[name]) for name in form.changed_data if name not in columns
+            }
+            trail.note(request, "ops.changed", obj, changes=changes | others)
 
     # --- Columns and lines that many models share
     @display(description="tenant")
@@ -141,6 +178,11 @@ class OpsAdmin(ModelAdmin):
     @display(description="lists")
     def lists(self, obj: Any) -> SafeString:
         return registry.links_of(obj)
+
+    @display(description="lists")
+    def first_lists(self, obj: Any) -> SafeString:
+        """For tables that are wide already; the row's page has all of them."""
+        return registry.links_of(obj, most=3)
 
     @display(description="status")
     def status_pill(self, obj: Any) -> SafeString | str:
@@ -161,6 +203,7 @@ class ReadOnlyAdmin(OpsAdmin):
 class ReadOnlyInline(TabularInline):
     """Rows shown with the one that they belong to."""
 
+    hide_title = True
     extra = 0
     can_delete = False
     ordering_field = None
@@ -176,15 +219,9 @@ class ReadOnlyInline(TabularInline):
 
 
 def _plain(value: Any) -> Any:
-    """What a trail can hold of a form's value."""
+    """What a trail can hold of a value."""
     if value is None or isinstance(value, bool | int | str):
         return value
-    if isinstance(value, models.Model):
-        return str(value.pk)
-    if isinstance(value, Sequence | QuerySet):
-        return [_plain(item) for item in value]
+    if isinstance(value, QuerySet):
+        return [str(item) for item in value]
     return str(value)
-
-
-def _is_many(obj: models.Model, name: str) -> bool:
-    return bool(obj._meta.get_field(name).many_to_many)

@@ -48,7 +48,7 @@ def pill(value: str, text: str = "") -> SafeString | str:
 
 def short(key: uuid.UUID | str | None) -> str:
     """An id, short: its last eight digits, the random ones."""
-    return f"…{str(key)[-8:]}" if key else NOTHING
+    return f"\u2026\u2060{str(key)[-8:]}" if key else NOTHING
 
 
 def anchor(url: str, text: object, title: object = "") -> SafeString:
@@ -80,15 +80,20 @@ def rows(model: str, text: object, **filters: object) -> SafeString:
 
 def inline(parts: list[SafeString | str]) -> SafeString:
     """Links beside each other."""
-    return format_html_join(" · ", "{}", ((part,) for part in parts))
+    return nowrap(format_html_join(" · ", "{}", ((part,) for part in parts)))
 
 
-def seconds(duration: float) -> str:
-    """A duration in its two biggest units: 1 d 4 h, 3 min 20 s."""
+def nowrap(text: SafeString | str) -> SafeString:
+    """On one line; the table scrolls where it is too wide."""
+    return format_html('<span class="whitespace-nowrap">{}</span>', text)
+
+
+def seconds(duration: float, units: int = 2) -> str:
+    """A duration in its biggest units: 1 d 4 h, 3 min 20 s."""
     left = max(0, int(duration))
     parts: list[str] = []
     for size, unit in _UNITS:
-        if left >= size and len(parts) < 2:
+        if left >= size and len(parts) < units:
             parts.append(f"{left // size} {unit}")
             left %= size
     return " ".join(parts) or "0 s"
@@ -99,7 +104,7 @@ def when(moment: datetime | None) -> SafeString | str:
     if moment is None:
         return NOTHING
     away = (timezone.now() - moment).total_seconds()
-    text = f"{seconds(away)} ago" if away >= 0 else f"in {seconds(-away)}"
+    text = f"{seconds(away, 1)} ago" if away >= 0 else f"in {seconds(-away, 1)}"
     exact = moment.isoformat(sep=" ", timespec="seconds")
     return format_html(
         '<time class="whitespace-nowrap" datetime="{}" title="{}">{}</time>', exact, exact, text
@@ -112,13 +117,19 @@ def credit(thousandths: int | None) -> str:
 
 
 def limits(windows: list[Mapping[str, Any]], parallelism: int) -> str:
-    """A lane's limits in words: 5 per 1 s, 300 per 1 min, 10 in flight."""
+    """A lane's limits in short: 5/s, 300/min, 2,000/d, 10 at once."""
     parts = [
-        f"{window['rate']:,} per {seconds(window['period']) if window['period'] >= 1 else window['period']}"
-        + (f" ({window['group']})" if window.get("group") else "")
+        f"{window['rate']:,}/{_period(window['period'])}"
+        + (f" {window['group']}" if window.get("group") else "")
         for window in windows
     ]
-    return ", ".join([*parts, f"{parallelism:,} in flight"])
+    return ", ".join([*parts, f"{parallelism:,} at once"])
+
+
+def _period(length: float) -> str:
+    """A window's length: s, 10 s, min, 0.5 s."""
+    text = seconds(length) if length >= 1 and length == int(length) else f"{length:g} s"
+    return text.removeprefix("1 ")
 
 
 def address(url: str) -> str:

@@ -29,8 +29,12 @@ class EstimatedPaginator(Paginator):
 
     @cached_property
     def num_pages(self) -> int:
-        pages = -(-self.count // self.per_page)
-        return max(1, min(pages, MOST_PAGES))
+        return max(1, min(-(-self.count // self.per_page), MOST_PAGES))
+
+    @property
+    def capped(self) -> bool:
+        """Whether there are rows that no page shows."""
+        return self.count > MOST_PAGES * self.per_page
 
 
 @contextmanager

@@ -4,13 +4,15 @@ import uuid
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Group, Permission
-from django.test import Client
+from django.contrib.auth.models import AnonymousUser, Group, Permission
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, reverse
 
+from config.ops_middleware import OpsConsoleMiddleware
 from tenants.errors import ScopeError
 from tenants.models import AuditEvent, User
-from tenants.scope import ops_scope, tenant_scope
+from tenants.scope import ops_reason, ops_scope, tenant_scope
 from tests.admin.rows import Filled, fill
 from tests.factories import PASSWORD, make_tenant
 from workflows.models import Run
@@ -203,3 +205,23 @@ def test_stepping_into_a_tenant_sees_that_tenant_alone_and_comes_back(console: C
         with pytest.raises(ValueError, match="boom"), as_tenant_from_ops(mine.pk):
             raise ValueError("boom")
         assert ops_reason() == "test"
+
+
+@pytest.mark.parametrize(
+    ("rights", "path", "entered"),
+    [
+        ({"is_staff": True}, "/admin/", True),
+        ({"is_staff": True}, "/app/", False),
+        ({"is_staff": True, "is_active": False}, "/admin/", False),
+        ({"is_superuser": True}, "/admin/", False),
+        ({}, "/admin/", False),
+        (None, "/admin/", False),
+    ],
+)
+def test_the_scope_is_opened_for_staff_under_admin_alone(rights, path: str, entered: bool):
+    seen = []
+    request = RequestFactory().get(path)
+    request.user = AnonymousUser() if rights is None else User(email="x@weir.example", **rights)
+    OpsConsoleMiddleware(lambda request: seen.append(ops_reason()) or HttpResponse())(request)
+    assert seen == (["ops console: x@weir.example"] if entered else [None])
+    assert ops_reason() is None

@@ -6,12 +6,15 @@ import re
 import pytest
 from django.contrib import admin
 from django.db import connections
+from django.db.models.expressions import RawSQL
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from tenants.ops_console import base, paging
 from tenants.scope import ops_scope
 from tests.admin.rows import PERSON, fill
+from workflows.models import Record
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 MOST_ON_A_LIST = 25
@@ -176,3 +179,46 @@ def test_the_overview_shows_where_work_stands(console: Client):
     assert spent <= MOST_ON_A_LIST
     assert "Small Fish" in text
     assert str(filled.lane.pk) in text
+
+
+def test_no_list_counts_the_rows_of_every_choice(console: Client):
+    fill(1)
+    for model in MODELS:
+        url = reverse(route(model, "changelist"))
+        plain, _ = queries_of(console, url)
+        asked, _ = queries_of(console, f"{url}?_facets=True")
+        assert asked <= plain, model._meta.label
+
+
+def test_a_big_table_is_estimated_and_not_counted(console: Client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(paging, "EXACT_UP_TO", 2)
+    fill(4)
+    with CaptureQueriesContext(connections["ops"]) as ops:
+        text = console.get(reverse("admin:workflows_record_changelist")).content.decode()
+    assert "about" in text
+    counts = [query["sql"] for query in ops if "COUNT(*)" in query["sql"]]
+    assert counts
+    assert all("LIMIT 3" in sql for sql in counts)
+
+
+def test_a_list_that_reads_too_much_says_so_and_goes_on(console: Client, monkeypatch: pytest.MonkeyPatch):
+    fill(1)
+    monkeypatch.setattr(base, "LIST_MILLISECONDS", 1)
+    monkeypatch.setattr(
+        admin.site._registry[Record],
+        "get_ordering",
+        lambda request: [RawSQL("(SELECT pg_sleep(0.05)::text)", ())],
+    )
+    answer = console.get(reverse("admin:workflows_record_changelist"))
+    assert answer.status_code == 302
+    with connections["ops"].cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone()[0] == "1min"
+
+
+def test_the_history_of_a_row_is_its_tenants_trail(console: Client):
+    filled = fill(1)
+    console.get(reverse("admin:workflows_run_change", args=[filled.run.pk]))
+    answer = console.get(reverse("admin:workflows_run_history", args=[filled.run.pk]), follow=True)
+    assert answer.redirect_chain
+    assert "ops.viewed" in answer.content.decode()

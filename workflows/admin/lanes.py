@@ -49,8 +49,8 @@ class CountUpTo(Subquery):
 @admin.register(Lane)
 class LaneAdmin(ReadOnlyAdmin):
     list_display = (
-        "title", "tenant_link", "state_pill", "queued", "in_flight", "wait_reason", "breaker", "cooldown", "limits",
-        "holder", "seen", "lists",
+        "title", "tenant_link", "state_pill", "lists", "queued", "in_flight", "wait_reason", "breaker", "limits_short",
+        "held",
     )  # fmt: skip
     list_filter = (
         yes_or_no("paused"),
@@ -67,17 +67,24 @@ class LaneAdmin(ReadOnlyAdmin):
     actions_detail = ("pause", "resume")
     pause, resume = PAUSE.on_page(), RESUME.on_page()
     fieldsets = (
-        (None, {"fields": ("title", "tenant_link", "connection_link", "state_pill", "limits", "pinned", "lists")}),
+        (
+            None,
+            {
+                "fields": (
+                    ("title", "state_pill"), ("tenant_link", "connection_link"), ("limits", "pinned"), "lists",
+                )
+            },
+        ),
         (
             "What the engine knows",
             {
                 "fields": (
-                    "queued", "in_flight", "started", "wait_reason", "breaker", "failures", "cooldown", "pace", "holder",
-                    "seen",
+                    ("queued", "in_flight"), ("wait_reason", "started"), ("breaker", "failures"), ("cooldown", "pace"),
+                    ("holder", "seen"),
                 )
             },
         ),
-        ("Origin", {"fields": ("created_at", "id")}),
+        ("Origin", {"fields": (("created_at", "id"),)}),
     )  # fmt: skip
     readonly_fields = (
         "title", "tenant_link", "connection_link", "state_pill", "limits", "lists", "queued", "in_flight", "started",
@@ -123,12 +130,25 @@ class LaneAdmin(ReadOnlyAdmin):
     @display(description="state")
     def state_pill(self, obj: Lane) -> SafeString | str:
         if not obj.paused:
-            return cells.pill("active", "open")
-        return cells.pill("paused", f"paused: {obj.pause_reason}" if obj.pause_reason else "paused")
+            return cells.pill("active")
+        return cells.pill(
+            "paused", f"paused: {obj.pause_reason}".replace("_", " ") if obj.pause_reason else "paused"
+        )
 
     @display(description="limits")
     def limits(self, obj: Lane) -> str:
         return cells.limits(obj.windows, obj.parallelism) + (" (pinned)" if obj.pinned else "")
+
+    @display(description="limits")
+    def limits_short(self, obj: Lane) -> SafeString:
+        return cells.nowrap(self.limits(obj))
+
+    @display(description="held by")
+    def held(self, obj: Any) -> SafeString | str:
+        """The runner that drains it, and when it last said so."""
+        if not self._fact(obj, "holder"):
+            return cells.NOTHING
+        return cells.inline([self.holder(obj), self.seen(obj)])
 
     @display(description="ready")
     def queued(self, obj: Any) -> str:

@@ -4,8 +4,7 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.template.loader import render_to_string
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
@@ -61,8 +60,8 @@ class RunVendorInline(ReadOnlyInline):
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
     list_display = (
-        "title", "tenant_link", "workflow_link", "status_pill", "progress", "found", "failed", "spent", "source",
-        "livemode", "created", "lists",
+        "title", "tenant_link", "status_pill", "first_lists", "progress", "found", "failed", "spent", "created", "mode",
+        "workflow_link",
     )  # fmt: skip
     list_filter = (
         choice("status"), TENANT, yes_or_no("livemode"), choice("source"), id_filter("workflow_id", "workflow id"),
@@ -79,21 +78,21 @@ class RunAdmin(ReadOnlyAdmin):
             None,
             {
                 "fields": (
-                    "title", "tenant_link", "workflow_link", "status_pill", "error", "progress", "counts", "lists",
+                    ("title", "status_pill"), ("tenant_link", "workflow_link"), ("progress", "counts"), "error", "lists",
                 )
             },
         ),
-        ("Credits", {"fields": ("estimated", "reserved", "spent", "limit")}),
+        ("Credits", {"fields": (("estimated", "reserved"), ("spent", "limit"))}),
         (
             "How it came in",
             {
                 "fields": (
-                    "source", "livemode", "priority", "created_by", "upload_link", "mapping", "callback", "metadata",
-                    "created_at", "started_at", "finished_at", "id",
+                    ("source", "created_by"), ("livemode", "priority"), ("upload_link", "callback"),
+                    ("mapping", "metadata"), ("created_at", "id"), ("started_at", "finished_at"),
                 )
             },
         ),
-        ("Configuration when it was accepted", {"fields": ("template", "config", "lane_links")}),
+        ("Configuration when it was accepted", {"fields": (("template", "lane_links"), "config")}),
     )  # fmt: skip
     readonly_fields = (
         "title", "tenant_link", "workflow_link", "status_pill", "progress", "counts", "lists", "estimated", "reserved",
@@ -109,8 +108,12 @@ class RunAdmin(ReadOnlyAdmin):
         return cells.row(obj.workflow)
 
     @display(description="progress")
-    def progress(self, obj: Run) -> str:
-        return f"{obj.finished_records:,} of {obj.total:,}"
+    def progress(self, obj: Run) -> SafeString:
+        return cells.nowrap(f"{obj.finished_records:,} of {obj.total:,}")
+
+    @display(description="mode")
+    def mode(self, obj: Run) -> str:
+        return "live" if obj.livemode else "test"
 
     @display(description="records")
     def counts(self, obj: Run) -> SafeString | str:
@@ -134,7 +137,7 @@ class RunAdmin(ReadOnlyAdmin):
     def reserved(self, obj: Run) -> str:
         return cells.credit(obj.credits_reserved)
 
-    @display(description="credits spent")
+    @display(description="spent")
     def spent(self, obj: Run) -> str:
         return cells.credit(obj.credits_spent)
 
@@ -174,13 +177,20 @@ class RecordAdmin(ReadOnlyAdmin):
     )
     list_filter = (id_filter("run_id", "run id"), TENANT, choice("status"), MadeFilter)
     list_select_related = ("tenant", "run")
+    change_form_outer_after_template = "admin/ops/record_steps.html"
     fieldsets = (
-        (None, {"fields": ("title", "run_link", "tenant_link", "status_pill", "problem", "credit", "line")}),
-        ("What was brought and what came of it", {"fields": ("input", "output")}),
-        ("Steps", {"fields": ("steps",)}),
-        ("Times", {"fields": ("created_at", "started_at", "finished_at", "id")}),
-    )
-    readonly_fields = ("title", "run_link", "tenant_link", "status_pill", "problem", "credit", "steps", "id")
+        (
+            None,
+            {
+                "fields": (
+                    ("title", "status_pill"), ("run_link", "tenant_link"), ("credit", "line"), ("created_at", "id"),
+                    ("started_at", "finished_at"),
+                )
+            },
+        ),
+        ("What was brought and what came of it", {"fields": ("input", "output", "error")}),
+    )  # fmt: skip
+    readonly_fields = ("title", "run_link", "tenant_link", "status_pill", "problem", "credit", "id")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Record]:
         queryset: QuerySet[Record] = super().get_queryset(request)
@@ -216,12 +226,16 @@ class RecordAdmin(ReadOnlyAdmin):
     def steps_link(self, obj: Record) -> SafeString:
         return cells.rows("workflows.step", "Steps", record_id=obj.pk)
 
-    @display(description="steps")
-    def steps(self, obj: Record) -> SafeString:
-        """What happened, and what waits or is in flight, in the order of time."""
-        queued = StepQueue.objects.filter(run_id=obj.run_id, record_id=obj.pk).order_by("id")
-        history = Step.objects.filter(tenant_id=obj.tenant_id, record_id=obj.pk).order_by("id")
-        return render_to_string("admin/ops/steps.html", {"history": history[:200], "queued": queued[:50]})
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Adds what happened, and what waits or is in flight, in the order of time."""
+        record: Record = context["original"]
+        history = Step.objects.filter(tenant_id=record.tenant_id, record_id=record.pk).order_by("id")
+        queued = StepQueue.objects.filter(run_id=record.run_id, record_id=record.pk).order_by("id")
+        context |= {"history": history[:200], "queued": queued[:50]}
+        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return response
 
 
 @admin.register(RunEvent)
