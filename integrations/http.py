@@ -7,7 +7,6 @@ neither secret nor person gets into a log, an exception or an outcome's reason.
 import asyncio
 import sys
 import time
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
@@ -23,6 +22,7 @@ from aiohttp.client_reqrep import ClientRequest, ClientResponse
 from aiohttp.connector import Connection
 from yarl import URL
 
+from integrations.body import BadAnswer, read_body
 from integrations.connectors.base import (
     Balance,
     Clarify,
@@ -35,7 +35,6 @@ from integrations.connectors.base import (
 )
 from integrations.outcomes import Fail, Outcome, Retry
 
-MAX_BODY = 1 << 20
 CONNECT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 15.0
 BALANCE_SECONDS = 15.0
@@ -52,10 +51,6 @@ class CallResult:
     http_status: int | None
     latency_ms: int
     quotas: list[Quota] = field(default_factory=list)
-
-
-class _BadAnswer(Exception):
-    """An answer that we refuse to read; the message is a fixed phrase."""
 
 
 @dataclass(slots=True)
@@ -225,7 +220,7 @@ class VendorClient:
                         return await _send(session, request, url)
         except TimeoutError:
             return Retry("timeout", "no answer in time", uncertain=attempt.sent_at is not None)
-        except _BadAnswer as problem:
+        except BadAnswer as problem:
             return Retry("error", str(problem), uncertain=True)
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             return Retry("error", _phrase(problem), uncertain=attempt.sent_at is not None)
@@ -261,46 +256,8 @@ async def _send(session: aiohttp.ClientSession, request: VendorRequest, url: URL
     async with session.request(
         request.method, url, data=body, headers=request.headers, allow_redirects=False
     ) as response:
-        content = await _read(response)
+        content = await read_body(response)
         return VendorResponse(response.status, response.headers, content)
-
-
-async def _read(response: ClientResponse) -> bytes:
-    """The whole body, decompressed, neither form above MAX_BODY."""
-    if (response.content_length or 0) > MAX_BODY:
-        response.close()
-        raise _BadAnswer("the answer is too long")
-    content = response.content
-    body = await content.readany()
-    if not content.at_eof():
-        chunks, size = [body], len(body)
-        while chunk := await content.readany():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_BODY:
-                response.close()
-                raise _BadAnswer("the answer is too long")
-        body = b"".join(chunks)
-    encoding = response.headers.get("Content-Encoding")
-    return body if encoding is None else _decompress(body, encoding.strip().lower())
-
-
-def _decompress(body: bytes, encoding: str) -> bytes:
-    """We ask for plain answers; some servers compress all the same."""
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise _BadAnswer("the answer has an unknown encoding")
-    unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    try:
-        plain = unpack.decompress(body, MAX_BODY)
-    except zlib.error:
-        raise _BadAnswer("the answer is badly compressed") from None
-    if unpack.unconsumed_tail:
-        raise _BadAnswer("the answer is too long")
-    if not unpack.eof:
-        raise _BadAnswer("the answer is badly compressed")
-    return plain
 
 
 def _phrase(problem: Exception) -> str:

@@ -24,6 +24,8 @@ class Account:
     sums: Sums = field(default_factory=Sums)
     paid: dict[int, int] = field(default_factory=dict)
     refusals: list[float] = field(default_factory=list)
+    struck: str = ""
+    """The fault about key or credits that struck last, for vendors that are asked which of the two it was."""
 
     @property
     def is_bad(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import orjson
 
 KEPT_CALLS = 500_000
-KEPT_QUESTIONS = 1_000_000
+KEPT_QUESTIONS = 500_000
 ROW = struct.Struct("<QddQiIfHBBBB")
 
 OPERATIONS = ("find", "verify", "balance")

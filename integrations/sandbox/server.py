@@ -111,6 +111,8 @@ class Sandbox:
         fault = self.faults.pick(vendor.name, account.key) if ask.operation != "balance" else None
         if fault is not None:
             call.fault = fault.kind
+            if fault.kind in ("bad_key", "no_credits"):
+                account.struck = fault.kind
             if fault.kind not in ("slow", "drop_after_charge"):
                 return await _strike(request, vendor, ask, fault)
         answer = vendor.answer(ask, account)

@@ -11,10 +11,11 @@ import zlib
 
 import pytest
 
+from integrations.body import MAX_BODY
 from integrations.connectors.base import Balance
 from integrations.connectors.findymail import Findymail
 from integrations.connectors.registry import get
-from integrations.http import MAX_BODY, VendorClient, check_balance
+from integrations.http import VendorClient, check_balance
 from integrations.outcomes import Done, Fail, Miss, Retry
 from tests.integrations.rig import answering, http_answer, wire_server
 

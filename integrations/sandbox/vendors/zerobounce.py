@@ -76,7 +76,8 @@ class ZeroBounce(Vendor):
 
     def answer(self, ask: Ask, account: Account) -> Reply:
         if ask.operation == "balance":
-            left = -1 if account.is_bad or not account.key else account.pools[""] // 1000
+            struck, account.struck = account.struck, ""
+            left = {"bad_key": -1, "no_credits": 0}.get(struck, account.pools[""] // 1000)
             return reply(200, {"Credits": str(left)}, "balance")
         if ask.data is None:
             return reply(400, {"error": "Missing parameter: email"}, "invalid")
