@@ -3,7 +3,8 @@
 import uuid
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
 
 from tenants import context
 from tenants.queries import TenantOfUser, tenants_of
@@ -23,9 +24,7 @@ class TenantMiddleware:
         memberships = [m for m in tenants_of(request.user.pk) if m.tenant_status == "active"]
         membership = chosen(memberships, request.session.get(SESSION_KEY))
         if membership is None:
-            return HttpResponseForbidden(
-                "Your account belongs to no active tenant. Ask whoever runs Weir for you."
-            )
+            raise PermissionDenied("Your account belongs to no active tenant. Ask whoever runs Weir for you.")
         request.memberships = memberships  # type: ignore[attr-defined]
         request.membership = membership  # type: ignore[attr-defined]
         context.update(
