@@ -110,7 +110,7 @@ def _with_uv() -> bool:
     with tempfile.TemporaryDirectory() as folder:
         alone = Path(folder) / "uv.txt"
         alone.write_text(pinned.group())
-        command = [
+        command: list[str | Path] = [
             PYTHON,
             "-m",
             "pip",

@@ -25,6 +25,9 @@ _TICK = 0.1
 _SETTLE_SECONDS = 150.0
 _ROOT = Path(__file__).resolve().parents[2]
 
+_spawned: list[tuple[Path, subprocess.Popen[bytes]]] = []
+"""Keepers that this process started and has to reap, with their data directories; they may well outlive it."""
+
 
 class Use:
     """A claim on the servers: they run at least until `release()` or until this process ends."""
@@ -80,6 +83,7 @@ def ensure_kept(data_dir: Path, *, fsync: bool = True) -> Endpoints:
 
 def is_kept(data_dir: Path) -> bool:
     """Whether a keeper of this data directory is alive."""
+    _spawned[:] = [(where, keeper) for where, keeper in _spawned if keeper.poll() is None]
     with (data_dir / "run" / "keeper.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -89,14 +93,28 @@ def is_kept(data_dir: Path) -> bool:
 
 
 def wait_until_gone(data_dir: Path, *, seconds: float = 60.0) -> bool:
-    """Wait for the keeper to stop the servers after the last release; False when others still use them."""
-    return wait_until(lambda: not is_kept(data_dir), seconds=seconds)
+    """Wait for the keeper to stop the servers after the last release; False, at once, when others still use them."""
+    wait_until(
+        lambda: has_users(data_dir) or (not is_kept(data_dir) and not _leaving(data_dir)), seconds=seconds
+    )
+    return not is_kept(data_dir)
 
 
 def has_users(data_dir: Path) -> bool:
     """Whether any process claims the servers."""
     with _users_lock(data_dir) as lock:
-        return not _free(lock)
+        if _free(lock):
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False  # the keeper has it for itself: it is stopping them
+        return True
+
+
+def _leaving(data_dir: Path) -> bool:
+    """Whether a keeper that we started has given up its lock but not ended yet."""
+    return any(keeper.poll() is None for where, keeper in _spawned if where == data_dir)
 
 
 def _tell_of_loss(data_dir: Path) -> None:
@@ -123,7 +141,7 @@ def _free(lock: IO[str]) -> bool:
 def _spawn_keeper(data_dir: Path, *, fsync: bool) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "config.embedded", str(data_dir)]
     with (data_dir / "logs" / "keeper.log").open("ab") as log:
-        return subprocess.Popen(
+        keeper = subprocess.Popen(
             command if fsync else [*command, "--no-fsync"],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -131,6 +149,8 @@ def _spawn_keeper(data_dir: Path, *, fsync: bool) -> subprocess.Popen[bytes]:
             cwd=_ROOT,
             start_new_session=True,
         )
+    _spawned.append((data_dir, keeper))
+    return keeper
 
 
 def keep(data_dir: Path, *, fsync: bool) -> None:

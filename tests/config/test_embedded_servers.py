@@ -16,9 +16,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from config.embedded import AlreadyHeld, Endpoints, Handle, destroy, provide, running, start
+from config.embedded import AlreadyHeld, Endpoints, Handle, destroy, provide, running, start, use
+from config.embedded.keeper import has_users, wait_until_gone
 from config.embedded.layout import Layout, make_layout, read_json
-from config.embedded.processes import as_account, clean_environment, working_in
+from config.embedded.processes import as_account, clean_environment, signal_all, working_in
 from tests.config.conftest import Run, eventually
 
 Boot = Callable[[], Handle]
@@ -40,8 +41,7 @@ def server_pids(layout: Layout) -> list[int]:
 
 
 def kill_everything(handle: Handle) -> None:
-    for pid in server_pids(handle.layout):
-        os.kill(pid, signal.SIGKILL)
+    signal_all(server_pids(handle.layout), signal.SIGKILL)
     assert eventually(lambda: not server_pids(handle.layout))
 
 
@@ -268,6 +268,21 @@ def test_commands_at_the_same_time_share_the_servers_and_the_last_one_ends_them(
     long.kill()
     layout = make_layout(data_dir)
     assert eventually(lambda: not server_pids(layout))
+
+
+def test_releasing_says_at_once_when_others_go_on_using_the_servers(data_dir: Path, run_python: Run):
+    other = run_python(HOLD, str(data_dir), "60", WEIR_ENV="test")
+    assert other.stdout.readline()  # type: ignore[union-attr]
+    ours = use(data_dir, fsync=False)
+    ours.release()
+    assert has_users(data_dir)
+    assert not wait_until_gone(data_dir, seconds=30)
+    assert running(data_dir) == ours.endpoints
+    other.kill()
+    other.wait()
+    assert wait_until_gone(data_dir, seconds=30)
+    assert not has_users(data_dir)
+    assert running(data_dir) is None
 
 
 def test_servers_do_not_outlive_their_keeper(data_dir: Path, run_python: Run):

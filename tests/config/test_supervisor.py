@@ -264,6 +264,7 @@ def test_what_a_child_started_goes_with_it(tmp_path: Path, ending: str):
     assert eventually(lambda: (tmp_path / "child.log").read_text().strip())
     grandchild = int((tmp_path / "child.log").read_text())
     if ending == "killed":
+        assert child.pid
         os.kill(child.pid, signal.SIGKILL)
         assert eventually(lambda: not child.alive)
         child.tend()
