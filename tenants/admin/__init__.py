@@ -1,0 +1,12 @@
+"""Tenants, people, keys and the trail, in the ops console."""
+
+from tenants.admin import keys, people, tenants
+from tenants.ops_console.registry import Related, relate
+
+relate(
+    "tenants.tenant",
+    Related("Keys", "tenants.apikey", "tenant__id__exact"),
+    Related("Trail", "tenants.auditevent", "tenant__id__exact"),
+)
+
+__all__ = ["keys", "people", "tenants"]

@@ -1,0 +1,137 @@
+"""Tenants and who belongs to them."""
+
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget
+
+from tenants import operations
+from tenants.models import Membership, Tenant
+from tenants.ops_console import cells, registry, trail
+from tenants.ops_console.actions import OpsAction
+from tenants.ops_console.base import OpsAdmin
+from tenants.ops_console.filters import MadeFilter, choice
+
+SUSPEND = OpsAction(
+    name="suspend",
+    label="Suspend tenant",
+    done="tenant(s) suspended",
+    warning="Its API keys and pages are refused from now on. Nothing is deleted; runs that are under way go on.",
+    run=lambda tenant, actor: operations.suspend_tenant(actor=actor),
+    applies=lambda tenant: tenant.status == Tenant.Status.ACTIVE,
+    icon="block",
+    danger=True,
+)
+ACTIVATE = OpsAction(
+    name="activate",
+    label="Activate tenant",
+    done="tenant(s) activated",
+    warning="Its API keys and pages work again at once.",
+    run=lambda tenant, actor: operations.activate_tenant(actor=actor),
+    applies=lambda tenant: tenant.status == Tenant.Status.SUSPENDED,
+)
+
+
+class MembershipInline(TabularInline):
+    """Who belongs to a tenant, and as what. Every change is in the tenant's trail; people are invited by the tenant."""
+
+    model = Membership
+    extra = 0
+    hide_title = True
+    per_page = 50
+    fields = ("person", "role", "created_at")
+    readonly_fields = ("person", "created_at")
+    verbose_name_plural = "people"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        return super().get_queryset(request).select_related("user").order_by("user__email")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @display(description="person")
+    def person(self, obj: Membership) -> SafeString | str:
+        return cells.row(obj.user)
+
+
+class TenantForm(forms.ModelForm):
+    monthly_credit_limit = forms.DecimalField(
+        required=False,
+        min_value=0,
+        max_digits=15,
+        decimal_places=3,
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text="The vendors' credits, all connections together. Empty: no cap.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if (limit := self.instance.monthly_credit_limit) is not None:
+            self.initial["monthly_credit_limit"] = Decimal(limit) / 1000
+        if "plan" in self.fields:
+            plans = registry.choices_of("tenants.tenant.plan")
+            known = {slug for slug, _ in plans}
+            if self.instance.plan not in known:
+                plans = [(self.instance.plan, f"{self.instance.plan} (unknown)"), *plans]
+            self.fields["plan"] = forms.ChoiceField(choices=plans, widget=UnfoldAdminSelectWidget)
+
+    def clean_monthly_credit_limit(self) -> int | None:
+        """Credits as typed, kept in thousandths."""
+        limit: Decimal | None = self.cleaned_data["monthly_credit_limit"]
+        return None if limit is None else int(limit * 1000)
+
+
+@admin.register(Tenant)
+class TenantAdmin(OpsAdmin):
+    form = TenantForm
+    list_display = ("name", "short_id", "plan", "status_pill", "people", "created", "lists")
+    list_filter = (choice("status"), MadeFilter)
+    list_select_related = False
+    ordering = ("name", "id")
+    search_fields = ("id", "name__icontains")
+    search_help_text = "A name or part of one, or an id"
+    actions: ClassVar[list[Any]] = [SUSPEND.in_bulk(), ACTIVATE.in_bulk()]
+    page_actions = (SUSPEND, ACTIVATE)
+    actions_detail = ("suspend", "activate")
+    suspend, activate = SUSPEND.on_page(), ACTIVATE.on_page()
+    fields = (
+        "name",
+        ("plan", "status_pill"),
+        ("monthly_credit_limit", "retention_days"),
+        ("created_at", "id"),
+        "lists",
+    )
+    readonly_fields = ("id", "status_pill", "created_at", "lists")
+    inlines = (MembershipInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
+        members = (
+            Membership.objects.filter(tenant_id=OuterRef("pk"))
+            .order_by()
+            .values("tenant_id")
+            .annotate(number=Count("pk"))
+            .values("number")
+        )
+        queryset: QuerySet[Tenant] = super().get_queryset(request)
+        return queryset.annotate(members=Coalesce(Subquery(members), 0))
+
+    @display(description="people")
+    def people(self, obj: Any) -> SafeString:
+        return cells.rows("tenants.user", obj.members, memberships__tenant__id__exact=obj.pk)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        super().save_formset(request, form, formset, change)
+        for membership, _fields in formset.changed_objects:
+            trail.note(
+                request, "member.changed", membership, user=membership.user.email, role=membership.role
+            )
+        for membership in formset.deleted_objects:
+            trail.note(request, "member.removed", membership, user=membership.user.email)
