@@ -10,6 +10,8 @@ import redis
 import structlog
 from django.conf import settings
 from django.utils import timezone
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 _KEPT_S = 400 * 24 * 3600
 _PATIENCE_S = 0.5
@@ -63,7 +65,7 @@ def _client() -> "redis.Redis":
         settings.REDIS_URL,
         socket_timeout=_PATIENCE_S,
         socket_connect_timeout=_PATIENCE_S,
-        retry_on_timeout=False,
+        retry=Retry(NoBackoff(), 0),
     )
 
 

@@ -79,7 +79,7 @@ class ConnectionSerializer(serializers.Serializer):
     currency = serializers.CharField()
     on_ambiguous = serializers.ChoiceField(Connection.OnAmbiguous.choices)
     status = serializers.ChoiceField(Connection.Status.choices)
-    balance = CreditsField(help_text="The vendor's credits that are left; null: not known.")
+    balance = CreditsField(allow_null=True, help_text="The vendor's credits that are left; null: not known.")
     last_ok_at = serializers.DateTimeField(allow_null=True)
     last_error = serializers.CharField()
     lane = serializers.SerializerMethodField()

@@ -1,7 +1,7 @@
 """What the OpenAPI description says about keys and errors, written once."""
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
 from tenants.api.paging import DEFAULT_LIMIT, MAX_LIMIT
@@ -56,13 +56,13 @@ PAGING = [
 def page_of(shape: type[serializers.Serializer]) -> serializers.Serializer:
     """The list answer with items of this shape."""
     name = f"{shape.__name__.removesuffix('Serializer')}Page"
-    fields = {
+    fields: dict[str, serializers.Field] = {
         "data": shape(many=True),
         "next": serializers.URLField(allow_null=True),
         "previous": serializers.URLField(allow_null=True),
     }
-    made: type[serializers.Serializer] = type(name, (serializers.Serializer,), fields)
-    return made()
+    made: serializers.Serializer = inline_serializer(name, fields)
+    return made
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):

@@ -9,6 +9,8 @@ class TenantSerializer(serializers.Serializer):
     id = serializers.UUIDField()
     name = serializers.CharField()
     plan = serializers.CharField()
-    monthly_credit_limit = CreditsField(help_text="The vendors' credits per month; null: no limit.")
+    monthly_credit_limit = CreditsField(
+        allow_null=True, help_text="The vendors' credits per month; null: no limit."
+    )
     retention_days = serializers.IntegerField()
     created_at = serializers.DateTimeField()

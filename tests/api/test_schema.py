@@ -1,0 +1,116 @@
+"""The OpenAPI description: complete, without warnings, and true of what is answered."""
+
+import pytest
+from django.test import Client
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+
+from config.api_urls import urlpatterns
+from tenants.scope import tenant_scope
+from tests.factories import connect_all, make_run
+from workflows.models import Record
+
+CSV = b"First Name,Last Name,Website\nAda,Byron,engines.example\nGrace,,x.example\n"
+
+
+@pytest.fixture(scope="module")
+def schema():
+    GENERATOR_STATS.reset()
+    made = SchemaGenerator().get_schema(request=None, public=True)
+    assert not GENERATOR_STATS._warn_cache
+    assert not GENERATOR_STATS._error_cache
+    return made
+
+
+def test_the_description_is_valid_openapi(schema):
+    validate_schema(schema)
+
+
+def test_every_route_is_described(schema):
+    described = {path.removeprefix("/api/v1/") for path in schema["paths"]}
+    routed = {
+        str(p.pattern).replace("<uuid:", "{").replace(">", "}")
+        for p in urlpatterns
+        if hasattr(p.callback, "view_class")
+    }
+    assert described == routed
+
+
+def test_every_operation_has_a_name_a_description_and_errors(schema):
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            assert operation["operationId"], (path, method)
+            assert operation["description"], (path, method)
+            assert {"401", "403"} <= set(operation["responses"]), (path, method)
+            if method == "get":
+                assert "requestBody" not in operation
+
+
+def assert_fits(schema, shape, value, where="$"):
+    """Whether a value has exactly the properties that the description says, at every depth."""
+    if "$ref" in shape:
+        return assert_fits(
+            schema, schema["components"]["schemas"][shape["$ref"].split("/")[-1]], value, where
+        )
+    options = shape.get("oneOf") or shape.get("anyOf") or shape.get("allOf")
+    if options:
+        if value is None:
+            return None
+        return assert_fits(schema, options[0], value, where)
+    types = shape.get("type")
+    if value is None:
+        assert types is None or "null" in types, f"{where} is null"
+    elif "properties" in shape:
+        assert isinstance(value, dict), where
+        unknown = set(value) - set(shape["properties"])
+        missing = set(shape.get("required", ())) - set(value)
+        assert not unknown, f"{where}: {unknown} is not described"
+        assert not missing, f"{where}: {missing} is missing"
+        for name, inner in value.items():
+            assert_fits(schema, shape["properties"][name], inner, f"{where}.{name}")
+    elif isinstance(value, list):
+        assert "array" in types, where
+        for item in value:
+            assert_fits(schema, shape["items"], item, f"{where}[]")
+    return None
+
+
+def answer_shape(schema, path, method, status):
+    content = schema["paths"][f"/api/v1{path}"][method]["responses"][str(status)]["content"]
+    return next(iter(content.values()))["schema"]
+
+
+def test_answers_are_as_described(schema, api, tenant):
+    connect_all(tenant)
+    run = make_run(tenant, 2)
+    with tenant_scope(tenant):
+        record = Record.objects.get(run=run, position=1)
+        Record.objects.filter(run=run, position=2).update(
+            status="found",
+            output={"email": "a@b.example", "email_status": "valid", "found_by": "x", "verified_by": None},
+        )
+    lane = api.get("/lanes").json()["data"][0]["id"]
+    for path in ("/runs", "/lanes", "/connections", "/workflows", "/templates", "/usage", "/tenant"):
+        assert_fits(schema, answer_shape(schema, path, "get", 200), api.get(path).json(), path)
+    for path, address in (
+        ("/runs/{run_id}", f"/runs/{run.pk}"),
+        ("/runs/{run_id}/records", f"/runs/{run.pk}/records"),
+        ("/runs/{run_id}/records/{record_id}", f"/runs/{run.pk}/records/{record.pk}"),
+        ("/lanes/{lane_id}", f"/lanes/{lane}"),
+    ):
+        assert_fits(schema, answer_shape(schema, path, "get", 200), api.get(address).json(), address)
+    uploaded = api.upload(CSV)
+    assert_fits(schema, answer_shape(schema, "/uploads", "post", 201), uploaded.json())
+    started = api.post("/runs", {"workflow": "email-waterfall", "upload": uploaded.json()["id"]})
+    assert_fits(schema, answer_shape(schema, "/runs", "post", 202), started.json())
+    assert_fits(schema, answer_shape(schema, "/runs", "post", 422), api.post("/runs", {}).json())
+
+
+def test_description_and_documentation_are_served_from_here(db):
+    answer = Client().get("/api/schema/")
+    assert answer.status_code == 200
+    assert b"openapi: 3.1.0" in answer.content
+    page = Client().get("/api/docs/").content.decode()
+    assert "swagger" in page.lower()
+    assert "https://" not in page
