@@ -93,7 +93,7 @@ def _summarise(demo: Demo, run: Run, before: dict[str, dict[str, Any]], console:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("Vendor", no_wrap=True)
     # The last two are the vendors' own record: how often they were asked, and how often beyond what a key allows.
-    for heading in ("Calls", "Hits", "Misses", "Reused", "Accepted", "Credits", "Theirs", "Over"):
+    for heading in ("Calls", "Hits", "Misses", "Reused", "Used", "Credits", "Theirs", "Over"):
         table.add_column(heading, justify="right", no_wrap=True)
     agrees = True
     for vendor in vendors:
