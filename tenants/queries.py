@@ -42,7 +42,11 @@ def key_owner(digest: bytes) -> KeyOwner | None:
     with connections[APP_ALIAS].cursor() as cursor:
         cursor.execute("SELECT * FROM lookup.api_key(%s)", (digest,))
         row = cursor.fetchone()
-    return KeyOwner(*(tuple(value) if isinstance(value, list) else value for value in row)) if row else None
+    if row is None:
+        return None
+    values = list(row)
+    values[6] = tuple(row[6])
+    return KeyOwner(*values)
 
 
 def tenants_of(user_id: uuid.UUID) -> list[TenantOfUser]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.files import File
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -52,7 +51,7 @@ def _end_earlier_runs(demo: Demo) -> None:
 def _start(demo: Demo) -> Run:
     with tenant_scope(tenant_id(demo)), CONTACTS.open("rb") as stream:
         upload = create_upload(
-            file=File(stream), filename="sample contacts.csv", size=CONTACTS.stat().st_size, actor=ACTOR
+            file=stream, filename="sample contacts.csv", size=CONTACTS.stat().st_size, actor=ACTOR
         )
         return accept_upload(
             workflow=find_workflow("email-waterfall"),

@@ -9,7 +9,7 @@ from integrations.models import Connection
 from tenants.errors import ScopeError
 from tenants.ids import uuid7
 from tenants.models import ApiKey, Tenant
-from tenants.scope import ops_scope, set_tenant, tenant_scope
+from tenants.scope import ops_scope, tenant_scope
 from tests.factories import ACTOR, make_connection, make_key
 from workflows.models import Lane, Run, Workflow
 from workflows.operations.accept_run import accept_run, find_workflow
@@ -119,11 +119,11 @@ def test_the_app_login_cannot_change_the_schema_or_the_trail(tenant: Tenant) -> 
         "SELECT * FROM step_default",
     ):
         with (
+            tenant_scope(tenant),
+            connections["default"].cursor() as cursor,
             pytest.raises(DatabaseError),
             transaction.atomic(),
-            connections["default"].cursor() as cursor,
         ):
-            set_tenant(cursor, tenant.pk)
             cursor.execute(statement)
 
 

@@ -74,9 +74,12 @@ class Template(Protocol):
     slug: str
     title: str
     description: str
-    # The fields that a record may have for this template, for mapping pages and docs.
-    fields: tuple[str, ...]
     config_schema: dict[str, Any]
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """The fields that a record may have for this template, for mapping pages and docs."""
+        ...
 
     def default_config(self) -> dict[str, Any]:
         """The configuration of a new workflow."""
