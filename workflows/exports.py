@@ -7,7 +7,6 @@ the values as they are.
 import csv
 import io
 import json
-import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,9 +22,10 @@ from workflows.models import Record, Run
 
 CHUNK = 1_000
 RESULT_COLUMNS = ("status", "email", "email_status", "found_by", "verified_by", "credits", "error")
+_READ = ("id", "position", "input", "output", "status", "error", "credits")
 _OUTPUT = ("email", "email_status", "found_by", "verified_by")
 # A cell that begins with one of these is a formula to a spreadsheet, or hides one.
-_FORMULA = re.compile("^[=+\\-@\t\r\n＝＋－＠]")
+_FORMULA = frozenset("=+-@\t\r\n＝＋－＠")
 
 _KEYS = """
     SELECT DISTINCT key FROM record r, jsonb_object_keys(r.input) key WHERE r.tenant_id = %s AND r.run_id = %s
@@ -84,17 +84,18 @@ def input_columns(run: Run) -> Columns:
 
 def neutral(value: str) -> str:
     """The value as a cell that no spreadsheet runs: what looks like a formula gets a leading quote."""
-    return f"'{value}" if _FORMULA.match(value) else value
+    return f"'{value}" if value[:1] in _FORMULA else value
 
 
-def _chunks(tenant_id: uuid.UUID, run_id: uuid.UUID) -> Iterator[list[Record]]:
+def _chunks(tenant_id: uuid.UUID, run_id: uuid.UUID) -> Iterator[list[Any]]:
+    """Rows with the fields of _READ."""
     position = -1
     while True:
         with tenant_scope(tenant_id):
             chunk = list(
                 Record.objects.filter(run_id=run_id, position__gt=position)
                 .order_by("position")
-                .only("id", "position", "line", "input", "output", "status", "error", "credits")[:CHUNK]
+                .values_list(*_READ, named=True)[:CHUNK]
             )
         if chunk:
             yield chunk
@@ -103,7 +104,7 @@ def _chunks(tenant_id: uuid.UUID, run_id: uuid.UUID) -> Iterator[list[Record]]:
         position = chunk[-1].position
 
 
-def _csv_row(record: Record, keys: Sequence[str]) -> list[str]:
+def _csv_row(record: Any, keys: Sequence[str]) -> list[str]:
     output = record.output or {}
     error = record.error or {}
     found = [str(output.get(name) or "") for name in _OUTPUT]
@@ -119,9 +120,9 @@ def _csv_lines(rows: Sequence[Sequence[str]]) -> bytes:
     return out.getvalue().encode()
 
 
-def _json_line(record: Record, keys: Sequence[str]) -> str:
+def _json_line(record: Any, keys: Sequence[str]) -> str:
     line: dict[str, Any] = {
-        "id": str(record.pk),
+        "id": str(record.id),
         "position": record.position,
         "status": record.status,
         "input": {key: record.input[key] for key in keys if key in record.input},

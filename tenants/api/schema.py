@@ -65,7 +65,7 @@ def page_of(shape: type[serializers.Serializer]) -> serializers.Serializer:
     return made
 
 
-class ApiKeyScheme(OpenApiAuthenticationExtension):
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "tenants.api.authentication.ApiKeyAuthentication"
     name = ["bearer", "apiKey"]
 
