@@ -95,21 +95,36 @@ def test_all_finders_give_the_same_address_for_the_same_person():
     assert len(set(at_desk(work))) == 1
 
 
-def test_exactly_the_rate_gets_through_in_a_window():
-    async def work(desk):
-        windows = [{"rate": 5, "period": 0.6}]
-        await desk.control("POST", "keys", {"provider": "prospeo", "key": "k", "windows": windows})
-        first = [(await desk.prospeo(f"Person{number}"))[0] for number in range(8)]
-        await asyncio.sleep(0.7)
-        second = [(await desk.prospeo(f"Other{number}"))[0] for number in range(6)]
-        return first, second, await desk.control("GET", "summary"), await desk.control("GET", "calls")
+def overflows(let_in, at, rate, period):
+    """Whether one more call at `at` puts more than `rate` into some window, by counting each of them."""
+    moments = sorted([*let_in, at])
+    return any(sum(start <= moment < start + period for moment in moments) > rate for start in moments)
 
-    first, second, summary, calls = at_desk(work)
-    assert [status == 429 for status in first] == [False] * 5 + [True] * 3
-    assert [status == 429 for status in second] == [False] * 5 + [True]
-    assert summary["prospeo"]["over_limit"] == summary["prospeo"]["rate_limited"] == 4
-    assert summary["prospeo"]["max_per_window"] == {"5/0.6s": 6}
-    assert [call["over_limit"] for call in calls] == [status == 429 for status in first + second]
+
+def test_exactly_the_rate_gets_through_in_any_window():
+    rate, period = 5, 0.4
+
+    async def work(desk):
+        windows = [{"rate": rate, "period": period}]
+        await desk.control("POST", "keys", {"provider": "prospeo", "key": "k", "windows": windows})
+        statuses = []
+        for pause in (0.0, 0.1, 0.2, 0.35, 0.45, 0.0):
+            await asyncio.sleep(pause)
+            answers = await asyncio.gather(*[desk.prospeo(f"Person{number}") for number in range(4)])
+            statuses += [status for status, _, _ in answers]
+        return statuses, await desk.control("GET", "summary"), await desk.control("GET", "calls")
+
+    statuses, summary, calls = at_desk(work)
+    let_in: list[float] = []
+    for call in calls:
+        assert call["over_limit"] == overflows(let_in, call["mono"], rate, period)
+        if not call["over_limit"]:
+            let_in.append(call["mono"])
+    refused = statuses.count(429)
+    assert 0 < refused < len(statuses) - rate
+    assert summary["prospeo"]["over_limit"] == summary["prospeo"]["rate_limited"] == refused
+    assert sum(call["over_limit"] for call in calls) == refused
+    assert list(summary["prospeo"]["max_per_window"]) == ["5/0.4s"]
 
 
 def test_prospeo_tells_what_is_left_and_when_it_comes_back():
@@ -129,9 +144,10 @@ def test_prospeo_tells_what_is_left_and_when_it_comes_back():
 def test_hunter_answers_403_over_the_rate_and_counts_finder_and_verifier_apart():
     async def work(desk):
         person = {"domain": "example.com", "first_name": "Ada", "last_name": "Everyone"}
-        finder = [(await desk.hunter(**person))[0] for _ in range(16)]
-        verifier = [(await desk.hunter("email-verifier", email="ada@example.com"))[0] for _ in range(11)]
-        return finder, verifier
+        checks = [desk.hunter("email-verifier", email="ada@example.com") for _ in range(11)]
+        finder = await asyncio.gather(*[desk.hunter(**person) for _ in range(16)])
+        verifier = await asyncio.gather(*checks)
+        return sorted(status for status, _ in finder), sorted(status for status, _ in verifier)
 
     finder, verifier = at_desk(work)
     assert finder == [200] * 15 + [403]
@@ -144,7 +160,7 @@ def test_calls_in_flight_are_capped():
         answers = await asyncio.gather(*[desk.findymail(f"Ada Everyone{number}") for number in range(5)])
         return sorted(status for status, _, _ in answers), await desk.control("GET", "summary")
 
-    statuses, summary = at_desk(work, latency_scale=0.1)
+    statuses, summary = at_desk(work, latency_scale=0.5)
     assert statuses == [200, 200, 200, 429, 429]
     assert summary["findymail"]["max_in_flight"] == 4
     assert summary["findymail"]["over_limit"] == 2
@@ -156,7 +172,7 @@ def test_findymail_takes_thirty_profiles_at_once_and_hundreds_of_names():
         names = await asyncio.gather(*[desk.findymail(f"Ada Everyone{number}") for number in range(60)])
         return [status for status, _, _ in profiles].count(429), [status for status, _, _ in names].count(429)
 
-    assert at_desk(work, latency_scale=0.3) == (5, 0)
+    assert at_desk(work, latency_scale=0.6) == (5, 0)
 
 
 def test_a_repeat_is_free_at_prospeo_and_hunter_and_charged_elsewhere():
@@ -317,7 +333,7 @@ def test_each_fault_strikes_as_often_as_asked(kind, status):
     async def work(desk):
         await desk.control("POST", "faults", {"provider": "findymail", "kind": kind, "count": 1})
         try:
-            first, _, _ = await asyncio.wait_for(desk.findymail(), 0.4)
+            first, _, _ = await asyncio.wait_for(desk.findymail(), 0.4 if kind == "hang" else 10)
         except (aiohttp.ClientError, TimeoutError):
             first = None
         await asyncio.sleep(0.3)
@@ -345,8 +361,8 @@ def test_a_slow_fault_adds_its_seconds():
         return slow, time.monotonic() - started - slow
 
     slow, normal = at_desk(work)
-    assert 0.29 < slow < 2
-    assert normal < 0.2
+    assert slow > 0.29
+    assert normal < slow
 
 
 def test_faults_strike_a_share_of_one_keys_calls_until_cleared():

@@ -56,7 +56,7 @@ def test_an_answer_becomes_an_outcome_with_status_and_latency():
     result, sent = ask_of(slow)
     assert result.outcome == FOUND
     assert result.http_status == 200
-    assert 95 <= result.latency_ms < 1000
+    assert 95 <= result.latency_ms < 5000
     assert len(sent) == 1
 
 
@@ -75,7 +75,7 @@ def test_the_moment_of_sending_is_told_between_connect_and_arrival(connector, me
     assert result.http_status == 200
     assert len(sent) == 1
     assert sent[0] <= moments["arrived"]
-    assert moments["arrived"] - sent[0] < 0.25
+    assert moments["arrived"] - sent[0] < 1
 
 
 def test_the_request_carries_what_the_connector_says_and_asks_for_plain_answers():
