@@ -6,6 +6,7 @@ from typing import Any
 import environ
 from csp.constants import NONCE, NONE, SELF
 
+from config.api_description import API_DESCRIPTION
 from config.env import ENV
 from config.observability import logging_config
 from config.ops_theme import UNFOLD as UNFOLD
@@ -197,6 +198,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Weir API",
+    "DESCRIPTION": API_DESCRIPTION,
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

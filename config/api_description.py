@@ -1,0 +1,21 @@
+"""What the API's documentation says before its routes."""
+
+API_DESCRIPTION = """
+Weir runs records through workflows of vendors, with your own keys, and never faster than a key allows.
+
+**Keys.** `Authorization: Bearer wk_…`, or `X-API-Key`. A `wk_test_` key reaches sandbox connections alone and is not
+metered. Scopes: `read`, `write` (runs, uploads), `admin` (connections, limits of lanes).
+
+**Errors** are `application/problem+json` (RFC 9457). `code` is for programs and stays the same; `errors` names the
+fields. Every answer has an `X-Request-Id`: name it when you ask about one. 503 `unavailable` may be tried again.
+
+**Lists** hold `data`, `next` and `previous`: whole addresses, to be used as they are.
+
+**Credits** are the vendors' own, as JSON numbers with at most three decimal places. In bodies they may be text too.
+
+**Sending twice.** POST /runs and POST /uploads take an `Idempotency-Key`: the same key and body again within 24 hours
+get the same answer, with `Idempotency-Replayed: true`, and have no second effect. Refused requests are not kept, so
+that one may be put right and sent again under its key.
+
+**Faulty records** do not stop the others: each becomes a failed record that says what is wrong with it.
+""".strip()
