@@ -7,8 +7,8 @@ from django.core.management import execute_from_command_line
 
 from config import env_report
 from config.boot import prepare, refuse
-from config.embedded.errors import EmbeddedError
 from config.env import EnvInvalid
+from config.errors import CannotStart
 
 
 def main() -> int:
@@ -18,7 +18,7 @@ def main() -> int:
         if command == "env_check" and "--help" not in sys.argv:
             return env_report.main()  # without Django, which would not start with a faulty environment
         execute_from_command_line(sys.argv)
-    except (EnvInvalid, EmbeddedError) as error:
+    except (EnvInvalid, CannotStart) as error:
         return refuse(error)
     return 0
 

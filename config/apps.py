@@ -1,6 +1,9 @@
 """Start-up of the composed project."""
 
+from importlib import import_module
+
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class WeirConfig(AppConfig):
@@ -9,6 +12,6 @@ class WeirConfig(AppConfig):
 
     def ready(self) -> None:
         # Loaded so that shared tasks find the app, in web and commands as well as in workers.
-        from config import celery, observability
-
-        observability.report_errors(celery.app)
+        import_module("config.celery")
+        if settings.SENTRY_DSN:
+            import_module("config.error_reports").report_errors()

@@ -6,7 +6,7 @@ import sys
 import environ
 
 from config.env import BASE_DIR, LOGIN_VARIABLE, EnvInvalid, data_dir_of
-from tenants.errors import WeirError
+from config.errors import CannotStart
 
 _LOGIN_OF_COMMAND = {
     "migrate": "owner",
@@ -41,7 +41,9 @@ def prepare(command: str | None = None) -> None:
     os.environ[LOGIN_VARIABLE] = _LOGIN_OF_COMMAND.get(command or "", "app")
     if command in _WITHOUT_SERVERS or os.environ.get("WEIR_ENV", "local") not in {"local", "test"}:
         return
-    # Imported here alone: staging and production never load the embedded servers.
+    if os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"):
+        return
+    # Imported where they are needed alone: staging and production never load the embedded servers.
     from config.embedded import provide
 
     provide(os.environ, data_dir_of(os.environ))
@@ -54,7 +56,7 @@ def read_dotenv() -> None:
         environ.Env.read_env(path)
 
 
-def refuse(error: WeirError | RuntimeError) -> int:
+def refuse(error: EnvInvalid | CannotStart) -> int:
     """Say why the process does not start, without a traceback; returns the exit code."""
     print(error.detail if isinstance(error, EnvInvalid) else error, file=sys.stderr)
     return 1

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from config.embedded import credentials
-from config.embedded.layout import read_json
+from config import credentials
+from config.files import read_json
 from config.variables import BY_NAME, HARDENED, LOGINS, PROVIDERS, VARIABLES, environment
 from tenants.errors import WeirError
 

@@ -1,4 +1,4 @@
-"""Logs as JSON lines (readable ones on a terminal), error reports, and one place that keeps secrets out of both."""
+"""Logs as JSON lines (readable ones on a terminal), and the one place that keeps secrets out of them."""
 
 import logging
 import re
@@ -6,12 +6,7 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-import sentry_sdk
 import structlog
-from celery import Celery
-from django.conf import settings
-from sentry_sdk.integrations.celery import CeleryIntegration
-from sentry_sdk.integrations.django import DjangoIntegration
 from structlog.tracebacks import ExceptionDictTransformer
 
 MASK = "****"
@@ -112,35 +107,6 @@ def logging_config(*, readable: bool | None = None, level: str = "INFO") -> dict
             "kombu": {"level": "WARNING"},
         },
     }
-
-
-def report_errors(app: Celery) -> None:
-    """Send errors to Sentry where SENTRY_DSN is set: no bodies, no local variables, no personal data."""
-    if not settings.SENTRY_DSN:
-        return
-    sentry_sdk.init(
-        dsn=settings.SENTRY_DSN,
-        environment=settings.WEIR_ENV,
-        integrations=[DjangoIntegration(), CeleryIntegration(propagate_traces=False)],
-        send_default_pii=False,
-        include_local_variables=False,
-        max_request_body_size="never",
-        before_send=before_send,
-        before_breadcrumb=lambda crumb, _hint: scrub(crumb),
-    )
-
-
-def before_send(event: Any, _hint: Any) -> Any:
-    """What leaves for Sentry, scrubbed, with the request id as a tag."""
-    clean = scrub(event)
-    request_id = structlog.contextvars.get_contextvars().get("request_id")
-    if request_id:
-        clean.setdefault("tags", {})["request_id"] = request_id
-    return clean
-
-
-def get_logger(name: str) -> Any:
-    return structlog.stdlib.get_logger(name)
 
 
 logging.captureWarnings(capture=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from config.embedded.errors import EmbeddedError
 from config.embedded.keeper import keep
-from config.embedded.layout import prepare_data_dir
 from config.embedded.servers import destroy
+from config.files import prepare_data_dir
 
 
 def main(arguments: list[str]) -> int:

@@ -1,7 +1,9 @@
 """What can go wrong with the embedded servers."""
 
+from config.errors import CannotStart
 
-class EmbeddedError(RuntimeError):
+
+class EmbeddedError(CannotStart):
     """An embedded server cannot be started, or did not answer in time; the message names its log."""
 
 

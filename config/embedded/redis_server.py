@@ -10,8 +10,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config.embedded.errors import EmbeddedError
-from config.embedded.layout import Layout, own_file, own_folder, read_json, write_private
+from config.embedded.layout import Layout, own_file, own_folder
 from config.embedded.processes import free_port, signal_all, spawn, stop_child, tail, wait_until, working_in
+from config.files import read_json, write_private
 
 _START_SECONDS = 60
 

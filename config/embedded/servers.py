@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from config.embedded import credentials, postgres, redis_server
+from config import credentials
+from config.embedded import postgres, redis_server
 from config.embedded.errors import AlreadyHeld
-from config.embedded.layout import Layout, abandoned_places, make_layout, prepare_data_dir
+from config.embedded.layout import Layout, abandoned_places, make_layout
+from config.files import prepare_data_dir
 from tenants.roles import LOGINS, ensure_roles
 
 DATABASE = "weir"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.embedded.layout import read_json, write_private
 from config.embedded.processes import free_port
 from config.env import BASE_DIR, LOGIN_VARIABLE
+from config.files import read_json, write_private
 from config.supervisor.child import Child
 
 

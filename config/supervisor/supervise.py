@@ -15,8 +15,8 @@ from types import FrameType
 from config.embedded import Use, use
 from config.embedded.errors import EmbeddedError
 from config.embedded.keeper import ensure_kept, is_kept, wait_until_gone
-from config.embedded.layout import prepare_data_dir, read_json, write_private
 from config.embedded.processes import tail
+from config.files import prepare_data_dir, read_json, write_private
 from config.supervisor import plan
 from config.supervisor.child import Child
 from config.supervisor.console import complain, say

@@ -18,8 +18,9 @@ from redis.retry import Retry
 
 from config.embedded import AlreadyHeld, Endpoints, Handle, destroy, provide, running, start, use
 from config.embedded.keeper import has_users, wait_until_gone
-from config.embedded.layout import Layout, make_layout, read_json
+from config.embedded.layout import Layout, make_layout
 from config.embedded.processes import as_account, clean_environment, signal_all, working_in
+from config.files import read_json
 from tests.config.conftest import Run, eventually
 
 Boot = Callable[[], Handle]

@@ -9,6 +9,7 @@ import pytest
 
 from config.deploy_check import production_values
 from config.env import BASE_DIR, EnvInvalid, data_dir_of, validate
+from config.errors import CannotStart
 from config.variables import HARDENED, LOGINS, PROVIDERS, VARIABLES
 from tests.config.conftest import bare_environment
 
@@ -127,7 +128,7 @@ def test_local_needs_nothing_and_makes_its_own_secrets_once(tmp_path: Path):
 
 def test_a_damaged_credentials_file_is_named_and_not_overwritten(tmp_path: Path):
     (tmp_path / "credentials.json").write_text("{")
-    with pytest.raises(RuntimeError, match=re.escape("credentials.json is damaged")):
+    with pytest.raises(CannotStart, match=re.escape("credentials.json is damaged")):
         validate({"WEIR_DATA_DIR": str(tmp_path)})
     assert (tmp_path / "credentials.json").read_text() == "{"
 
@@ -188,3 +189,19 @@ def test_any_other_command_refuses_a_faulty_environment_without_a_traceback():
     assert done.returncode == 1
     assert all(name in done.stderr for name in CRITICAL)
     assert "Traceback" not in done.stderr
+
+
+def test_production_loads_no_embedded_server():
+    code = (
+        "import sys; from config.boot import prepare; prepare(); import django; django.setup(); "
+        "print([name for name in sys.modules if name.startswith('config.embedded')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=BASE_DIR,
+        env=bare_environment(**production_values()),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "[]", done.stderr

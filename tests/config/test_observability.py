@@ -8,7 +8,8 @@ import logging.config
 import pytest
 import structlog
 
-from config.observability import MASK, before_send, logging_config, scrub
+from config.error_reports import before_send
+from config.observability import MASK, logging_config, scrub
 
 SECRETS = [
     "wk_live_a1b2c3d4e5f6g7h8",

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from config.embedded import destroy, running
-from config.embedded.layout import make_layout, read_json
+from config.embedded.layout import make_layout
 from config.embedded.processes import free_port, working_in
 from config.env import BASE_DIR
+from config.files import read_json
 from config.supervisor import child as child_module
 from config.supervisor.child import Child
 from tests.config.conftest import bare_environment, eventually
@@ -147,10 +148,18 @@ def test_what_is_killed_comes_back(up: Up, words: list[str]):
 
 
 def test_killed_servers_come_back_where_they_were(up: Up):
-    before = running(up.data_dir)
-    for name in ("postgres", "redis"):
-        os.kill(read_json(up.data_dir / "run" / f"{name}.json")["pid"], signal.SIGKILL)
-    assert eventually(lambda: running(up.data_dir) == before and ready(up.port)["code"] == 200, seconds=30)
+    def pids() -> list[int]:
+        return [read_json(up.data_dir / "run" / f"{name}.json")["pid"] for name in ("postgres", "redis")]
+
+    # An earlier test may have replaced the keeper: wait until its servers are the ones on record.
+    assert eventually(
+        lambda: running(up.data_dir) and set(pids()) <= processes_of(up.data_dir).keys(), seconds=30
+    )
+    before, killed = running(up.data_dir), pids()
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: running(up.data_dir) == before and not set(pids()) & set(killed), seconds=30)
+    assert eventually(lambda: ready(up.port)["code"] == 200, seconds=30)
 
 
 def test_a_killed_supervisor_leaves_nothing_and_the_next_stops_in_order(up: Up):

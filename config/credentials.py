@@ -5,7 +5,8 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from config.embedded.layout import locked, prepare_data_dir, read_json, write_private
+from config.errors import CannotStart
+from config.files import locked, prepare_data_dir, read_json, write_private
 
 
 def _token() -> str:
@@ -15,17 +16,15 @@ def _token() -> str:
 def ensure(data_dir: Path, makers: Mapping[str, Callable[[], str] | None]) -> dict[str, str]:
     """The named secrets of a data directory, making those that are missing.
 
-    A maker of None means 43 URL-safe random characters. Raises EmbeddedError's base RuntimeError when the file is
-    there but unreadable, since new passwords would lock us out of the old cluster.
+    A maker of None means 43 URL-safe random characters. Raises CannotStart when the file is there but unreadable,
+    since new passwords would lock us out of the old cluster.
     """
     data_dir = prepare_data_dir(data_dir)
     path = data_dir / "credentials.json"
     with locked(data_dir / "run" / "credentials.lock"):
         known = read_json(path)
         if not known and path.exists() and path.stat().st_size:
-            raise RuntimeError(
-                f"{path} is damaged: restore it, or remove the data directory to start afresh."
-            )
+            raise CannotStart(f"{path} is damaged: restore it, or remove the data directory to start afresh.")
         missing = {name: (maker or _token)() for name, maker in makers.items() if name not in known}
         if missing:
             known |= missing
