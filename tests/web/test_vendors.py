@@ -96,7 +96,7 @@ def test_what_waits_in_a_paused_lane_is_shown_with_its_reason(admin: Client, ten
     with tenant_scope(tenant):
         Lane.objects.filter(provider="prospeo").update(paused=True)
     html = admin.get("/app/vendors/").content.decode()
-    assert "2 waiting for Prospeo&#x27;s lane, which is paused" in html
+    assert "2 waiting for Prospeo&#x27;s paused lane" in html
 
 
 def test_a_vendor_that_refused_its_key_is_shown_with_its_words(admin: Client, tenant: "Tenant"):

@@ -10,14 +10,14 @@ from workflows.states import WaitReason
 # Said after "waiting for" (a vendor's name in front where it has one).
 _WAITS = {
     WaitReason.RATE: "rate",
-    WaitReason.PARALLELISM: "calls in flight",
-    WaitReason.PAUSED: "lane, which is paused",
+    WaitReason.PARALLELISM: "calls in flight to end",
+    WaitReason.PAUSED: "paused lane",
     WaitReason.COOLDOWN: "cool-down",
     WaitReason.BACKOFF: "next attempt",
     WaitReason.BREAKER: "recovery",
     WaitReason.BUDGET: "credit limit",
     WaitReason.TURN: "turn",
-    WaitReason.DUPLICATE: "answer to the same question",
+    WaitReason.DUPLICATE: "answer to an equal question",
     WaitReason.CALLBACK: "callback",
     WaitReason.POLL: "result",
 }

@@ -44,7 +44,9 @@ def segments(run: Run) -> list[Segment]:
     for status, fill in _SEGMENTS:
         number = getattr(run, status.value)
         width = 100 * number / run.total if run.total else 0.0
-        shown = bool(number) or (status in _ALWAYS_SHOWN)
+        shown = (
+            bool(number) or status in _ALWAYS_SHOWN or (status == RecordStatus.RUNNING and not run.is_final)
+        )
         parts.append(
             Segment(
                 status.value,
@@ -58,7 +60,9 @@ def segments(run: Run) -> list[Segment]:
         )
         x += width
     word = statuses.shown("queued").word
-    parts.append(Segment("queued", word, "none", run.queued, "100%", "0%", shown=bool(run.queued)))
+    parts.append(
+        Segment("queued", word, "none", run.queued, "100%", "0%", shown=bool(run.queued) or not run.is_final)
+    )
     return parts
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,11 +13,16 @@ from django.utils import timezone
 from tenants.scope import tenant_scope
 from tenants.web import figures, statuses
 from workflows import contacts, queries
+from workflows.catalog import TEMPLATES
 from workflows.models import Record, Run, RunVendor
 from workflows.queries import RunLane
 from workflows.states import RecordStatus, RunStatus
 from workflows.web import describe, progress
 from workflows.web.paging import Page, page_of, position
+
+_USUAL = (
+    RecordStatus.QUEUED, RecordStatus.RUNNING, RecordStatus.FOUND, RecordStatus.NOT_FOUND, RecordStatus.FAILED,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +40,26 @@ class VendorRow:
     """What one vendor did for the run."""
 
     row: RunVendor
-    waits: RunLane | None
+    lane: RunLane | None
 
     @property
     def title(self) -> str:
         return describe.vendor_title(self.row.provider)
 
     @property
-    def does(self) -> str:
-        return describe.operation_word(self.row.operation)
+    def now(self) -> str:
+        """What it does, and, while there is work, how much waits in its lane and for what."""
+        does = describe.operation_word(self.row.operation)
+        if self.lane is None:
+            return does
+        parts = [f"{self.lane.in_flight:,} in flight"] if self.lane.in_flight else []
+        if self.lane.waiting:
+            reason = self.lane.wait_reason
+            parts.insert(
+                0,
+                f"{self.lane.waiting:,} waiting" + (f" for {describe.wait_words(reason)}" if reason else ""),
+            )
+        return f"{does}: {', '.join(parts)}" if parts else does
 
     @property
     def asked(self) -> int:
@@ -62,21 +78,12 @@ class VendorRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """A lane in which records of the run wait, in words."""
-
-    title: str
-    words: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
 class RunView:
     """The page of a run. `version` changes when anything that it shows does."""
 
     run: Run
     vendors: list[VendorRow]
-    waits: list[Wait]
+    why: str
     in_flight: int
     finish: datetime | None
     headline: str
@@ -130,8 +137,8 @@ def read_run(tenant_id: uuid.UUID, run_id: uuid.UUID, params: QueryDict) -> RunV
     headline = progress.headline(run, lanes, finish)
     return RunView(
         run=run,
-        vendors=[VendorRow(row, by_provider.get(row.provider)) for row in vendors],
-        waits=_waits(run, lanes),
+        vendors=_vendor_rows(run, vendors, by_provider),
+        why=_why(run, lanes),
         in_flight=sum(lane.in_flight for lane in lanes),
         finish=finish,
         headline=headline,
@@ -179,27 +186,35 @@ class RecordRow:
         return (self.record.error or {}).get("message", "")
 
 
-def _waits(run: Run, lanes: Sequence[RunLane]) -> list[Wait]:
-    if run.status == RunStatus.PAUSED:
-        return []
+def _vendor_rows(run: Run, rows: Sequence[RunVendor], lanes: Mapping[str, RunLane]) -> list[VendorRow]:
+    """A row for every vendor that the run may ask, in its order, also before the first call."""
+    known = {(row.operation, row.provider): row for row in rows}
+    wanted = [*TEMPLATES[run.template].providers(run.config), *known]
     return [
-        Wait(
-            describe.vendor_title(lane.provider),
-            f"{lane.waiting:,} waiting for {describe.wait_words(lane.wait_reason, lane.provider)}",
-            describe.wait_explained(lane.wait_reason),
+        VendorRow(
+            known.get((operation, provider)) or RunVendor(run=run, provider=provider, operation=operation),
+            lanes.get(provider),
         )
-        for lane in lanes
-        if lane.waiting and lane.wait_reason
+        for operation, provider in dict.fromkeys(wanted)
     ]
+
+
+def _why(run: Run, lanes: Sequence[RunLane]) -> str:
+    """Why most of what waits does so, and what ends it."""
+    if run.is_final or run.status == RunStatus.PAUSED:
+        return ""
+    reasons = [lane.wait_reason for lane in lanes if lane.waiting and lane.wait_reason]
+    return describe.wait_explained(reasons[0]) if reasons else ""
 
 
 def _tabs(run: Run, current: str) -> list[Tab]:
     counted = [(status, getattr(run, status)) for status in RecordStatus.values]
     tabs = [Tab("", "All", run.total, not current)]
+    steady = () if run.is_final else _USUAL  # no tab moves aside for another while somebody aims at it
     return tabs + [
         Tab(status, statuses.shown(status).word, number, status == current)
         for status, number in counted
-        if number or status == current
+        if number or status == current or status in steady
     ]
 
 
