@@ -91,6 +91,7 @@ def test_imports_run_one_way():
 def test_the_import_contract_is_the_one_of_the_design():
     contracts = {contract["id"]: contract for contract in PROJECT["tool"]["importlinter"]["contracts"]}
     assert contracts["apps"]["layers"] == ["config", "workflows", "billing | integrations", "tenants"]
+    assert set(contracts["inside"]["containers"]) == {"workflows", "billing", "integrations", "tenants"}
 
 
 def test_the_landing_runs_make_test_requires_a_browser_and_ends_with_its_status(tmp_path):
