@@ -39,7 +39,7 @@ def test_a_run_is_accepted_with_its_records(api, connected, tenant):
         "total": 3, "queued": 3, "running": 0, "found": 0, "not_found": 0, "done": 0, "failed": 0, "skipped": 0,
         "cancelled": 0,
     }  # fmt: skip
-    assert run["credits"] == {"estimated": 9.0, "reserved": 0.0, "spent": 0.0, "limit": 12.345}
+    assert run["credits"] == {"estimated": 12.0, "reserved": 0.0, "spent": 0.0, "limit": 12.345}
     assert run["estimated_finish"] > run["created_at"]
     with tenant_scope(tenant):
         assert Run.objects.get().credit_limit == 12_345

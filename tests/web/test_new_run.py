@@ -79,7 +79,7 @@ def test_a_body_that_announces_too_much_is_refused_before_it_is_read(admin: Clie
 
     answer = admin.generic(
         "POST", "/app/runs/new/", b"", content_type="multipart/form-data; boundary=x",
-        CONTENT_LENGTH=str(2 * 1024**3), **{"wsgi.input": Unread()},
+        CONTENT_LENGTH=str(2 * 1024**3), **{"wsgi.input": Unread()},  # type: ignore[arg-type]
     )  # fmt: skip
     assert answer.status_code == 413
     assert 'data-code="payload_too_large"' in answer.content.decode()

@@ -28,6 +28,7 @@ from workflows.lanes.decide import decide, fingerprint
 from workflows.lanes.ring import ring_after_commit, ring_fill_after_commit
 from workflows.models import Lane, Run, RunEvent, Upload, Workflow
 from workflows.states import RecordStatus, RunStatus
+from workflows.worst_case import most_credits
 
 MAX_RECORDS = 1_000
 MAX_CREDIT_LIMIT = 10**12
@@ -234,7 +235,6 @@ def _new_run(
     config, _ = template.clean_config(workflow.config)
     pairs = template.providers(config)
     lanes = _lanes_for({provider for _, provider in pairs}, livemode=livemode)
-    worst = sum(registry.get(provider).worst_credits(operation) for operation, provider in pairs)
     return Run(
         id=uuid7(),
         workflow=workflow,
@@ -245,7 +245,7 @@ def _new_run(
         livemode=livemode,
         priority=priority,
         credit_limit=credit_limit,
-        credits_estimated=worst * total,
+        credits_estimated=most_credits(workflow.template, config) * total,
         callback_url=callback_url,
         metadata=storable(dict(metadata or {})),
         name=storable(name)[:200],

@@ -6,8 +6,8 @@ from typing import Any
 
 from integrations.connectors import registry
 from integrations.models import Connection
-from workflows.catalog import TEMPLATES
 from workflows.web import describe
+from workflows.worst_case import most_calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +39,18 @@ class VendorCost:
 def worst_case(
     template: str, config: Mapping[str, Any], rows: int, connections: Mapping[str, Connection]
 ) -> list[VendorCost]:
-    """The most that a run over this many rows may ask of each vendor.
-
-    Each finder is asked once per row at most; the verifier once per address, so once per finder at most.
-    """
-    pairs = TEMPLATES[template].providers(config)
-    finders = sum(1 for operation, _ in pairs if operation == "find")
-    costs = []
-    for operation, provider in pairs:
-        calls = rows * (max(1, finders) if operation == "verify" else 1)
-        each = registry.get(provider).worst_credits(operation)
-        costs.append(
-            VendorCost(
-                provider,
-                describe.vendor_title(provider),
-                operation,
-                calls,
-                calls * each,
-                connections.get(provider),
-            )
+    """The most that a run over this many rows may ask of each vendor."""
+    return [
+        VendorCost(
+            provider,
+            describe.vendor_title(provider),
+            operation,
+            rows * calls,
+            rows * calls * registry.get(provider).worst_credits(operation),
+            connections.get(provider),
         )
-    return costs
+        for operation, provider, calls in most_calls(template, config)
+    ]
 
 
 def total(costs: Sequence[VendorCost]) -> int:
