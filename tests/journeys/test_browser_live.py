@@ -109,7 +109,7 @@ def test_nothing_moves_but_what_changed(page: "Page", tenant: "Tenant", run: Run
 
 
 def test_a_change_of_counts_shifts_nothing(page: "Page", change: Change):
-    places = "[...document.querySelectorAll('section, .tabs a, .stat, .btn, tr')].map(part => part.getBoundingClientRect().y)"
+    places = "[...document.querySelectorAll('section, .tabs a, .stat, .btn, tr')].map(x => x.getBoundingClientRect().y)"
     before = page.evaluate(places)
     for number in (1, 12, 25):
         change(found=number, not_found=number // 2, running=10, queued=30 - number)
