@@ -31,7 +31,8 @@
 
   /* --- Swapping what changed, and only that ---------------------------------------------------------------------- */
   function patch(old, fresh) {
-    if (old.isEqualNode(fresh)) { return; }
+    // The server says “keep” in place of a part that has not changed.
+    if (fresh.nodeType === 1 && fresh.hasAttribute("data-keep") || old.isEqualNode(fresh)) { return; }
     var sameKind = old.nodeType === fresh.nodeType && old.nodeName === fresh.nodeName && old.id === fresh.id;
     if (!sameKind) { old.replaceWith(fresh); return; }
     if (old.nodeType !== 1) { old.nodeValue = fresh.nodeValue; return; }
@@ -51,7 +52,6 @@
       var ours = attribute.name === "open" || attribute.name === "class" && old.nodeName === "FORM";
       if (!fresh.hasAttribute(attribute.name) && !ours) { old.removeAttribute(attribute.name); }
     });
-    if (old.nodeName === "SELECT" || old.nodeName === "INPUT") { return; }
   }
   if (window.htmx) {
     window.htmx.defineExtension("patch", {

@@ -82,6 +82,14 @@ def test_a_record_that_changed_is_sent(
     assert "ada@engines.example" in look(admin, run, version).content.decode()
 
 
+def test_rows_that_did_not_change_are_not_sent_again(admin: Client, tenant: "Tenant", run: Run, version: str):
+    with tenant_scope(tenant):
+        Run.objects.filter(pk=run.pk).update(running=1)
+    html = look(admin, run, version).content.decode()
+    assert '<div id="rows" data-keep></div>' in html
+    assert '<tr class="linked"' not in html
+
+
 def test_a_pause_by_somebody_else_is_sent(admin: Client, tenant: "Tenant", run: Run, version: str):
     with tenant_scope(tenant):
         pause_run(run_id=run.pk, actor="user:colleague@acme.example")

@@ -88,8 +88,13 @@ class Check:
         return len(self.upload.columns) - len(self.headings)
 
 
-def read_check(tenant_id: uuid.UUID, upload_id: uuid.UUID, params: QueryDict) -> Check:
-    """Look the file over with the columns that `params` choose (m_<field>=<column>). Raises NotFound."""
+def read_check(
+    tenant_id: uuid.UUID, upload_id: uuid.UUID, params: QueryDict, *, with_rows: bool = True
+) -> Check:
+    """Look the file over with the columns that `params` choose (m_<field>=<column>). Raises NotFound.
+
+    Judging the rows of a large file by other columns than the guessed ones takes seconds: `with_rows` leaves it out.
+    """
     with tenant_scope(tenant_id):
         upload = Upload.objects.filter(pk=upload_id).first()
         if upload is None:
@@ -105,7 +110,7 @@ def read_check(tenant_id: uuid.UUID, upload_id: uuid.UUID, params: QueryDict) ->
         raise NotFound("This file was read for another kind of workflow. Upload it again for this one.")
     mapping = _chosen(upload, params)
     faults = check_mapping(upload.columns, mapping, template=upload.template)
-    errors, error_count = _rows(upload, mapping, faults)
+    errors, error_count = _rows(upload, mapping, faults) if with_rows else ([], 0)
     livemode, may_choose = _mode(params, live, sandbox, providers)
     costs = cost.worst_case(
         workflow.template, config, upload.rows - error_count, live if livemode else sandbox

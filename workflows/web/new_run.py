@@ -55,13 +55,14 @@ def check_columns(request: TenantRequest, upload_id: uuid.UUID) -> HttpResponse:
 @tenant_page(EDITOR)
 def start(request: TenantRequest, upload_id: uuid.UUID) -> HttpResponse:
     """Start the run. The same file is not started a second time by accident: that takes `again`."""
-    check = read_check(request.membership.tenant_id, upload_id, request.POST)
+    tenant_id = request.membership.tenant_id
+    check = read_check(tenant_id, upload_id, request.POST, with_rows=False)
     if check.earlier and not request.POST.get("again"):
         return redirect("run", run_id=check.earlier.pk)
     form = StartForm(request.POST)
     if form.is_valid():
         try:
-            with tenant_scope(request.membership.tenant_id):
+            with tenant_scope(tenant_id):
                 run = accept_upload(
                     workflow=check.workflow,
                     upload=check.upload,
@@ -76,6 +77,7 @@ def start(request: TenantRequest, upload_id: uuid.UUID) -> HttpResponse:
             form.add_error(None, error.detail)
         else:
             return redirect("run", run_id=run.pk)
+    check = read_check(tenant_id, upload_id, request.POST)
     return render_page(request, "workflows/check.html", nav="runs", status=422, check=check, form=form)
 
 

@@ -94,6 +94,10 @@ class RunView:
     records: Page
     version: str
 
+    def shows_rows_of(self, version: str) -> bool:
+        """Whether the rows are those of a page that shows this version."""
+        return self.version.partition(".")[2] == version.partition(".")[2]
+
     @property
     def name(self) -> str:
         return self.run.name or f"Run of {self.run.created_at:%d %b %Y}"
@@ -219,12 +223,17 @@ def _tabs(run: Run, current: str) -> list[Tab]:
 
 
 def _version(run: Run, vendors: Sequence[RunVendor], lanes: Any, headline: str, page: Page) -> str:
-    shown = (
-        [getattr(run, name) for name in ("status", "name", "error", "filled", "finished_at", *RecordStatus.values)],
-        [run.credits_spent, run.credits_reserved, run.credit_limit, run.started_at],
+    """“<of all but the rows>.<of the rows>”: what the page shows, so that only what changed is sent again."""
+    names = ("status", "name", "error", "filled", "finished_at", "started_at", *RecordStatus.values)
+    head = (
+        [getattr(run, name) for name in (*names, "credits_spent", "credits_reserved", "credit_limit")],
         [(v.provider, v.operation, v.calls, v.hits, v.misses, v.cached, v.errors, v.accepted, v.credits) for v in vendors],
         lanes,
         headline,
-        [(row.record.pk, row.record.status, row.record.output, row.record.error) for row in page.items],
     )  # fmt: skip
-    return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
+    rows = [(row.record.pk, row.record.status, row.record.output, row.record.error) for row in page.items]
+    return f"{_digest(head)}.{_digest((rows, page.previous, page.next))}"
+
+
+def _digest(shown: object) -> str:
+    return hashlib.sha256(repr(shown).encode()).hexdigest()[:12]

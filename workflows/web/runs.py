@@ -65,9 +65,15 @@ def run_page(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
 def run_live(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
     """What changed since the version that the page shows, if anything."""
     view = read_run(request.membership.tenant_id, run_id, request.GET)
-    if view.under_way and view.version == request.GET.get("v"):
+    known = request.GET.get("v", "")
+    if view.under_way and view.version == known:
         return HttpResponse(status=UNCHANGED)
-    context = {"view": view, "query": _query(request), "may_edit": allows(request, EDITOR)}
+    context = {
+        "view": view,
+        "query": _query(request),
+        "may_edit": allows(request, EDITOR),
+        "keep_rows": view.shows_rows_of(known),
+    }
     return render(request, "workflows/_run.html", context, status=200 if view.under_way else LAST)
 
 
