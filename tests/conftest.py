@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(FOLDER, ignore_errors=True))
-    config.add_cleanup(CLAIMS.admin.close)
+    config.add_cleanup(CLAIMS.release)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from config.embedded import provide
+from config.embedded import Use, provide
 from config.env import data_dir_of
 
 LOGIN_URLS = {
@@ -32,8 +32,14 @@ _DATABASE_CLAIM = 0x57454953
 class Claims:
     """A connection of the administrator for as long as this process lives; its locks tell others what is in use."""
 
-    def __init__(self) -> None:
+    def __init__(self, servers: Use | None) -> None:
+        self._servers = servers
         self.admin = psycopg.connect(os.environ["DATABASE_ADMIN_URL"], autocommit=True)
+
+    def release(self) -> None:
+        self.admin.close()
+        if self._servers:
+            self._servers.release()
 
     def database(self) -> str:
         """The name of a database that no other living process uses."""
@@ -84,11 +90,11 @@ def passwords() -> dict[str, str]:
 def prepare() -> Claims:
     """Complete os.environ so that settings, and child processes, see this process's own database and Redis."""
     os.environ["WEIR_ENV"] = "test"
-    provide(os.environ, data_dir_of(os.environ))
+    servers = provide(os.environ, data_dir_of(os.environ))
     missing = [name for name in (*LOGIN_URLS.values(), "DATABASE_ADMIN_URL") if not os.environ.get(name)]
     if missing:
         raise pytest.UsageError(f"DATABASE_URL is set, so the tests need {', '.join(missing)} too.")
-    claims = Claims()
+    claims = Claims(servers)
     name = claims.database()
     for variable in LOGIN_URLS.values():
         os.environ[variable] = with_database(os.environ[variable], name)
