@@ -40,9 +40,14 @@ def child_environment(options: Options, environ: Mapping[str, str], *, sandbox_p
 
 
 def sandbox_port(data_dir: Path, port: int) -> int:
-    """The port that the sandbox had last, else the next after ours, else any free one; recorded for other commands."""
+    """The port that the sandbox had last, else the next after ours, else any free one; recorded for other commands.
+
+    Never ours, which the web process is yet to take: the last `up` may have served elsewhere.
+    """
     record = data_dir / "run" / "sandbox.json"
-    chosen = free_port(read_json(record).get("port") or port + 1)
+    last = read_json(record).get("port")
+    following = port + 1 if port < 65535 else None
+    chosen = free_port(last if last and last != port else following)
     write_private(record, json.dumps({"port": chosen}))
     return chosen
 

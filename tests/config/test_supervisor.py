@@ -19,8 +19,9 @@ from config.embedded import destroy, running
 from config.embedded.layout import make_layout
 from config.embedded.processes import free_port, working_in
 from config.env import BASE_DIR
-from config.files import read_json
+from config.files import prepare_data_dir, read_json
 from config.supervisor import child as child_module
+from config.supervisor import plan
 from config.supervisor.child import Child
 from tests.config.conftest import bare_environment, eventually
 
@@ -197,6 +198,16 @@ def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path):
     assert f"make run PORT={port + 1}" in done.stderr
     assert done.stdout == ""
     assert not (tmp_path / "data" / "logs").exists() or not list((tmp_path / "data" / "logs").iterdir())
+
+
+def test_the_sandbox_keeps_its_port_but_never_takes_the_one_that_is_to_be_served_on(tmp_path: Path):
+    prepare_data_dir(tmp_path)
+    first = plan.sandbox_port(tmp_path, free_port(None))
+    assert plan.sandbox_port(tmp_path, first + 7) == first
+    moved = plan.sandbox_port(tmp_path, first)
+    assert moved != first
+    assert read_json(tmp_path / "run" / "sandbox.json")["port"] == moved
+    assert plan.sandbox_port(tmp_path, 65535) == moved
 
 
 def test_up_is_refused_where_embedded_servers_are():
