@@ -6,6 +6,7 @@ The same step keeps a run within its credit limit, and makes one of several equa
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from integrations.connectors import registry
@@ -16,6 +17,9 @@ from workflows.lanes.work import Flushed, Work
 
 # A stamp covers the wait before the send as well as the call itself.
 STAMP_GRACE_S = 5.0
+
+# Until somebody else's answer comes. A finite date: Python has no infinite one.
+UNTIL_WOKEN = datetime(9999, 1, 1, tzinfo=UTC)
 
 Stamp = tuple[Work, float, int]  # work, seconds that its call may take, worst credits in thousandths
 
@@ -173,12 +177,13 @@ def _leaders(cursor: Any, tenant_id: uuid.UUID, stamps: Sequence[Stamp], result:
     if followers:
         # One whose answer came between its claim and now is claimed again at once; the rest wait for theirs.
         cursor.execute(
-            """UPDATE step_queue q SET not_before = 'infinity', reason = 'duplicate'
+            """UPDATE step_queue q SET not_before = %s, reason = 'duplicate'
                FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bool[]) t(id, provider, fingerprint, livemode)
                WHERE q.id = t.id AND q.sent_at IS NULL AND EXISTS (
                    SELECT 1 FROM lookup l WHERE l.tenant_id = q.tenant_id AND l.provider = t.provider
                    AND l.livemode = t.livemode AND l.fingerprint = t.fingerprint AND l.outcome = '')""",
             [
+                UNTIL_WOKEN,
                 [work.id for work in followers],
                 [work.provider for work in followers],
                 [work.fingerprint for work in followers],

@@ -74,9 +74,15 @@ def test_two_runs_under_way_at_once_share_one_question(
 ) -> None:
     vendors.control("POST", "faults", {"provider": "prospeo", "kind": "slow", "rate": 1.0, "count": 1})
     first, second = start(tenant, people(1)), start(tenant, people(1))
+    wait(first, until=lambda run: _waits_for_a_twin(tenant))
     wait(first)
     wait(second)
     assert vendors.summary()["prospeo"]["calls"] == 1
+
+
+def _waits_for_a_twin(tenant: Tenant) -> bool:
+    with tenant_scope(tenant):
+        return any(entry.reason == "duplicate" for entry in StepQueue.objects.all())
 
 
 def test_a_later_run_asks_again_unless_the_workflow_reuses_answers(
