@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tenants.scope import tenant_scope
-from workflows.models import Record, Run, RunVendor
+from workflows.models import Lane, Record, Run, RunVendor
 from workflows.operations.control_run import pause_run
 
 if TYPE_CHECKING:
@@ -199,3 +199,26 @@ def test_results_are_streamed_with_a_name(admin: Client, run: Run):
     lines = b"".join(answer.streaming_content).decode("utf-8-sig").splitlines()
     assert len(lines) == 4
     assert admin.get(f"/app/runs/{run.pk}/results.exe").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/app/home/recent/", "/app/vendors/", "/app/runs/{run}/records/{record}/"])
+def test_the_other_live_parts_send_what_changed_alone(
+    admin: Client, tenant: "Tenant", run: Run, first_record: Any, path: str
+):
+    path = path.format(run=run.pk, record=first_record)
+    whole = admin.get(path, headers=LIVE)
+    assert whole.status_code == 200
+    html = whole.content.decode()
+    assert "<html" not in html
+    assert admin.get(f"{path}?v={version_of(html)}", headers=LIVE).status_code == 204
+    with tenant_scope(tenant):
+        pause_run(run_id=run.pk, actor="user:colleague@acme.example")
+        Lane.objects.update(paused=True)
+        Record.objects.filter(pk=first_record).update(status="running")
+    assert admin.get(f"{path}?v={version_of(html)}", headers=LIVE).status_code == 200
+
+
+def test_the_live_part_of_a_record_ends_with_it(admin: Client, tenant: "Tenant", run: Run, first_record: Any):
+    with tenant_scope(tenant):
+        Record.objects.filter(pk=first_record).update(status="not_found", finished_at=timezone.now())
+    assert admin.get(f"/app/runs/{run.pk}/records/{first_record}/", headers=LIVE).status_code == 286

@@ -11,6 +11,7 @@ from django.test import Client
 from workflows.web.urls import urlpatterns
 
 if TYPE_CHECKING:
+    from tenants.models import Tenant
     from workflows.models import Run
 
 PLAIN = [
@@ -144,8 +145,11 @@ def test_a_fragment_asked_by_a_stranger_reloads_the_page(run: "Run", client: Cli
     assert answer["HX-Refresh"] == "true"
 
 
-def test_the_first_view_weighs_less_than_150_kb(admin: Client, run: "Run"):
-    html = admin.get(f"/app/runs/{run.pk}/").content
+def test_the_first_view_weighs_less_than_150_kb(admin: Client, tenant: "Tenant", run: "Run"):
+    from tests.factories import make_run
+
+    full = make_run(tenant, 60)
+    html = admin.get(f"/app/runs/{full.pk}/").content
     assets = re.findall(rb'(?:href|src)="/static/([^"]+)"', html)
     names = {re.sub(r"\.[0-9a-f]{12}(?=\.)", "", asset.decode()) for asset in assets}
     assert {"weir.css", "weir.js", "htmx.min.js", "favicon.svg"} == names

@@ -1,5 +1,6 @@
 """Rendering a page inside the frame: rail, top bar, environment badge."""
 
+import hashlib
 from typing import Any
 
 from django.http import HttpResponse
@@ -8,6 +9,9 @@ from django.shortcuts import render
 from integrations.models import Connection
 from tenants.scope import tenant_scope
 from tenants.web.access import EDITOR, TenantRequest, allows
+
+UNCHANGED = 204
+LAST = 286
 
 
 def render_page(
@@ -18,8 +22,34 @@ def render_page(
         "nav": nav,
         "sandbox": only_sandbox(request),
         "may_edit": allows(request, EDITOR),
+        "query": _query(request),
     }
     return render(request, template, context, status=status)
+
+
+def render_live(
+    request: TenantRequest, template: str, *, version: str, final: bool = False, **context: Any
+) -> HttpResponse:
+    """A fragment for a page that asks again and names the version that it shows (`v`).
+
+    204 while nothing changed; 286, which ends the asking, once it is final.
+    """
+    if not final and version == request.GET.get("v"):
+        return HttpResponse(status=UNCHANGED)
+    context |= {"version": version, "may_edit": allows(request, EDITOR), "query": _query(request)}
+    return render(request, template, context, status=LAST if final else 200)
+
+
+def _query(request: TenantRequest) -> str:
+    """The page's query string, which its live part asks for again, without the version."""
+    params = request.GET.copy()
+    params.pop("v", None)
+    return params.urlencode()
+
+
+def version_of(*shown: object) -> str:
+    """Changes when anything that is shown does."""
+    return hashlib.sha256(repr(shown).encode()).hexdigest()[:12]
 
 
 def only_sandbox(request: TenantRequest) -> bool:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Sum
 from django.http import HttpResponse
-from django.shortcuts import render
 from django.utils import timezone
 
 from tenants.models import ApiKey
@@ -12,9 +11,8 @@ from tenants.scope import tenant_scope
 from tenants.web.access import ADMIN, TenantRequest, allows, tenant_page
 from workflows import queries
 from workflows.models import Run
-from workflows.web.frame import render_page
-from workflows.web.run_row import RunRow, version_of
-from workflows.web.runs import UNCHANGED
+from workflows.web.frame import render_live, render_page, version_of
+from workflows.web.run_row import RunRow
 from workflows.web.vendors import read_vendors
 
 RECENT = 8
@@ -48,7 +46,7 @@ def home(request: TenantRequest) -> HttpResponse:
         vendors=vendors,
         unwell=[vendor for vendor in vendors if vendor.state != "ok"],
         rows=rows,
-        version=version_of(rows),
+        version=_version(rows),
         has_key=has_key,
         may_connect=allows(request, ADMIN),
     )
@@ -58,10 +56,7 @@ def home(request: TenantRequest) -> HttpResponse:
 def recent(request: TenantRequest) -> HttpResponse:
     """The newest runs alone, for the page to ask for again; 204 when nothing in them changed."""
     rows = _recent(request)
-    version = version_of(rows)
-    if version == request.GET.get("v"):
-        return HttpResponse(status=UNCHANGED)
-    return render(request, "workflows/_recent.html", {"rows": rows, "version": version})
+    return render_live(request, "workflows/_recent.html", version=_version(rows), rows=rows)
 
 
 def _recent(request: TenantRequest) -> list[RunRow]:
@@ -69,6 +64,12 @@ def _recent(request: TenantRequest) -> list[RunRow]:
         runs = list(queries.runs()[:RECENT])
         finishes = queries.estimates(runs)
     return [RunRow(run, finishes[run.pk]) for run in runs]
+
+
+def _version(rows: list[RunRow]) -> str:
+    return version_of(
+        [(row.run.pk, row.outcome, row.run.status, row.run.pending, row.run.failed) for row in rows]
+    )
 
 
 def _month() -> Month:

@@ -22,6 +22,8 @@ _SEGMENTS = (
     (RecordStatus.CANCELLED, "hatch"),
     (RecordStatus.RUNNING, "blue"),
 )
+# So many steps wait without a reason while calls are being started.
+A_MOMENT = 20
 _ALWAYS_SHOWN = (RecordStatus.FOUND, RecordStatus.NOT_FOUND, RecordStatus.FAILED)
 
 
@@ -114,11 +116,14 @@ def finding_rate(run: Run) -> str:
 
 
 def _waits(lanes: Sequence[RunLane]) -> str:
-    """“34 waiting for ZeroBounce's rate” of the fullest lane in which something waits."""
+    """“34 waiting for ZeroBounce's rate” of the fullest lane, where that is more than a moment's work."""
     for lane in lanes:
-        if lane.waiting and lane.wait_reason:
-            more = "+" if lane.waiting >= COUNTED else ""
-            return (
-                f"{lane.waiting:,}{more} waiting for {describe.wait_words(lane.wait_reason, lane.provider)}"
-            )
+        if lane.wait_reason and lane.waiting:
+            what = describe.wait_words(lane.wait_reason, lane.provider)
+        elif lane.waiting > A_MOMENT:
+            what = describe.vendor_title(lane.provider)
+        else:
+            continue
+        more = "+" if lane.waiting >= COUNTED else ""
+        return f"{lane.waiting:,}{more} waiting for {what}"
     return ""

@@ -15,7 +15,7 @@ from tenants.web.access import TenantRequest, tenant_page
 from workflows import contacts, field_text, queries
 from workflows.queries import StepView
 from workflows.web import describe
-from workflows.web.frame import render_page
+from workflows.web.frame import render_live, render_page, version_of
 from workflows.web.run_view import RecordRow
 
 _FILLS = {"hit": "green", "cached": "accent", "miss": "grey", "invalid": "amber", "skipped": "grey"}
@@ -69,30 +69,31 @@ class StepRow:
 
 @tenant_page()
 def record_page(request: TenantRequest, run_id: uuid.UUID, record_id: uuid.UUID) -> HttpResponse:
+    """The page of a record, or its live part alone where the page asks for it again."""
     with tenant_scope(request.membership.tenant_id):
         run = queries.get_run(run_id)
         record = queries.get_record(run_id, record_id)
         steps = queries.record_steps(record)
-        nearby = {
-            row.position: row.pk
-            for row in queries.records(run_id).filter(position__in=(record.position - 1, record.position + 1))
-        }
+        around = queries.records(run_id).filter(position__in=(record.position - 1, record.position + 1))
+        nearby = dict(around.values_list("position", "id"))
     rows, length = on_axis(steps, timezone.now())
-    return render_page(
-        request,
-        "workflows/record.html",
-        nav="runs",
-        run=run,
-        row=RecordRow(record),
-        record=record,
-        verified_by=_vendor((record.output or {}).get("verified_by")),
-        given=_given(record.input),
-        steps=rows,
-        axis=figures.axis(length) if length else [],
-        length=length,
-        previous=nearby.get(record.position - 1),
-        next=nearby.get(record.position + 1),
-    )
+    context: dict[str, Any] = {
+        "run": run,
+        "row": RecordRow(record),
+        "record": record,
+        "verified_by": _vendor((record.output or {}).get("verified_by")),
+        "given": _given(record.input),
+        "steps": rows,
+        "axis": figures.axis(length) if length else [],
+        "length": length,
+        "previous": nearby.get(record.position - 1),
+        "next": nearby.get(record.position + 1),
+        "version": version_of(record.status, steps),
+    }
+    if request.htmx:
+        final = record.finished_at is not None
+        return render_live(request, "workflows/_record.html", final=final, **context)
+    return render_page(request, "workflows/record.html", nav="runs", **context)
 
 
 def _vendor(provider: str | None) -> str:

@@ -1,7 +1,5 @@
 """A run as a row of a list."""
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,9 +26,3 @@ class RunRow:
     def outcome(self) -> str:
         """“812 of 1,000 found”, with the end of a run that is under way."""
         return progress.headline(self.run, (), self.finish)
-
-
-def version_of(rows: Sequence[RunRow]) -> str:
-    """Changes when anything that the rows show does."""
-    shown = [(row.run.pk, row.outcome, row.run.status, row.run.pending, row.run.failed) for row in rows]
-    return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]

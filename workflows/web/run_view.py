@@ -1,6 +1,5 @@
 """Everything that the page of one run shows, read in one short scope; plain data afterwards."""
 
-import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from workflows.models import Record, Run, RunVendor
 from workflows.queries import RunLane
 from workflows.states import RecordStatus, RunStatus
 from workflows.web import describe, progress
+from workflows.web.frame import version_of
 from workflows.web.paging import Page, page_of, position
 
 _USUAL = (
@@ -232,8 +232,4 @@ def _version(run: Run, vendors: Sequence[RunVendor], lanes: Any, headline: str, 
         headline,
     )  # fmt: skip
     rows = [(row.record.pk, row.record.status, row.record.output, row.record.error) for row in page.items]
-    return f"{_digest(head)}.{_digest((rows, page.previous, page.next))}"
-
-
-def _digest(shown: object) -> str:
-    return hashlib.sha256(repr(shown).encode()).hexdigest()[:12]
+    return f"{version_of(head)}.{version_of(rows, page.previous, page.next)}"

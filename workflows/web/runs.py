@@ -1,28 +1,24 @@
 """The list of runs, and the page of one run, which keeps itself up to date while the run is under way.
 
-The page asks for one fragment every 400 ms and names the version that it shows: an unchanged one is answered with 204,
-a changed one with the fragment, the last one with 286, which ends the asking.
+The page asks for one fragment every 400 ms and names the version that it shows (frame.render_live).
 """
 
 import uuid
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.shortcuts import render
 from django.utils.text import slugify
 
 from tenants.errors import NotFound
 from tenants.scope import tenant_scope
-from tenants.web.access import EDITOR, TenantRequest, allows, tenant_page
+from tenants.web.access import TenantRequest, tenant_page
 from workflows import exports, queries
 from workflows.models import Run
 from workflows.states import RunStatus
-from workflows.web.frame import render_page
+from workflows.web.frame import render_live, render_page
 from workflows.web.paging import page_of, row_id
 from workflows.web.run_row import RunRow
 from workflows.web.run_view import read_run
 
-UNCHANGED = 204
-LAST = 286  # htmx stops asking
 _EXPORTS = {
     "csv": (exports.results_csv, "text/csv; charset=utf-8"),
     "jsonl": (exports.results_jsonl, "application/x-ndjson; charset=utf-8"),
@@ -58,23 +54,21 @@ def run_list(request: TenantRequest) -> HttpResponse:
 @tenant_page()
 def run_page(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
     view = read_run(request.membership.tenant_id, run_id, request.GET)
-    return render_page(request, "workflows/run.html", nav="runs", view=view, query=_query(request))
+    return render_page(request, "workflows/run.html", nav="runs", view=view, version=view.version)
 
 
 @tenant_page()
 def run_live(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
     """What changed since the version that the page shows, if anything."""
     view = read_run(request.membership.tenant_id, run_id, request.GET)
-    known = request.GET.get("v", "")
-    if view.under_way and view.version == known:
-        return HttpResponse(status=UNCHANGED)
-    context = {
-        "view": view,
-        "query": _query(request),
-        "may_edit": allows(request, EDITOR),
-        "keep_rows": view.shows_rows_of(known),
-    }
-    return render(request, "workflows/_run.html", context, status=200 if view.under_way else LAST)
+    return render_live(
+        request,
+        "workflows/_run.html",
+        version=view.version,
+        final=not view.under_way,
+        view=view,
+        keep_rows=view.shows_rows_of(request.GET.get("v", "")),
+    )
 
 
 @tenant_page()
@@ -90,10 +84,3 @@ def results(request: TenantRequest, run_id: uuid.UUID, kind: str) -> HttpRespons
     name = slugify(run.name.removesuffix(".csv")) or "run"
     response["Content-Disposition"] = f'attachment; filename="{name[:80]}-results.{kind}"'
     return response
-
-
-def _query(request: TenantRequest) -> str:
-    """The query string without the page's own version."""
-    params = request.GET.copy()
-    params.pop("v", None)
-    return params.urlencode()

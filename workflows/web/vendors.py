@@ -3,6 +3,7 @@
 import secrets
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -20,7 +21,7 @@ from workflows.operations.control_lane import pause_lane, resume_lane
 from workflows.queries import LaneView
 from workflows.web import describe
 from workflows.web.forms import ConnectForm
-from workflows.web.frame import render_page
+from workflows.web.frame import render_live, render_page, version_of
 
 # What the default workflows ask; the sandbox takes any key.
 SANDBOX_SET = ("prospeo", "findymail", "zerobounce")
@@ -60,6 +61,12 @@ class VendorView:
         return words
 
     @property
+    def shown(self) -> tuple[object, ...]:
+        """What the page shows of it, and may change without anybody's doing."""
+        lane = self.lane and (self.lane.waiting, self.lane.in_flight, self.lane.wait_reason, self.lane.paused)
+        return (self.connection.pk, self.state, self.connection.balance, lane, self.limits)
+
+    @property
     def why(self) -> str:
         waits = self.lane and self.lane.waiting and self.lane.wait_reason
         return describe.wait_explained(self.lane.wait_reason or "") if waits and self.lane else ""
@@ -75,18 +82,19 @@ def read_vendors(request: TenantRequest) -> list[VendorView]:
 
 @tenant_page()
 def vendor_list(request: TenantRequest) -> HttpResponse:
+    """The page of the vendors, or its live part alone where the page asks for it again."""
     vendors = read_vendors(request)
     connected = {view.connection.provider for view in vendors}
-    others = [c for c in registry.CONNECTORS.values() if c.provider not in connected]
-    return render_page(
-        request,
-        "workflows/vendors.html",
-        nav="vendors",
-        vendors=vendors,
-        others=others,
-        may_connect=allows(request, ADMIN),
-        unwell=[view for view in vendors if view.state != "ok"],
-    )
+    context: dict[str, Any] = {
+        "vendors": vendors,
+        "others": [c for c in registry.CONNECTORS.values() if c.provider not in connected],
+        "may_connect": allows(request, ADMIN),
+        "unwell": [view for view in vendors if view.state != "ok"],
+        "version": version_of([view.shown for view in vendors]),
+    }
+    if request.htmx:
+        return render_live(request, "workflows/_vendors.html", **context)
+    return render_page(request, "workflows/vendors.html", nav="vendors", **context)
 
 
 @tenant_page(ADMIN)
