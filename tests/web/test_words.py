@@ -65,6 +65,10 @@ def test_the_details_name_every_other_outcome():
     assert progress.details(run) == "100 not found, 14 failed, 3 skipped, took 4 min 12 s"
 
 
+def test_cancelled_records_do_not_lower_the_share_of_found_ones():
+    assert progress.finding_rate(a_run(found=50, total=1000, pending=0, cancelled=900)) == "50%"
+
+
 def test_the_segments_of_the_bar_lie_end_to_end_and_fill_it():
     parts = progress.segments(a_run(not_found=100, failed=28, running=20, queued=40))
     assert [(p.x, p.width) for p in parts if p.count and p.status != "queued"] == [

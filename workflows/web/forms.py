@@ -12,6 +12,11 @@ from tenants.models import ApiKey
 _PERIODS = [("1", "second"), ("60", "minute"), ("3600", "hour"), ("86400", "day")]
 
 
+def _whole_number(most: str) -> dict[str, str]:
+    words = f"Give a whole number from 1 to {most}, or leave it empty."
+    return dict.fromkeys(("invalid", "min_value", "max_value"), words)
+
+
 class ConnectForm(forms.Form):
     """A vendor's key, with the limits that its plan allows. The key is never sent back to the page."""
 
@@ -33,10 +38,20 @@ class ConnectForm(forms.Form):
         widget=forms.RadioSelect,
     )
     rate = forms.IntegerField(
-        label="Calls", min_value=1, max_value=1_000_000, required=False, widget=forms.NumberInput
+        label="Calls",
+        min_value=1,
+        max_value=1_000_000,
+        required=False,
+        error_messages=_whole_number("1,000,000"),
     )
     period = forms.ChoiceField(label="Per", choices=_PERIODS, required=False)
-    parallelism = forms.IntegerField(label="Calls at once", min_value=1, max_value=1000, required=False)
+    parallelism = forms.IntegerField(
+        label="Calls at once",
+        min_value=1,
+        max_value=1000,
+        required=False,
+        error_messages=_whole_number("1,000"),
+    )
     price_per_credit = forms.DecimalField(
         label="Price per credit", min_value=Decimal(0), max_digits=12, decimal_places=6, required=False
     )

@@ -78,15 +78,15 @@ def _month() -> Month:
         runs=Count("id"),
         total=Sum("total"),
         found=Sum("found") + Sum("done"),
-        pending=Sum("pending"),
+        unanswered=Sum("pending") + Sum("cancelled"),
         spent=Sum("credits_spent"),
     )
-    total, pending = sums["total"] or 0, sums["pending"] or 0
+    total, unanswered = sums["total"] or 0, sums["unanswered"] or 0
     return Month(
         runs=sums["runs"],
         total=total,
         found=sums["found"] or 0,
-        finished=total - pending,
+        finished=total - unanswered,
         under_way=Run.objects.filter(finished_at=None).count(),
         spent=sums["spent"] or 0,
     )

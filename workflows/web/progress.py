@@ -111,8 +111,13 @@ def details(run: Run) -> str:
 
 
 def finding_rate(run: Run) -> str:
-    """The share of finished records that were found."""
-    return figures.percent(run.found + run.done, run.finished_records)
+    """The share of found records among those that reached an end of their own."""
+    return figures.percent(run.found + run.done, answered(run))
+
+
+def answered(run: Run) -> int:
+    """How many records reached an end of their own: cancelled ones did not."""
+    return max(0, run.finished_records - run.cancelled)
 
 
 def _waits(lanes: Sequence[RunLane]) -> str:

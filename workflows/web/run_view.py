@@ -117,6 +117,10 @@ class RunView:
         return progress.finding_rate(self.run)
 
     @property
+    def answered(self) -> int:
+        return progress.answered(self.run)
+
+    @property
     def calls(self) -> int:
         return sum(vendor.row.calls for vendor in self.vendors)
 
