@@ -10,7 +10,7 @@ from config.embedded import destroy
 from config.embedded.keeper import wait_until_gone
 from tests.journeys.system import System
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Benchmarks against sandbox vendors on loopback: `make bench` prints tables and writes JSON to bench/results/."""
