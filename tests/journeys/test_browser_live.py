@@ -105,7 +105,9 @@ def test_nothing_moves_but_what_changed(page: "Page", tenant: "Tenant", run: Run
     assert untouched, "what did not change was not replaced"
     change(found=2, running=8)
     headline(page, "2 of 40 found").wait_for()
-    assert page.locator("#r2 .pill").inner_text() == "Running", "rows that did not change are kept as they are"
+    assert page.locator("#r2 .pill").inner_text() == "Running", (
+        "rows that did not change are kept as they are"
+    )
     assert page.locator("#rows tbody tr").count() == 40
 
 

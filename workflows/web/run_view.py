@@ -173,8 +173,7 @@ class RecordRow:
     @property
     def where(self) -> str:
         given = self.record.input
-        parts = [given.get("company", ""), given.get("domain", "")]
-        return " · ".join(part for part in parts if part)
+        return given.get("company") or given.get("domain") or ""
 
     @property
     def email(self) -> str:
