@@ -266,7 +266,10 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("WEIR_SANDBOX_URL", "The sandbox vendors.", web_url(plain_anywhere=True)),
     Variable(
-        "WEIR_SANDBOX_LATENCY", "Percent of the vendors' latency that `up`'s sandbox takes.", whole(0, 1_000), default=100
+        "WEIR_SANDBOX_LATENCY",
+        "Percent of the vendors' latency that `up`'s sandbox takes.",
+        whole(0, 1_000),
+        default=100,
     ),
     *(
         Variable(f"WEIR_{name.upper()}_BASE_URL", f"In place of {name.capitalize()}'s own host.", web_url())

@@ -13,6 +13,7 @@ from tenants.ids import uuid7
 from tenants.scope import require_tenant_id, tenant_scope
 
 MAX_SECRET = 4_000
+SHORT_SECRET = 8
 
 
 def clean_windows(windows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -66,7 +67,13 @@ def create_connection(
             errors=[{"field": "provider", "message": f"Known: {known}."}],
         )
     secret = secret.strip()
-    if not secret or len(secret) > MAX_SECRET or not secret.isascii() or not secret.isprintable():
+    if (
+        not secret
+        or len(secret) > MAX_SECRET
+        or " " in secret
+        or not secret.isascii()
+        or not secret.isprintable()
+    ):
         raise InvalidInput(
             "The secret must be the vendor's API key: printable characters, without spaces around it.",
             errors=[{"field": "secret", "message": "Not a usable key."}],
@@ -92,7 +99,7 @@ def create_connection(
             provider=provider,
             name=name.strip()[:80],
             mode=mode,
-            secret_hint=secret[-4:],
+            secret_hint=_hint(secret),
             key_hash=hashed,
             windows=clean_windows(windows),
             parallelism=parallelism,
@@ -105,3 +112,8 @@ def create_connection(
         audit.record(actor=actor, verb="connection.created", subject=connection, provider=provider, mode=mode)
         signals.connection_saved.send(sender=Connection, connection=connection, actor=actor)
     return connection
+
+
+def _hint(secret: str) -> str:
+    """The last four characters, as long as that leaves most of the secret untold."""
+    return secret[-4:] if len(secret) >= SHORT_SECRET else "****"

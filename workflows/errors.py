@@ -1,5 +1,7 @@
 """Errors of the workflows app."""
 
+from collections.abc import Sequence
+
 from tenants.errors import Conflict, InvalidInput, NotFound
 
 
@@ -15,6 +17,19 @@ class MissingConnection(InvalidInput):
 
     code = "missing_connection"
     title = "A vendor is not connected"
+
+
+class MappingRefused(InvalidInput):
+    """The columns of an upload cannot be used as they are mapped; the code names the first fault."""
+
+    title = "The columns cannot be used like this"
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__(
+            " ".join(message for _, message in faults),
+            errors=[{"field": "mapping", "message": message} for _, message in faults],
+        )
+        self.code = faults[0][0]
 
 
 class TooManyRecords(InvalidInput):

@@ -77,12 +77,14 @@ def estimates(runs: Iterable[Run]) -> dict[uuid.UUID, datetime | None]:
         return result
     lane_ids = {uuid.UUID(lane_id) for run in open_runs for lane_id in run.lanes.values()}
     speeds = _speeds(lane_ids)
-    rivals = _rivals(lane_ids)
+    rivals, parked = _rivals(lane_ids)
     asked: dict[uuid.UUID, dict[tuple[str, str], int]] = defaultdict(dict)
     for vendor in RunVendor.objects.filter(run_id__in=[run.pk for run in open_runs]):
         asked[vendor.run_id][(vendor.operation, vendor.provider)] = vendor.calls + vendor.cached
     now = timezone.now()
     for run in open_runs:
+        if run.pk in parked:  # it goes on when somebody raises its credit limit: nobody knows when
+            continue
         seconds = _seconds_left(run, speeds, rivals, asked[run.pk], now)
         if seconds is not None and timedelta(seconds=seconds) < _LONGEST:
             result[run.pk] = now + timedelta(seconds=seconds)
@@ -171,17 +173,22 @@ def _allowance(window: Mapping[str, Any], state: LaneState | None) -> Allowance:
     return Allowance(window["rate"], period, sum(int(count) for end, count in history if end > since))
 
 
-def _rivals(lane_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[uuid.UUID, Rival]]:
-    """By lane and run, the runs that may have calls started there."""
-    entries = list(
-        LaneRun.objects.filter(lane_id__in=list(lane_ids), state=LaneRunState.ACTIVE).values_list(
-            "lane_id", "run_id", "priority"
+def _rivals(
+    lane_ids: Iterable[uuid.UUID],
+) -> tuple[dict[uuid.UUID, dict[uuid.UUID, Rival]], set[uuid.UUID]]:
+    """By lane and run, the runs that may have calls started there; and the runs that are parked at their credit limit."""
+    states = (LaneRunState.ACTIVE, LaneRunState.BUDGET)
+    rows = list(
+        LaneRun.objects.filter(lane_id__in=list(lane_ids), state__in=states).values_list(
+            "lane_id", "run_id", "priority", "state"
         )
     )
+    parked = {run_id for _, run_id, _, state in rows if state == LaneRunState.BUDGET}
+    entries = [(lane_id, run_id, priority) for lane_id, run_id, priority, state in rows if state == states[0]]
     pending = dict(
         Run.objects.filter(pk__in={run_id for _, run_id, _ in entries}).values_list("id", "pending")
     )
     found: dict[uuid.UUID, dict[uuid.UUID, Rival]] = defaultdict(dict)
     for lane_id, run_id, priority in entries:
         found[lane_id][run_id] = Rival(pending.get(run_id, 0), priority)
-    return found
+    return found, parked

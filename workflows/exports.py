@@ -22,7 +22,7 @@ from workflows.models import Record, Run
 
 CHUNK = 1_000
 RESULT_COLUMNS = ("status", "email", "email_status", "found_by", "verified_by", "credits", "error")
-_READ = ("id", "position", "input", "output", "status", "error", "credits")
+_READ = ("id", "position", "input", "original", "output", "status", "error", "credits")
 _OUTPUT = ("email", "email_status", "found_by", "verified_by")
 # A cell that begins with one of these is a formula to a spreadsheet, or hides one.
 _FORMULA = frozenset("=+-@\t\r\n＝＋－＠")
@@ -109,7 +109,8 @@ def _csv_row(record: Any, keys: Sequence[str]) -> list[str]:
     error = record.error or {}
     found = [str(output.get(name) or "") for name in _OUTPUT]
     problem = f"{error['code']}: {error['message']}" if error else ""
-    values = [str(record.input.get(key, "")) for key in keys]
+    brought = {**record.input, **(record.original or {})}
+    values = [str(brought.get(key, "")) for key in keys]
     return [*values, record.status, *found, f"{record.credits / 1000:.3f}", problem]
 
 

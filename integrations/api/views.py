@@ -10,9 +10,11 @@ from rest_framework.response import Response
 from integrations import operations
 from integrations.api.serializers import ConnectionBody, ConnectionSerializer
 from integrations.models import Connection
+from tenants import context
 from tenants.api.base import ApiView, read_body
 from tenants.api.paging import paginate
 from tenants.api.schema import PAGING, page_of, problems
+from tenants.errors import NotAllowed
 from tenants.scope import tenant_scope
 
 LanesOf = Callable[[Collection[uuid.UUID]], Mapping[uuid.UUID, uuid.UUID]]
@@ -42,11 +44,18 @@ class ConnectionsView(ApiView):
         operation_id="connections_create",
         tags=["connections"],
         request=ConnectionBody,
-        responses={201: ConnectionSerializer, **problems(400, 409, 413, 415, 422)},
+        responses={201: ConnectionSerializer, **problems(400, 403, 409, 413, 415, 422)},
     )
     def post(self, request: Request) -> Response:
         """Connect a vendor with your own key. Limits default to what the vendor documents for its smallest plan."""
         body = read_body(ConnectionBody, request.data)
+        if (
+            not context.current().livemode
+            and body.get("mode", Connection.Mode.LIVE) != Connection.Mode.SANDBOX
+        ):
+            raise NotAllowed(
+                "A test key reaches sandbox connections alone: send “mode”: “sandbox”, or use a live key."
+            )
         with tenant_scope(self.tenant_id):
             connection = operations.create_connection(actor=self.actor, **body)
             connection.refresh_from_db()

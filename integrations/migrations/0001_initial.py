@@ -8,77 +8,174 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('tenants', '0001_initial'),
+        ("tenants", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Connection',
+            name="Connection",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('provider', models.CharField(max_length=32)),
-                ('name', models.CharField(blank=True, max_length=80)),
-                ('mode', models.CharField(choices=[('live', 'Live'), ('sandbox', 'Sandbox')], default='live', max_length=16)),
-                ('secret_hint', models.CharField(help_text='last four characters of the secret', max_length=8)),
-                ('key_hash', models.CharField(help_text='names the lane; a keyed hash, useless without our key', max_length=16)),
-                ('windows', models.JSONField(default=list, help_text='[{"rate", "period" (s), "group"?}]')),
-                ('parallelism', models.PositiveIntegerField(default=10)),
-                ('price_per_credit', models.DecimalField(blank=True, decimal_places=6, max_digits=12, null=True)),
-                ('currency', models.CharField(default='USD', max_length=3)),
-                ('on_ambiguous', models.CharField(choices=[('repeat', 'Repeat'), ('ask', 'Ask'), ('accept', 'Accept')], default='repeat', max_length=8)),
-                ('status', models.CharField(choices=[('ok', 'Ok'), ('auth_failed', 'Key refused'), ('no_credits', 'Out of credits'), ('degraded', 'Degraded'), ('reauth_needed', 'Sign in again')], default='ok', max_length=16)),
-                ('balance', models.BigIntegerField(blank=True, help_text="the vendor's credits, in thousandths", null=True)),
-                ('last_ok_at', models.DateTimeField(blank=True, null=True)),
-                ('last_error', models.CharField(blank=True, max_length=300)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("provider", models.CharField(max_length=32)),
+                ("name", models.CharField(blank=True, max_length=80)),
+                (
+                    "mode",
+                    models.CharField(
+                        choices=[("live", "Live"), ("sandbox", "Sandbox")], default="live", max_length=16
+                    ),
+                ),
+                (
+                    "secret_hint",
+                    models.CharField(help_text="last four characters of the secret", max_length=8),
+                ),
+                (
+                    "key_hash",
+                    models.CharField(
+                        help_text="names the lane; a keyed hash, useless without our key", max_length=16
+                    ),
+                ),
+                ("windows", models.JSONField(default=list, help_text='[{"rate", "period" (s), "group"?}]')),
+                ("parallelism", models.PositiveIntegerField(default=10)),
+                (
+                    "price_per_credit",
+                    models.DecimalField(blank=True, decimal_places=6, max_digits=12, null=True),
+                ),
+                ("currency", models.CharField(default="USD", max_length=3)),
+                (
+                    "on_ambiguous",
+                    models.CharField(
+                        choices=[("repeat", "Repeat"), ("ask", "Ask"), ("accept", "Accept")],
+                        default="repeat",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("ok", "Ok"),
+                            ("auth_failed", "Key refused"),
+                            ("no_credits", "Out of credits"),
+                            ("degraded", "Degraded"),
+                            ("reauth_needed", "Sign in again"),
+                        ],
+                        default="ok",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "balance",
+                    models.BigIntegerField(
+                        blank=True, help_text="the vendor's credits, in thousandths", null=True
+                    ),
+                ),
+                ("last_ok_at", models.DateTimeField(blank=True, null=True)),
+                ("last_error", models.CharField(blank=True, max_length=300)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('provider', 'created_at'),
+                "ordering": ("provider", "created_at"),
             },
         ),
         migrations.CreateModel(
-            name='ConnectionSecret',
+            name="ConnectionSecret",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('sealed', models.BinaryField()),
-                ('updated_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('connection', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='integrations.connection')),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("sealed", models.BinaryField()),
+                ("updated_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "connection",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="integrations.connection",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='DataKey',
+            name="DataKey",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('master_key_id', models.CharField(max_length=16)),
-                ('wrapped', models.BinaryField()),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("master_key_id", models.CharField(max_length=16)),
+                ("wrapped", models.BinaryField()),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='connection',
-            constraint=models.UniqueConstraint(fields=('tenant', 'provider', 'mode', 'key_hash'), name='connection_key_once'),
+            model_name="connection",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "provider", "mode", "key_hash"), name="connection_key_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='connection',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='connection_tenant_id_key'),
+            model_name="connection",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="connection_tenant_id_key"),
         ),
         migrations.AddConstraint(
-            model_name='connectionsecret',
-            constraint=models.UniqueConstraint(fields=('tenant', 'connection'), name='connectionsecret_once'),
+            model_name="connectionsecret",
+            constraint=models.UniqueConstraint(fields=("tenant", "connection"), name="connectionsecret_once"),
         ),
         migrations.AddConstraint(
-            model_name='connectionsecret',
-            constraint=tenants.base.SameTenant(field='connection', name='connectionsecret_connection_fk', on_delete='CASCADE', to='integrations.Connection'),
+            model_name="connectionsecret",
+            constraint=tenants.base.SameTenant(
+                field="connection",
+                name="connectionsecret_connection_fk",
+                on_delete="CASCADE",
+                to="integrations.Connection",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='datakey',
-            constraint=models.UniqueConstraint(fields=('tenant',), name='datakey_one_per_tenant'),
+            model_name="datakey",
+            constraint=models.UniqueConstraint(fields=("tenant",), name="datakey_one_per_tenant"),
         ),
     ]

@@ -222,6 +222,11 @@ def test_the_scope_is_opened_for_staff_under_admin_alone(rights, path: str, ente
     seen = []
     request = RequestFactory().get(path)
     request.user = AnonymousUser() if rights is None else User(email="x@weir.example", **rights)
-    OpsConsoleMiddleware(lambda request: seen.append(ops_reason()) or HttpResponse())(request)
+
+    def view(request):
+        seen.append(ops_reason())
+        return HttpResponse()
+
+    OpsConsoleMiddleware(view)(request)
     assert seen == (["ops console: x@weir.example"] if entered else [None])
     assert ops_reason() is None

@@ -4,6 +4,7 @@ import pytest
 
 from tenants.scope import tenant_scope
 from tests.api.test_errors import assert_problem
+from tests.client import Api
 from tests.factories import connect_all, make_connection, make_run
 from workflows.models import Lane
 
@@ -164,3 +165,17 @@ def test_lists_take_as_many_queries_for_one_as_for_many(api, tenant, count, djan
     for path, queries in (("/connections", 6), ("/lanes", 8), ("/workflows", 5)):
         with django_assert_max_num_queries(queries):
             assert api.get(path).status_code == 200
+
+
+def test_a_test_key_connects_sandbox_vendors_alone(tenant, test_key):
+    body = {"provider": "prospeo", "secret": "sk-12345678"}
+    refused = Api(test_key).post("/connections", body)
+    assert_problem(refused, 403, "not_allowed")
+    assert Api(test_key).post("/connections", {**body, "mode": "sandbox"}).status_code == 201
+
+
+def test_a_short_secret_is_not_told_by_its_hint(api):
+    answer = api.post("/connections", {"provider": "prospeo", "secret": "ab12", "mode": "sandbox"})
+    assert answer.json()["secret_hint"] == "****"
+    spaced = api.post("/connections", {"provider": "prospeo", "secret": "x y z 123456", "mode": "sandbox"})
+    assert_problem(spaced, 422, "invalid_input")

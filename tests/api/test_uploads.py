@@ -211,22 +211,22 @@ def test_a_mapping_can_be_given(api, tenant):
 
 
 @pytest.mark.parametrize(
-    "mapping",
+    ("mapping", "code"),
     [
-        {"domain": "Website"},
-        {"full_name": "No such column", "domain": "Website"},
-        {"no_such_field": "Website"},
-        {"full_name": "Website", "domain": "Website"},
-        {"full_name": 5},
-        ["full_name"],
-        "full_name",
+        ({"domain": "Website"}, "missing_name_column"),
+        ({"full_name": "No such column", "domain": "Website"}, "unknown_column"),
+        ({"no_such_field": "Website"}, "unknown_field"),
+        ({"full_name": "Website", "domain": "Website"}, "duplicate_column"),
+        ({"full_name": 5}, "invalid_input"),
+        (["full_name"], "invalid_input"),
+        ("full_name", "invalid_input"),
     ],
 )
-def test_a_mapping_that_cannot_be_used_is_named(api, tenant, mapping):
+def test_a_mapping_that_cannot_be_used_is_named(api, tenant, mapping, code):
     connect_all(tenant)
     upload = api.upload(CSV).json()
     answer = api.post("/runs", {"workflow": "email-waterfall", "upload": upload["id"], "mapping": mapping})
-    assert assert_problem(answer, 422, "invalid_input")["errors"][0]["field"] == "mapping"
+    assert assert_problem(answer, 422, code)["errors"][0]["field"] == "mapping"
 
 
 def test_another_tenant_s_upload_is_not_found(api, tenant, other_tenant):

@@ -28,7 +28,12 @@ class System:
     def __init__(self, data_dir: Path, **environment: str) -> None:
         self.data_dir, self.port = data_dir, free_port(18_000)
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        self.environment = {**keep, "WEIR_ENV": "test", "WEIR_DATA_DIR": str(data_dir), "PORT": str(self.port)}
+        self.environment = {
+            **keep,
+            "WEIR_ENV": "test",
+            "WEIR_DATA_DIR": str(data_dir),
+            "PORT": str(self.port),
+        }
         self.environment |= environment
         self.log = data_dir.parent / "up.log"
         with self.log.open("w") as out:
@@ -101,14 +106,19 @@ class System:
                 f"http://127.0.0.1:{self.port}/api/v1{path}",
                 method=method,
                 data=None if body is None else json.dumps(body).encode(),
-                headers={"Authorization": f"Bearer {self.tenant['api_key']}", "Content-Type": "application/json"},
+                headers={
+                    "Authorization": f"Bearer {self.tenant['api_key']}",
+                    "Content-Type": "application/json",
+                },
             )
             try:
                 with urllib.request.urlopen(request, timeout=30) as answer:
                     return json.load(answer)
             except urllib.error.HTTPError as error:
                 if error.code < 500 or attempt == tries - 1:
-                    raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()[:500]}") from error
+                    raise AssertionError(
+                        f"{method} {path}: {error.code} {error.read().decode()[:500]}"
+                    ) from error
             except OSError:
                 if attempt == tries - 1:
                     raise
@@ -156,7 +166,9 @@ class System:
         for provider in ("prospeo", "findymail", "zerobounce"):
             key = f"key-{provider}"
             self.sandbox("POST", "keys", {"provider": provider, "key": key, **limits})
-            self.call("POST", "/connections", {"provider": provider, "secret": key, "mode": "sandbox", **limits})
+            self.call(
+                "POST", "/connections", {"provider": provider, "secret": key, "mode": "sandbox", **limits}
+            )
 
     def wait_for(self, run_id: str, *, seconds: float, until: int | None = None) -> Any:
         """The run when it has ended, or when `until` of its records have."""

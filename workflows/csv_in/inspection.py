@@ -24,6 +24,7 @@ MAX_ROWS = 100_000
 MAX_BYTES = 50 * 1_048_576
 LISTED_ERRORS = 200
 SAMPLE_ROWS = 5
+SHOWN_CHARS = 200
 
 _GUESS_ROWS = 50
 _PROGRESS_ROWS = 1_000
@@ -143,4 +144,8 @@ def _survey(stream: BinaryIO, dialect: Dialect, *, max_rows: int) -> _Survey:
 
 def _as_shown(columns: list[str], cells: list[str]) -> dict[str, str]:
     filled = [*cells, *[""] * (len(columns) - len(cells))]
-    return {column: storable(cell) for column, cell in zip(columns, filled, strict=False)}
+    return {column: _shortened(storable(cell)) for column, cell in zip(columns, filled, strict=False)}
+
+
+def _shortened(cell: str) -> str:
+    return cell if len(cell) <= SHOWN_CHARS else f"{cell[: SHOWN_CHARS - 1]}…"

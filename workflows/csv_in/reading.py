@@ -70,7 +70,8 @@ def _row_in(row: Cells, position: int, names: Sequence[str], dialect: Dialect, t
     else:
         values, field_faults = _CLEAN[template](raw)
         faults.extend(field_faults)
-    return RowIn(row.line, position, values, faults)
+    originals = {name: storable(cell) for name, cell in raw.items() if cell != values.get(name, "")}
+    return RowIn(row.line, position, values, faults, originals)
 
 
 def _faults_of_form(row: Cells, width: int, dialect: Dialect) -> list[RowFault]:

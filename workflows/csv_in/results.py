@@ -72,6 +72,8 @@ class RowIn:
     position: int
     values: dict[str, str]
     faults: list[FieldFault | RowFault]
+    originals: dict[str, str] = field(default_factory=dict)
+    """The cells that cleaning changed, as they stand in the file, under the names of `values`."""
 
 
 @dataclass(frozen=True, slots=True)

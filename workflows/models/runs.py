@@ -93,6 +93,8 @@ class Record(TenantOwned):
     position = models.PositiveIntegerField(help_text="1 for the run's first record")
     line = models.PositiveIntegerField(null=True, help_text="line of the uploaded file")
     input = models.JSONField()
+    # What cleaning changed, as it was brought: exports give it back.
+    original = models.JSONField(null=True)
     output = models.JSONField(null=True)
     status = models.CharField(max_length=16, choices=RecordStatus, default=RecordStatus.QUEUED)
     error = models.JSONField(null=True, help_text='{"code", "message"}')

@@ -22,7 +22,13 @@ from tenants.scope import APP_ALIAS, require_tenant_id, tenant_scope
 from workflows import contacts
 from workflows.catalog import TEMPLATES, Ask, Final
 from workflows.csv_in import check_mapping
-from workflows.errors import MissingConnection, TooManyRecords, UnknownWorkflow, WorkflowDisabled
+from workflows.errors import (
+    MappingRefused,
+    MissingConnection,
+    TooManyRecords,
+    UnknownWorkflow,
+    WorkflowDisabled,
+)
 from workflows.lanes import book
 from workflows.lanes.decide import decide, fingerprint
 from workflows.lanes.ring import ring_after_commit, ring_fill_after_commit
@@ -42,6 +48,7 @@ class NewRecord:
     values: dict[str, Any]
     faults: list[tuple[str, str]] = field(default_factory=list)  # code, message
     line: int | None = None
+    originals: dict[str, str] = field(default_factory=dict)
 
 
 def find_workflow(ref: str) -> Workflow:
@@ -87,7 +94,13 @@ def accept_run(
     new = []
     for position, raw in enumerate(records, 1):
         values, faults = template.clean_record(raw)
-        new.append(NewRecord(position, values, [(fault.code, fault.message) for fault in faults]))
+        originals = {
+            key: value
+            for key, value in raw.items()
+            if isinstance(value, str) and value != values.get(key, "")
+        }
+        named = [(fault.code, fault.message) for fault in faults]
+        new.append(NewRecord(position, values, named, originals=originals))
     with tenant_scope(require_tenant_id()):
         run = _new_run(
             workflow,
@@ -130,10 +143,7 @@ def accept_upload(
     mapping = dict(upload.mapping if mapping is None else mapping)
     faults = check_mapping(upload.columns, mapping, template=workflow.template)
     if faults:
-        raise InvalidInput(
-            "The columns cannot be used like this.",
-            errors=[{"field": "mapping", "message": fault.message, "code": fault.code} for fault in faults],
-        )
+        raise MappingRefused([(fault.code, fault.message) for fault in faults])
     with tenant_scope(require_tenant_id()):
         run = _new_run(
             workflow, actor, source, livemode, priority, credit_limit, callback_url, metadata,
@@ -184,8 +194,8 @@ def write_records(run: Run, records: Sequence[NewRecord]) -> int:
         if status != RecordStatus.QUEUED:
             final.append(status)
         rows.append(
-            (record_id, record.position, record.line, book.dump(storable(record.values)), status, book.dump(output),
-             book.dump(storable(error)),
+            (record_id, record.position, record.line, book.dump(storable(record.values)),
+             book.dump(storable(record.originals) or None), status, book.dump(output), book.dump(storable(error)),
              status != RecordStatus.FAILED and run.status != RunStatus.CANCELLED)
         )  # fmt: skip
     with connections[APP_ALIAS].cursor() as cursor:
@@ -282,12 +292,12 @@ def _created(run: Run, actor: str) -> None:
 def _insert_records(cursor: Any, run: Run, rows: Sequence[tuple[Any, ...]]) -> None:
     cursor.execute(
         """WITH fresh AS (
-               INSERT INTO record (id, tenant_id, run_id, position, line, input, status, output, error, credits,
-                                   finished_at)
-               SELECT id, %s, %s, position, line, input::jsonb, status, output::jsonb, error::jsonb, 0,
+               INSERT INTO record (id, tenant_id, run_id, position, line, input, original, status, output, error,
+                                   credits, finished_at)
+               SELECT id, %s, %s, position, line, input::jsonb, original::jsonb, status, output::jsonb, error::jsonb, 0,
                       CASE WHEN status <> 'queued' THEN now() END
-               FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[])
-                    t(id, position, line, input, status, output, error))
+               FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+                    t(id, position, line, input, original, status, output, error))
            INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period,
                                            livemode)
            SELECT event_id, %s, 'record:' || record_id, 'record', 1, 0, '', %s, %s, true
@@ -295,7 +305,7 @@ def _insert_records(cursor: Any, run: Run, rows: Sequence[tuple[Any, ...]]) -> N
         [
             run.tenant_id,
             run.pk,
-            *([row[column] for row in rows] for column in range(7)),
+            *([row[column] for row in rows] for column in range(8)),
             run.tenant_id,
             run.pk,
             first_of_month(),

@@ -68,7 +68,7 @@ def _fill(tenant_id: uuid.UUID, run: Run, rows: Iterator[RowIn]) -> int | None:
 def _record(row: RowIn) -> NewRecord:
     """A row as a record; `read_rows` has cleaned it already and counts from 0."""
     faults = [(fault.code, fault.message) for fault in row.faults]
-    return NewRecord(row.position + 1, dict(row.values), faults, row.line)
+    return NewRecord(row.position + 1, dict(row.values), faults, row.line, row.originals)
 
 
 def _fail(tenant_id: uuid.UUID, run_id: uuid.UUID, reason: str) -> None:

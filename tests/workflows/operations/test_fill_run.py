@@ -8,10 +8,11 @@ import pytest
 from django.core.files.storage import default_storage
 
 from integrations.models import Connection
-from tenants.errors import InvalidInput
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
 from tests.factories import ACTOR
+from workflows.errors import MappingRefused
+from workflows.exports import results_csv
 from workflows.models import Record, Run, StepQueue, Upload
 from workflows.operations import fill_run as filling
 from workflows.operations.accept_run import accept_upload, find_workflow
@@ -128,11 +129,26 @@ def test_a_file_that_is_gone_fails_the_run_and_says_so(tenant: Tenant, upload: U
 
 
 def test_a_changed_mapping_is_used_and_a_faulty_one_refused(tenant: Tenant, upload: Upload) -> None:
-    with pytest.raises(InvalidInput, match="columns"):
+    with pytest.raises(MappingRefused) as refused:
         accept(tenant, upload, mapping={"domain": "Website"})
+    assert refused.value.code == "missing_name_column"
     run = accept(tenant, upload, mapping={"full_name": "Note", "company": "Website"})
     fill_run(tenant.pk, run.pk)
     with tenant_scope(tenant):
         first = Record.objects.filter(run=run).first()
     assert first is not None
     assert first.input["full_name"] == "note 1"
+
+
+def test_what_cleaning_changed_is_kept_beside_it(tenant: Tenant, connected: None) -> None:
+    content = b"First Name,Last Name,Website\n ada ,Lovelace,https://www.engine.example/about\n"
+    with tenant_scope(tenant):
+        upload = create_upload(file=io.BytesIO(content), filename="a.csv", size=len(content), actor=ACTOR)
+    run = accept(tenant, upload)
+    fill_run(tenant.pk, run.pk)
+    with tenant_scope(tenant):
+        record = Record.objects.get(run=run)
+    assert record.input["domain"] == "engine.example"
+    assert record.original == {"first_name": " ada ", "domain": "https://www.engine.example/about"}
+    exported = b"".join(results_csv(tenant.pk, run)).decode("utf-8-sig").splitlines()
+    assert exported[1].startswith(" ada ,Lovelace,https://www.engine.example/about,")
