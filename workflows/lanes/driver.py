@@ -69,6 +69,7 @@ class LaneDriver:
             if lane.idle_for(now) > IDLE_RELEASE_S:
                 await self._let_go(lane)
                 return
+            lane.note_wait(now)
             await self._sleep(TICK_S if at is None else min(TICK_S, at - now))
 
     async def _sleep(self, seconds: float) -> None:

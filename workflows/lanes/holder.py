@@ -25,6 +25,7 @@ IDLE_RELEASE_S = 3.0
 AGEING_S = 60.0  # a waiting run gains a step of priority per minute
 SLOWEST_PACE = 0.1
 LONG_WINDOW_S = 60.0
+REASON_STAYS_S = 2.0
 RECOVER_EVERY_S, RECOVER_STEP = 5.0, 0.1
 
 
@@ -61,6 +62,7 @@ class LaneHolder:
         self.idle_since = now
         self.vtime_floor = 0.0
         self.answered_ok = False
+        self._waited = ("", now)
         self._take_history(foreign, quiet_s, now)
 
     def _take_history(self, foreign: Sequence[Foreign], quiet_s: float | None, now: float) -> None:
@@ -209,8 +211,18 @@ class LaneHolder:
 
     # --- what to tell --------------------------------------------------------------------------------------------------
 
+    def note_wait(self, now: float) -> None:
+        """Remember why work waits; asked at each turn of the lane, so that no reason is missed between two reports."""
+        if reason := self._waits_now(now):
+            self._waited = (reason, now)
+
     def wait_reason(self, now: float) -> str:
-        """Why work of this lane waits right now; empty when nothing waits or it is about to go."""
+        """Why work of this lane waits, of late; empty when nothing waits or it goes as fast as it comes."""
+        self.note_wait(now)
+        reason, at = self._waited
+        return reason if now - at < REASON_STAYS_S and (self.has_work() or reason == "paused") else ""
+
+    def _waits_now(self, now: float) -> str:
         if self.facts.paused:
             return "paused"
         if now < self.cooldown_until:
