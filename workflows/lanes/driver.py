@@ -163,14 +163,18 @@ class LaneDriver:
         verdict = judge(work, self.desk.holder, result, started, time.time())
         del lane.in_flight[work.id]
         lane.settling.add(work.id)
-        self._act_on(verdict, now)
+        self._act_on(verdict, planned, now)
         self.desk.settle(verdict.settlement)
         self.wake()
 
-    def _act_on(self, verdict: Verdict, now: float) -> None:
+    def _act_on(self, verdict: Verdict, sent: float, now: float) -> None:
         if verdict.cooldown_s:
             self.lane.cool_down(now, verdict.cooldown_s)
         elif verdict.pause:
+            # Calls in flight together fail together: one pause for all, and none for those of before a resume.
+            if self.lane.pausing or sent < self.lane.resumed_at:
+                return
+            self.lane.pausing = True
             self.lane.cooldown_until = (
                 now + KEY_TROUBLE_S
             )  # nothing more is sent while the pause is being written
@@ -183,5 +187,7 @@ class LaneDriver:
         try:
             await self.desk.database(lease.pause_for, facts.id, facts.tenant_id, outcome, reason)
         except DatabaseError:
+            self.lane.pausing = False
             return  # the next refused key says it again
         await self._look_again([facts.id])
+        self.lane.pausing = False

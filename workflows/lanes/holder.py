@@ -63,6 +63,8 @@ class LaneHolder:
         self.vtime_floor = 0.0
         self.answered_ok = False
         self._waited = ("", now)
+        self.pausing = False
+        self.resumed_at = 0.0
         self._take_history(foreign, quiet_s, now)
 
     def _take_history(self, foreign: Sequence[Foreign], quiet_s: float | None, now: float) -> None:
@@ -84,6 +86,8 @@ class LaneHolder:
         """Take over changed settings and the runs that are active now."""
         if facts.windows != self.facts.windows:
             self.pacer.relimit(WindowLimit.from_json(window) for window in facts.windows)
+        if self.facts.paused and not facts.paused:
+            self.resumed_at = now
         self.facts = facts
         active = {run.facts.id: run for run in runs}
         for run_id, run in active.items():
