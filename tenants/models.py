@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from tenants.base import TenantOwned, owned_key
+from tenants.base import SameTenant, TenantOwned, owned_key, tenant_relation
 from tenants.ids import uuid7
 from tenants.scope import OPS_ALIAS, open_tenant_id
 
@@ -100,16 +100,54 @@ class Membership(TenantOwned):
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=Role, default=Role.VIEWER)
+    is_owner = models.BooleanField(
+        default=False, db_default=False, help_text="The one administrator who answers for the tenant."
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["tenant", "user"], name="membership_once_per_tenant"),
+            models.UniqueConstraint(
+                fields=["tenant"], condition=models.Q(is_owner=True), name="membership_one_owner"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(is_owner=False) | models.Q(role="admin"), name="membership_owner_is_admin"
+            ),
             owned_key("membership"),
         ]
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.role}"
+
+
+class Invitation(TenantOwned):
+    """A person asked to join. Only the SHA-256 of the link's token is kept, as for API keys."""
+
+    email = models.EmailField()
+    role = models.CharField(max_length=16, choices=Membership.Role, default=Membership.Role.VIEWER)
+    digest = models.BinaryField(max_length=32)
+    invited_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            # A digest of 256 random bits reveals nothing about another tenant, so this need not lead with tenant.
+            models.UniqueConstraint(fields=["digest"], name="invitation_digest_key"),
+            models.UniqueConstraint(
+                fields=["tenant", "email"],
+                condition=models.Q(accepted_at=None, revoked_at=None),
+                name="invitation_one_open_per_address",
+            ),
+            owned_key("invitation"),
+        ]
+        ordering = ("email",)
+
+    def __str__(self) -> str:
+        return f"{self.email} {self.role}"
 
 
 class ApiKey(TenantOwned):
@@ -130,12 +168,18 @@ class ApiKey(TenantOwned):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+    replaces = tenant_relation(
+        "tenants.ApiKey", null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
 
     class Meta:
         constraints = [
             # A digest of 256 random bits reveals nothing about another tenant, so this need not lead with tenant.
             models.UniqueConstraint(fields=["digest"], name="apikey_digest_key"),
             owned_key("apikey"),
+            SameTenant(
+                field="replaces", to="tenants.ApiKey", name="apikey_replaces_own", on_delete="SET NULL"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -148,7 +192,9 @@ class AuditEvent(TenantOwned):
     append_only = True
 
     at = models.DateTimeField(db_default=Now())
-    actor = models.CharField(max_length=200, help_text="user:<e-mail>, key:<hint> or system:<name>")
+    actor = models.CharField(
+        max_length=200, help_text="user:<e-mail>, staff:<e-mail>, key:<hint> or system:<name>"
+    )
     verb = models.CharField(max_length=64)
     subject_type = models.CharField(max_length=64)
     subject_id = models.CharField(max_length=64)

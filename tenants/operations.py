@@ -31,7 +31,7 @@ def create_tenant(*, name: str, plan: str, owner: User, actor: str) -> Tenant:
     tenant = Tenant(id=uuid7(), name=name, plan=plan)
     with tenant_scope(tenant.pk):
         tenant.save(force_insert=True)
-        Membership.objects.create(user=owner, role=Membership.Role.ADMIN)
+        Membership.objects.create(user=owner, role=Membership.Role.ADMIN, is_owner=True)
         audit.record(actor=actor, verb="tenant.created", subject=tenant, plan=plan)
         signals.tenant_created.send(sender=Tenant, tenant=tenant, actor=actor)
     return tenant

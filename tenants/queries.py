@@ -35,6 +35,20 @@ class TenantOfUser:
     plan: str
     tenant_status: str
     role: str
+    is_owner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenInvitation:
+    """An invitation that can still be accepted, and to which tenant."""
+
+    invitation_id: uuid.UUID
+    tenant_id: uuid.UUID
+    tenant_name: str
+    email: str
+    role: str
+    invited_by: str
+    expires_at: datetime
 
 
 def key_owner(digest: bytes) -> KeyOwner | None:
@@ -52,5 +66,13 @@ def key_owner(digest: bytes) -> KeyOwner | None:
 def tenants_of(user_id: uuid.UUID) -> list[TenantOfUser]:
     """The tenants that a person belongs to, by name."""
     with connections[APP_ALIAS].cursor() as cursor:
-        cursor.execute("SELECT * FROM lookup.memberships(%s)", (user_id,))
+        cursor.execute("SELECT * FROM lookup.tenants_of(%s)", (user_id,))
         return [TenantOfUser(*row) for row in cursor.fetchall()]
+
+
+def open_invitation(digest: bytes) -> OpenInvitation | None:
+    """The invitation with this digest while it is open: not expired, accepted or revoked, its tenant active."""
+    with connections[APP_ALIAS].cursor() as cursor:
+        cursor.execute("SELECT * FROM lookup.invitation(%s)", (digest,))
+        row = cursor.fetchone()
+    return OpenInvitation(*row) if row else None

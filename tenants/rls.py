@@ -20,7 +20,14 @@ CLASSES = ("tenant", "secret", "junction", "reference", "identity", "system")
 CURRENT_TENANT = f"(SELECT current_setting('{SETTING}')::uuid)"
 
 # What the SECURITY DEFINER functions below may read, and nothing else.
-LOOKUP_READS = ("tenants_apikey", "tenants_tenant", "tenants_membership")
+# Table -> the columns, where not all of them.
+LOOKUP_READS = {
+    "tenants_apikey": "",
+    "tenants_tenant": "",
+    "tenants_membership": "",
+    "tenants_invitation": "",
+    "tenants_user": "(id, email)",
+}
 
 FUNCTIONS: dict[str, str] = {
     "api_key(wanted bytea)": """
@@ -33,12 +40,22 @@ FUNCTIONS: dict[str, str] = {
             FROM public.tenants_apikey k JOIN public.tenants_tenant t ON t.id = k.tenant_id
             WHERE k.digest = wanted
         $$""",
-    "memberships(wanted uuid)": """
-        RETURNS TABLE (tenant_id uuid, tenant_name text, plan text, tenant_status text, role text)
+    "tenants_of(wanted uuid)": """
+        RETURNS TABLE (tenant_id uuid, tenant_name text, plan text, tenant_status text, role text, is_owner boolean)
         LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
-            SELECT t.id, t.name, t.plan, t.status, m.role
+            SELECT t.id, t.name, t.plan, t.status, m.role, m.is_owner
             FROM public.tenants_membership m JOIN public.tenants_tenant t ON t.id = m.tenant_id
             WHERE m.user_id = wanted ORDER BY t.name, t.id
+        $$""",
+    "invitation(wanted bytea)": """
+        RETURNS TABLE (invitation_id uuid, tenant_id uuid, tenant_name text, email text, role text, invited_by text,
+                       expires_at timestamptz)
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+            SELECT i.id, i.tenant_id, t.name, i.email, i.role, coalesce(u.email, ''), i.expires_at
+            FROM public.tenants_invitation i JOIN public.tenants_tenant t ON t.id = i.tenant_id
+            LEFT JOIN public.tenants_user u ON u.id = i.invited_by_id
+            WHERE i.digest = wanted AND i.accepted_at IS NULL AND i.revoked_at IS NULL
+              AND i.expires_at > now() AND t.status = 'active'
         $$""",
 }
 
@@ -150,7 +167,7 @@ def grants(entry: Isolated) -> dict[str, str]:
     }[entry.kind]
     result = {**table, BACKUP: "SELECT"}
     if entry.table in LOOKUP_READS:
-        result[LOOKUP] = "SELECT"
+        result[LOOKUP] = f"SELECT {LOOKUP_READS[entry.table]}".strip()
     return result
 
 
@@ -186,6 +203,15 @@ def apply(cursor: Any) -> int:
     if "django_migrations" in present:
         cursor.execute(f"GRANT SELECT ON public.django_migrations TO {APP}, {OPS}, {READONLY}, {BACKUP}")
     if present.issuperset(LOOKUP_READS):
-        for statement in function_statements():
+        for statement in [*_strays(cursor), *function_statements()]:
             cursor.execute(statement)
     return count
+
+
+def _strays(cursor: Any) -> list[str]:
+    """What drops the functions of the lookup schema that are no longer in FUNCTIONS."""
+    cursor.execute(
+        "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = %s::regnamespace AND proname <> ALL (%s)",
+        [LOOKUP_SCHEMA, [signature.split("(")[0] for signature in FUNCTIONS]],
+    )
+    return [f"DROP FUNCTION {row[0]}" for row in cursor.fetchall()]

@@ -15,6 +15,8 @@ from tenants.scope import tenant_scope
 
 
 class UsageView(ApiView):
+    resource = "usage"
+
     @extend_schema(
         operation_id="usage_retrieve",
         tags=["usage"],

@@ -21,9 +21,9 @@ LanesOf = Callable[[Collection[uuid.UUID]], Mapping[uuid.UUID, uuid.UUID]]
 
 
 class ConnectionsView(ApiView):
+    resource = "connections"
     # Lanes belong to an app above this one, so whoever composes the routes says how to find them.
     lanes_of: LanesOf = staticmethod(lambda connection_ids: {})
-    scopes = {"POST": "admin"}
 
     @extend_schema(
         operation_id="connections_list",

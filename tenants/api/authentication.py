@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 from django.utils import timezone
 from rest_framework import authentication, exceptions
@@ -10,6 +10,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from tenants import api_keys, context
+from tenants.permissions import PERMISSIONS, scopes_allow
 from tenants.queries import KeyOwner, key_owner
 
 CACHE_SECONDS = 2.0  # revocation must bite within two seconds
@@ -94,17 +95,18 @@ def cached_owner(digest: bytes) -> KeyOwner | None:
     return owner
 
 
-class HasScope(BasePermission):
-    """The view names the scope per method in `scopes`; a key without it gets 403 with the scope's name."""
-
-    default: ClassVar[dict[str, str]] = {"GET": "read", "HEAD": "read", "OPTIONS": "read"}
+class HasPermission(BasePermission):
+    """The view names its permission per method; a key whose scopes do not reach it gets 403 with what it lacks."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         owner = request.auth
         if not isinstance(owner, KeyOwner):
             return False
-        method = request.method or "GET"
-        needed = getattr(view, "scopes", {}).get(method) or self.default.get(method, "write")
-        if needed in owner.scopes:
+        permission = view.permission_for(request.method or "GET")
+        if scopes_allow(owner.scopes, permission):
             return True
-        raise exceptions.PermissionDenied(f"This key lacks the scope “{needed}”.", code="missing_scope")
+        needed = PERMISSIONS[permission]
+        raise exceptions.PermissionDenied(
+            f"This key lacks the scope “{needed.scope}”, which it takes to {needed.what}.",
+            code="missing_scope",
+        )

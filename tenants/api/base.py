@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -16,9 +16,19 @@ MAX_ERRORS = 100
 
 
 class ApiView(APIView):
-    """A view of the API. `scopes` names the scope that a key needs per method, where it is not read or write."""
+    """A view of the API.
 
-    scopes: Mapping[str, str] = {}
+    `resource` names its row in the table of permissions: reading takes `<resource>.read`, anything else
+    `<resource>.change`, unless `permissions` names another one for the method.
+    """
+
+    resource: ClassVar[str]
+    permissions: ClassVar[Mapping[str, str]] = {}
+
+    def permission_for(self, method: str) -> str:
+        """The permission that this method takes."""
+        verb = "read" if method in ("GET", "HEAD", "OPTIONS") else "change"
+        return self.permissions.get(method, f"{self.resource}.{verb}")
 
     @property
     def owner(self) -> KeyOwner:

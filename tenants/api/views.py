@@ -12,6 +12,8 @@ from tenants.scope import tenant_scope
 
 
 class TenantView(ApiView):
+    resource = "tenant"
+
     @extend_schema(
         operation_id="tenant_retrieve", tags=["tenant"], responses={200: TenantSerializer, **problems()}
     )

@@ -15,12 +15,11 @@ from django_htmx.http import HttpResponseClientRefresh
 from django_htmx.middleware import HtmxDetails
 
 from tenants.errors import WeirError
-from tenants.models import Membership, User
+from tenants.models import User
+from tenants.permissions import PERMISSIONS, role_allows
 from tenants.queries import TenantOfUser
 
 ZONE_COOKIE = "weir_tz"
-VIEWER, EDITOR, ADMIN = Membership.Role.VIEWER, Membership.Role.EDITOR, Membership.Role.ADMIN
-_RANK = {VIEWER: 0, EDITOR: 1, ADMIN: 2}
 
 
 class TenantRequest(HttpRequest):
@@ -41,16 +40,17 @@ def actor(request: TenantRequest) -> str:
     return f"user:{request.user.email}"
 
 
-def allows(request: TenantRequest, role: str) -> bool:
-    """Whether the member's role reaches this one."""
-    return _RANK.get(Membership.Role(request.membership.role), 0) >= _RANK[Membership.Role(role)]
+def allows(request: TenantRequest, permission: str) -> bool:
+    """Whether the member may do this, by the one table of permissions."""
+    return role_allows(request.membership.role, permission, is_owner=request.membership.is_owner)
 
 
-def tenant_page(role: str = VIEWER) -> Callable[[Callable[P, R]], Callable[P, R | HttpResponse]]:
-    """A page of the open tenant for members of at least this role, in the viewer's time zone.
+def tenant_page(permission: str) -> Callable[[Callable[P, R]], Callable[P, R | HttpResponse]]:
+    """A page of the open tenant for members who have this permission, in the viewer's time zone.
 
     Strangers go to sign in; an error of ours becomes a page that says what to do.
     """
+    needed = PERMISSIONS[permission]
 
     def decorate(view: Callable[P, R]) -> Callable[P, R | HttpResponse]:
         @functools.wraps(view)
@@ -58,9 +58,9 @@ def tenant_page(role: str = VIEWER) -> Callable[[Callable[P, R]], Callable[P, R 
             request = cast(TenantRequest, args[0])
             if _is_stranger(request):
                 return _to_sign_in(request)
-            if not allows(request, role):
+            if not allows(request, permission):
                 raise PermissionDenied(
-                    f"This needs the role “{role}”; you are {request.membership.role} of "
+                    f"To {needed.what} takes the role “{needed.role}”; you are {request.membership.role} of "
                     f"{request.membership.tenant_name}. Ask an admin of it."
                 )
             with timezone.override(_zone(request)):
@@ -69,6 +69,7 @@ def tenant_page(role: str = VIEWER) -> Callable[[Callable[P, R]], Callable[P, R 
                 except WeirError as error:
                     return _refusal(request, error)
 
+        page.permission = permission  # type: ignore[attr-defined]
         return page
 
     return decorate

@@ -26,6 +26,8 @@ def _answer(lane_id: uuid.UUID) -> Response:
 
 
 class LanesView(ApiView):
+    resource = "lanes"
+
     @extend_schema(
         operation_id="lanes_list",
         tags=["lanes"],
@@ -41,7 +43,7 @@ class LanesView(ApiView):
 
 
 class LaneView(ApiView):
-    scopes = {"PATCH": "admin"}
+    resource = "lanes"
 
     @extend_schema(
         operation_id="lanes_retrieve", tags=["lanes"], responses={200: LaneSerializer, **problems(404)}
@@ -85,7 +87,12 @@ def _control(name: str, operation: Callable[..., Lane], what: str) -> type[ApiVi
             operation(lane_id=lane_id, actor=self.actor)
             return _answer(lane_id)
 
-    return type(f"{name.capitalize()}LaneView", (ApiView,), {"post": post, "scopes": {"POST": "admin"}})
+    permissions = {"POST": "lanes.steer"}
+    return type(
+        f"{name.capitalize()}LaneView",
+        (ApiView,),
+        {"post": post, "resource": "lanes", "permissions": permissions},
+    )
 
 
 PauseLaneView = _control(

@@ -21,6 +21,8 @@ from workflows.states import RecordStatus
 
 
 class RecordsView(ApiView):
+    resource = "runs"
+
     @extend_schema(
         operation_id="records_list",
         tags=["records"],
@@ -37,6 +39,8 @@ class RecordsView(ApiView):
 
 
 class RecordView(ApiView):
+    resource = "runs"
+
     @extend_schema(
         operation_id="records_retrieve",
         tags=["records"],
@@ -51,6 +55,7 @@ class RecordView(ApiView):
 
 
 class _ResultsView(ApiView):
+    resource = "runs"
     media_type: str
     ending: str
     lines: Callable[[uuid.UUID, Run], Iterator[bytes]]

@@ -47,6 +47,8 @@ def rendered(data: Any) -> str:
 
 
 class RunsView(ApiView):
+    resource = "runs"
+
     @extend_schema(
         operation_id="runs_list",
         tags=["runs"],
@@ -99,6 +101,8 @@ class RunsView(ApiView):
 
 
 class RunView(ApiView):
+    resource = "runs"
+
     @extend_schema(
         operation_id="runs_retrieve", tags=["runs"], responses={200: RunSerializer, **problems(404)}
     )
@@ -123,7 +127,7 @@ def _control(name: str, operation: Callable[..., Run], what: str) -> type[ApiVie
             operation(run_id=run_id, actor=self.actor)
             return Response(run_json(queries.get_run(run_id)))
 
-    return type(f"{name.capitalize()}RunView", (ApiView,), {"post": post})
+    return type(f"{name.capitalize()}RunView", (ApiView,), {"post": post, "resource": "runs"})
 
 
 CancelRunView = _control(

@@ -23,6 +23,7 @@ from workflows.upload_handler import announces_too_much, payload_too_large, refu
 
 
 class UploadsView(ApiView):
+    resource = "runs"
     parser_classes = (MultiPartParser,)
 
     @extend_schema(

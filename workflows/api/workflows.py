@@ -16,6 +16,8 @@ from workflows.catalog import TEMPLATES, Template
 
 
 class WorkflowsView(ApiView):
+    resource = "workflows"
+
     @extend_schema(
         operation_id="workflows_list",
         tags=["workflows"],
@@ -30,6 +32,8 @@ class WorkflowsView(ApiView):
 
 
 class TemplatesView(ApiView):
+    resource = "workflows"
+
     @extend_schema(
         operation_id="templates_list",
         tags=["workflows"],

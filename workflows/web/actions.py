@@ -10,25 +10,25 @@ from django.views.decorators.http import require_POST
 from tenants.errors import Conflict
 from tenants.scope import tenant_scope
 from tenants.web import figures
-from tenants.web.access import EDITOR, TenantRequest, actor, tenant_page
+from tenants.web.access import TenantRequest, actor, tenant_page
 from workflows import queries
 from workflows.operations.control_run import cancel_run, pause_run, resume_run
 from workflows.web.frame import render_page
 
 
 @require_POST
-@tenant_page(EDITOR)
+@tenant_page("runs.change")
 def pause(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
     return _carry_out(request, run_id, pause_run, "Paused. Calls in flight end; no new ones start.")
 
 
 @require_POST
-@tenant_page(EDITOR)
+@tenant_page("runs.change")
 def resume(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
     return _carry_out(request, run_id, resume_run, "The run goes on.")
 
 
-@tenant_page(EDITOR)
+@tenant_page("runs.change")
 def cancel(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
     """Ask first, on a page of its own where the dialog could not be opened; then cancel."""
     if request.method == "POST":

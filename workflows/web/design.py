@@ -15,7 +15,7 @@ from workflows.web.frame import render_page
 from workflows.web.run_row import RunRow
 
 
-@tenant_page()
+@tenant_page("tenant.read")
 def design(request: TenantRequest) -> HttpResponse:
     if settings.WEIR_ENV not in ("local", "test"):
         raise Http404

@@ -6,19 +6,19 @@ from django.http import HttpResponse
 from tenants.models import ApiKey
 from tenants.operations import create_api_key
 from tenants.scope import tenant_scope
-from tenants.web.access import ADMIN, TenantRequest, actor, allows, tenant_page
+from tenants.web.access import TenantRequest, actor, allows, tenant_page
 from workflows.web.forms import KeyForm
 from workflows.web.frame import render_page
 
 
-@tenant_page()
+@tenant_page("keys.read")
 def keys(request: TenantRequest) -> HttpResponse:
     if request.method == "POST":
         return _create(request)
     return _page(request, KeyForm())
 
 
-@tenant_page(ADMIN)
+@tenant_page("keys.change")
 def _create(request: TenantRequest) -> HttpResponse:
     form = KeyForm(request.POST)
     if not form.is_valid():
@@ -53,6 +53,6 @@ def _page(
         form=form,
         created=created,
         plain=plain,
-        may_create=allows(request, ADMIN),
+        may_create=allows(request, "keys.change"),
         base_url=(settings.BASE_URL or request.build_absolute_uri("/")).rstrip("/"),
     )

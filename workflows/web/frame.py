@@ -8,7 +8,7 @@ from django.shortcuts import render
 
 from integrations.models import Connection
 from tenants.scope import tenant_scope
-from tenants.web.access import EDITOR, TenantRequest, allows
+from tenants.web.access import TenantRequest, allows
 
 UNCHANGED = 204
 LAST = 286
@@ -21,7 +21,7 @@ def render_page(
     context |= {
         "nav": nav,
         "sandbox": only_sandbox(request),
-        "may_edit": allows(request, EDITOR),
+        "may_edit": allows(request, "runs.change"),
         "query": _query(request),
     }
     return render(request, template, context, status=status)
@@ -36,7 +36,7 @@ def render_live(
     """
     if not final and version == request.GET.get("v"):
         return HttpResponse(status=UNCHANGED)
-    context |= {"version": version, "may_edit": allows(request, EDITOR), "query": _query(request)}
+    context |= {"version": version, "may_edit": allows(request, "runs.change"), "query": _query(request)}
     return render(request, template, context, status=LAST if final else 200)
 
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from tenants.models import ApiKey
 from tenants.scope import tenant_scope
-from tenants.web.access import ADMIN, TenantRequest, allows, tenant_page
+from tenants.web.access import TenantRequest, allows, tenant_page
 from workflows import queries
 from workflows.models import Run
 from workflows.web.frame import render_live, render_page, version_of
@@ -30,7 +30,7 @@ class Month:
     spent: int
 
 
-@tenant_page()
+@tenant_page("runs.read")
 def home(request: TenantRequest) -> HttpResponse:
     vendors = read_vendors(request)
     rows = _recent(request)
@@ -48,11 +48,11 @@ def home(request: TenantRequest) -> HttpResponse:
         rows=rows,
         version=_version(rows),
         has_key=has_key,
-        may_connect=allows(request, ADMIN),
+        may_connect=allows(request, "connections.change"),
     )
 
 
-@tenant_page()
+@tenant_page("runs.read")
 def recent(request: TenantRequest) -> HttpResponse:
     """The newest runs alone, for the page to ask for again; 204 when nothing in them changed."""
     rows = _recent(request)

@@ -42,7 +42,7 @@ class DayBar:
     height: str
 
 
-@tenant_page()
+@tenant_page("usage.read")
 def insights(request: TenantRequest) -> HttpResponse:
     today = timezone.now().date()
     months = _months(today)

@@ -13,7 +13,7 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from tenants.errors import InvalidInput, WeirError
 from tenants.scope import tenant_scope
-from tenants.web.access import EDITOR, TenantRequest, actor, tenant_page
+from tenants.web.access import TenantRequest, actor, tenant_page
 from workflows.models import Run, Upload, Workflow
 from workflows.operations.accept_run import accept_upload, find_workflow
 from workflows.operations.create_upload import create_upload, look_over
@@ -24,7 +24,7 @@ from workflows.web.frame import render_page
 from workflows.web.workflow_pages import view_of
 
 
-@tenant_page(EDITOR)
+@tenant_page("runs.change")
 def choose_file(request: TenantRequest) -> HttpResponse:
     with tenant_scope(request.membership.tenant_id):
         workflows = list(Workflow.objects.filter(enabled=True).order_by("id"))
@@ -41,7 +41,7 @@ def choose_file(request: TenantRequest) -> HttpResponse:
     return HttpResponseClientRedirect(target) if request.htmx else redirect(target)
 
 
-@tenant_page(EDITOR)
+@tenant_page("runs.change")
 def check_columns(request: TenantRequest, upload_id: uuid.UUID) -> HttpResponse:
     """The columns as chosen in the query string, with what they make of the rows, and what a run would cost."""
     check = read_check(request.membership.tenant_id, upload_id, request.GET)
@@ -52,7 +52,7 @@ def check_columns(request: TenantRequest, upload_id: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
-@tenant_page(EDITOR)
+@tenant_page("runs.change")
 def start(request: TenantRequest, upload_id: uuid.UUID) -> HttpResponse:
     """Start the run. The same file is not started a second time by accident: that takes `again`."""
     tenant_id = request.membership.tenant_id

@@ -16,7 +16,7 @@ from workflows.web.frame import render_page
 _YEAR = 365 * 86_400
 
 
-@tenant_page()
+@tenant_page("tenant.read")
 def settings_page(request: TenantRequest) -> HttpResponse:
     with tenant_scope(request.membership.tenant_id):
         tenant = get_tenant(request.membership.tenant_id)
@@ -27,7 +27,7 @@ def settings_page(request: TenantRequest) -> HttpResponse:
 
 
 @require_POST
-@tenant_page()
+@tenant_page("tenant.read")
 def choose_theme(request: TenantRequest) -> HttpResponse:
     response = HttpResponseRedirect(_back(request))
     theme = request.POST.get("theme", "")
@@ -39,7 +39,7 @@ def choose_theme(request: TenantRequest) -> HttpResponse:
 
 
 @require_POST
-@tenant_page()
+@tenant_page("tenant.read")
 def switch_tenant(request: TenantRequest) -> HttpResponse:
     """Open another tenant of this person; one that they do not belong to changes nothing."""
     wanted = request.POST.get("tenant", "")

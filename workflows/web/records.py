@@ -67,7 +67,7 @@ class StepRow:
         return ""
 
 
-@tenant_page()
+@tenant_page("runs.read")
 def record_page(request: TenantRequest, run_id: uuid.UUID, record_id: uuid.UUID) -> HttpResponse:
     """The page of a record, or its live part alone where the page asks for it again."""
     with tenant_scope(request.membership.tenant_id):

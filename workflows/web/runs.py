@@ -25,7 +25,7 @@ _EXPORTS = {
 }
 
 
-@tenant_page()
+@tenant_page("runs.read")
 def run_list(request: TenantRequest) -> HttpResponse:
     status, search = request.GET.get("status", ""), request.GET.get("q", "").strip()[:100]
     status = status if status in RunStatus.values else ""
@@ -51,13 +51,13 @@ def run_list(request: TenantRequest) -> HttpResponse:
     )
 
 
-@tenant_page()
+@tenant_page("runs.read")
 def run_page(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
     view = read_run(request.membership.tenant_id, run_id, request.GET)
     return render_page(request, "workflows/run.html", nav="runs", view=view, version=view.version)
 
 
-@tenant_page()
+@tenant_page("runs.read")
 def run_live(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
     """What changed since the version that the page shows, if anything."""
     view = read_run(request.membership.tenant_id, run_id, request.GET)
@@ -71,7 +71,7 @@ def run_live(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
     )
 
 
-@tenant_page()
+@tenant_page("runs.read")
 def results(request: TenantRequest, run_id: uuid.UUID, kind: str) -> HttpResponseBase:
     """Every record with what came of it, streamed."""
     if kind not in _EXPORTS:

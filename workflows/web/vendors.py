@@ -15,7 +15,7 @@ from integrations.models import Connection
 from integrations.operations import create_connection
 from tenants.errors import InvalidInput, NotFound, WeirError
 from tenants.scope import tenant_scope
-from tenants.web.access import ADMIN, EDITOR, TenantRequest, actor, allows, tenant_page
+from tenants.web.access import TenantRequest, actor, allows, tenant_page
 from workflows import queries
 from workflows.operations.control_lane import pause_lane, resume_lane
 from workflows.queries import LaneView
@@ -80,7 +80,7 @@ def read_vendors(request: TenantRequest) -> list[VendorView]:
     return [VendorView(connection, lanes.get(connection.pk)) for connection in connections]
 
 
-@tenant_page()
+@tenant_page("connections.read")
 def vendor_list(request: TenantRequest) -> HttpResponse:
     """The page of the vendors, or its live part alone where the page asks for it again."""
     vendors = read_vendors(request)
@@ -88,7 +88,7 @@ def vendor_list(request: TenantRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "vendors": vendors,
         "others": [c for c in registry.CONNECTORS.values() if c.provider not in connected],
-        "may_connect": allows(request, ADMIN),
+        "may_connect": allows(request, "connections.change"),
         "unwell": [view for view in vendors if view.state != "ok"],
         "version": version_of([view.shown for view in vendors]),
     }
@@ -97,7 +97,7 @@ def vendor_list(request: TenantRequest) -> HttpResponse:
     return render_page(request, "workflows/vendors.html", nav="vendors", **context)
 
 
-@tenant_page(ADMIN)
+@tenant_page("connections.change")
 def connect(request: TenantRequest) -> HttpResponse:
     if request.method != "POST":
         wanted = request.GET.get("provider", "")
@@ -119,7 +119,7 @@ def connect(request: TenantRequest) -> HttpResponse:
 
 
 @require_POST
-@tenant_page(ADMIN)
+@tenant_page("connections.change")
 def connect_sandbox(request: TenantRequest) -> HttpResponse:
     """Connect what is missing of the default workflow's vendors in sandbox mode, to look around without paying."""
     with tenant_scope(request.membership.tenant_id):
@@ -139,7 +139,7 @@ def connect_sandbox(request: TenantRequest) -> HttpResponse:
 
 
 @require_POST
-@tenant_page(EDITOR)
+@tenant_page("lanes.steer")
 def control(request: TenantRequest, lane_id: uuid.UUID, verb: str) -> HttpResponse:
     operations = {"pause": pause_lane, "resume": resume_lane}
     if verb not in operations:

@@ -30,14 +30,14 @@ class WorkflowView:
         return "enabled" if self.workflow.enabled else "disabled"
 
 
-@tenant_page()
+@tenant_page("workflows.read")
 def workflow_list(request: TenantRequest) -> HttpResponse:
     with tenant_scope(request.membership.tenant_id):
         views = [view_of(workflow) for workflow in Workflow.objects.order_by("name")]
     return render_page(request, "workflows/workflows.html", nav="workflows", workflows=views)
 
 
-@tenant_page()
+@tenant_page("workflows.read")
 def workflow_page(request: TenantRequest, slug: str) -> HttpResponse:
     with tenant_scope(request.membership.tenant_id):
         workflow = Workflow.objects.filter(slug=slug).first()
