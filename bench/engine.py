@@ -24,7 +24,8 @@ from integrations.connectors import registry
 from integrations.http import VendorClient
 from integrations.operations import create_connection
 from integrations.outcomes import Done
-from tenants.operations import create_tenant, create_user
+from tenants.operations.people import create_user
+from tenants.operations.tenants import create_tenant
 from tenants.scope import tenant_scope
 from workflows.catalog import Ask, Taken
 from workflows.lanes.decide import decide

@@ -9,7 +9,9 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from integrations.models import Connection
 from integrations.operations import create_connection
 from tenants.models import Membership, Tenant, User
-from tenants.operations import create_api_key, create_tenant, create_user
+from tenants.operations.keys import create_api_key
+from tenants.operations.people import create_user
+from tenants.operations.tenants import create_tenant
 from tenants.scope import tenant_scope
 from workflows.models import Run, Workflow
 

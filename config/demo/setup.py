@@ -14,7 +14,9 @@ from django.conf import settings
 from integrations.models import Connection
 from integrations.operations import create_connection
 from tenants.models import User
-from tenants.operations import create_api_key, create_tenant, create_user
+from tenants.operations.keys import create_api_key
+from tenants.operations.people import create_user
+from tenants.operations.tenants import create_tenant
 from tenants.scope import tenant_scope
 
 EMAIL, STAFF_EMAIL = "demo@weir.example", "ops@weir.example"

@@ -9,8 +9,8 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from tenants import operations
 from tenants.models import ApiKey, AuditEvent
+from tenants.operations import keys as operations
 from tenants.ops_console import cells
 from tenants.ops_console.actions import OpsAction
 from tenants.ops_console.base import ReadOnlyAdmin

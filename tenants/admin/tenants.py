@@ -13,8 +13,8 @@ from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget
 
-from tenants import operations
 from tenants.models import Membership, Tenant
+from tenants.operations import tenants as operations
 from tenants.ops_console import cells, registry, trail
 from tenants.ops_console.actions import OpsAction
 from tenants.ops_console.base import OpsAdmin

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 from tenants.api.base import ApiView
 from tenants.api.schema import problems
 from tenants.api.serializers import TenantSerializer
-from tenants.operations import get_tenant
+from tenants.operations.tenants import get_tenant
 from tenants.scope import tenant_scope
 
 

@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from tenants.operations import suspend_tenant
+from tenants.operations.tenants import suspend_tenant
 from tenants.scope import tenant_scope
 from tests.client import Api
 from tests.factories import connect_all, make_key

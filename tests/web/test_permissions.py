@@ -129,7 +129,7 @@ def test_a_form_from_elsewhere_changes_nothing(owner: Any, objects: dict[str, st
 
 
 def test_a_person_without_a_tenant_is_told_so(db: None, client: Client):
-    from tenants.operations import create_user
+    from tenants.operations.people import create_user
 
     user = create_user(email="alone@nowhere.example", password="long enough 1")
     client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")

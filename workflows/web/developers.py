@@ -4,7 +4,7 @@ from django.conf import settings
 from django.http import HttpResponse
 
 from tenants.models import ApiKey
-from tenants.operations import create_api_key
+from tenants.operations.keys import create_api_key
 from tenants.scope import tenant_scope
 from tenants.web.access import TenantRequest, actor, allows, tenant_page
 from workflows.web.forms import KeyForm

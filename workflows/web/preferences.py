@@ -7,7 +7,7 @@ from django.views.decorators.http import require_POST
 
 from tenants.middleware import SESSION_KEY
 from tenants.models import Membership
-from tenants.operations import get_tenant
+from tenants.operations.tenants import get_tenant
 from tenants.scope import tenant_scope
 from tenants.web.access import TenantRequest, tenant_page
 from tenants.web.context_processors import THEME_COOKIE, THEMES

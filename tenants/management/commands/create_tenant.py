@@ -4,9 +4,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tenants import operations
 from tenants.errors import WeirError
 from tenants.models import User
+from tenants.operations.keys import create_api_key
+from tenants.operations.people import create_user
+from tenants.operations.tenants import create_tenant
 from tenants.scope import tenant_scope
 
 
@@ -27,14 +29,12 @@ class Command(BaseCommand):
         try:
             owner = User.objects.filter(email=email).first()
             password = None if owner else options["password"] or secrets.token_urlsafe(12)
-            owner = owner or operations.create_user(email=email, password=password)
-            tenant = operations.create_tenant(
+            owner = owner or create_user(email=email, password=password)
+            tenant = create_tenant(
                 name=options["name"], plan=options["plan"], owner=owner, actor="system:create_tenant"
             )
             with tenant_scope(tenant):
-                _, plain = operations.create_api_key(
-                    name="First key", actor="system:create_tenant", created_by=owner
-                )
+                _, plain = create_api_key(name="First key", actor="system:create_tenant", created_by=owner)
         except WeirError as error:
             raise CommandError(error.detail) from error
         result = {"tenant_id": str(tenant.pk), "user_email": email, "password": password, "api_key": plain}
