@@ -1,5 +1,6 @@
 """People of one tenant in a browser without a browser, and a run to look at."""
 
+import time
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,19 @@ SignIn = Callable[..., Client]
 
 @pytest.fixture
 def sign_in() -> SignIn:
-    """`sign_in(user)`: a client with that person's session. The password is not the subject here."""
+    """`sign_in(user)`: a client with that person's session. The password is not the subject here.
 
-    def signed_in(user: "User") -> Client:
+    `sign_in(user, confirmed=True)`: they proved a moment ago who they are (tenants/web/confirmed.py).
+    """
+
+    def signed_in(user: "User", *, confirmed: bool = False) -> Client:
         client = Client()
         client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
+        if confirmed:
+            session = client.session
+            session["account_authentication_methods"] = [{"method": "password", "at": time.time()}]
+            session["account_authentication_methods_user"] = str(user.pk)
+            session.save()
         return client
 
     return signed_in
