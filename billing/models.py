@@ -59,3 +59,29 @@ class UsageEvent(TenantOwned):
 
     def __str__(self) -> str:
         return self.key
+
+
+class ClosedLedger(models.Model):
+    """What tenants that are gone had used: totals per month, under a random id, with nothing of what was looked up."""
+
+    isolation = "system"
+
+    closed_tenant = models.ForeignKey("tenants.ClosedTenant", on_delete=models.PROTECT, related_name="+")
+    period = models.DateField(help_text="first day of the calendar month (UTC)")
+    kind = models.CharField(max_length=16, choices=UsageEvent.Kind)
+    provider = models.CharField(max_length=32, blank=True)
+    livemode = models.BooleanField()
+    entries = models.BigIntegerField()
+    quantity = models.BigIntegerField()
+    credits = models.BigIntegerField(help_text="the vendors' credits, in thousandths")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["closed_tenant", "period", "kind", "provider", "livemode"], name="closedledger_once"
+            ),
+        ]
+        ordering = ("-period", "kind", "provider")
+
+    def __str__(self) -> str:
+        return f"{self.period:%Y-%m} {self.kind}"

@@ -1,5 +1,6 @@
-"""Tenants, people, and the keys that integrators use."""
+"""Tenants, people, the keys that integrators use, and what is left of tenants that are gone."""
 
+import uuid
 from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -73,6 +74,8 @@ class Tenant(models.Model):
     class Status(models.TextChoices):
         ACTIVE = "active"
         SUSPENDED = "suspended"
+        # Shut for good: what it holds is being erased (operations/delete_tenant.py).
+        CLOSING = "closing"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=120)
@@ -208,3 +211,64 @@ class AuditEvent(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.actor} {self.verb} {self.subject_type}"
+
+
+class TenantExport(TenantOwned):
+    """Everything that a tenant holds, as one file in the storage, until it expires."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting"
+        PREPARING = "preparing"
+        READY = "ready"
+        FAILED = "failed"
+        EXPIRED = "expired"
+
+    status = models.CharField(max_length=16, choices=Status, default=Status.WAITING)
+    done = models.PositiveBigIntegerField(default=0, help_text="rows written so far")
+    total = models.PositiveBigIntegerField(default=0, help_text="rows that there were at the start")
+    stored_as = models.CharField(max_length=200, blank=True)
+    size = models.BigIntegerField(default=0, help_text="bytes")
+    error = models.CharField(max_length=300, blank=True)
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(db_default=Now())
+    # Who prepares it says so again and again; one that falls silent is replaced.
+    seen_at = models.DateTimeField(null=True)
+    worker = models.UUIDField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant"],
+                condition=models.Q(status__in=["waiting", "preparing"]),
+                name="tenantexport_one_at_a_time",
+            ),
+        ]
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"export {self.status}"
+
+
+class ClosedTenant(models.Model):
+    """That there was a tenant and is none any more. Names nobody: the ledger's totals go by its random id."""
+
+    isolation = "system"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    erasing = models.UUIDField(
+        null=True, unique=True, help_text="the tenant's id while it is being erased; nothing afterwards"
+    )
+    plan = models.CharField(max_length=32)
+    closed_by = models.CharField(max_length=200, help_text="owner, or staff:<e-mail>")
+    reason = models.CharField(max_length=200, blank=True, help_text="what staff gave as the reason")
+    counts = models.JSONField(default=dict, help_text="table -> rows erased")
+    closed_at = models.DateTimeField(db_default=Now())
+    erased_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-closed_at",)
+
+    def __str__(self) -> str:
+        return f"closed tenant {str(self.pk)[:8]}"
