@@ -5,12 +5,18 @@ from django.urls import path, re_path
 from billing.api.views import UsageView
 from config.problems import not_found
 from integrations.api.views import ConnectionsView
+from tenants.api.audit_views import AuditView
+from tenants.api.key_views import KeysView, KeyView, RotateKeyView
 from tenants.api.views import TenantView
 from workflows.api import lanes, records, runs, uploads, workflows
 from workflows.lane_queries import lanes_of_connections
 
 urlpatterns = [
     path("tenant", TenantView.as_view()),
+    path("audit", AuditView.as_view()),
+    path("keys", KeysView.as_view()),
+    path("keys/<uuid:key_id>", KeyView.as_view()),
+    path("keys/<uuid:key_id>/rotate", RotateKeyView.as_view()),
     path("usage", UsageView.as_view()),
     path("connections", ConnectionsView.as_view(lanes_of=lanes_of_connections)),
     path("workflows", workflows.WorkflowsView.as_view()),

@@ -30,6 +30,8 @@ _NAMES = {
     "expired_api_key": ("expired_api_key", "The API key has expired"),
     "permission_denied": ("not_allowed", "Not allowed"),
     "missing_scope": ("missing_scope", "The API key lacks a scope"),
+    "live_key_needed": ("live_key_needed", "A live key is needed"),
+    "people_only": ("people_only", "Keys cannot do this"),
     "tenant_suspended": ("tenant_suspended", "The tenant is suspended"),
     "method_not_allowed": ("method_not_allowed", "The method is not allowed here"),
     "unsupported_media_type": ("unsupported_media_type", "The media type is not supported"),

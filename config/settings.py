@@ -259,6 +259,9 @@ CONTENT_POLICY_OF = {
 
 # --- Logs, errors, metrics ----------------------------------------------------------------------------------------------
 LOGGING = logging_config()
+        "ConnectionMode": "integrations.models.Connection.Mode",
+        "KeyStatus": "tenants.models.ApiKey.Status",
+        "KeyMode": "tenants.api.serializers.MODES",
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_CELERY_TASK_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_CELERY_TASK_SUCCESS_LOG_LEVEL = logging.DEBUG

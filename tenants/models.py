@@ -161,6 +161,11 @@ class ApiKey(TenantOwned):
         WRITE = "write"
         ADMIN = "admin"
 
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        EXPIRED = "expired"
+        REVOKED = "revoked"
+
     name = models.CharField(max_length=80)
     hint = models.CharField(max_length=24, help_text="Start and end of the key, to recognise it by.")
     digest = models.BinaryField(max_length=32)
@@ -188,6 +193,13 @@ class ApiKey(TenantOwned):
     def __str__(self) -> str:
         return f"{self.name} ({self.hint})"
 
+    @property
+    def status(self) -> Status:
+        if self.revoked_at is not None:
+            return self.Status.REVOKED
+        expired = self.expires_at is not None and self.expires_at <= timezone.now()
+        return self.Status.EXPIRED if expired else self.Status.ACTIVE
+
 
 class AuditEvent(TenantOwned):
     """Who did what to which object. Append-only: the app login may insert and read, nothing else."""
@@ -206,8 +218,11 @@ class AuditEvent(TenantOwned):
     ip = models.GenericIPAddressField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["tenant", "-at"], name="auditevent_tenant_at")]
-        ordering = ("-at",)
+        indexes = [
+            models.Index(fields=["tenant", "-id"], name="auditevent_newest"),
+            models.Index(fields=["tenant", "subject_id", "-id"], name="auditevent_by_subject"),
+        ]
+        ordering = ("-id",)
 
     def __str__(self) -> str:
         return f"{self.actor} {self.verb} {self.subject_type}"

@@ -22,22 +22,26 @@ RANKS: Final = (VIEWER, EDITOR, ADMIN, OWNER)
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """The least role that may do a thing, the scope that a key needs for it, and what the thing is called."""
+    """The least role that may do a thing, the scope that a key needs for it, and what the thing is called.
+
+    What is `live_only` reaches past the sandbox: no test key can do it, whatever its scopes.
+    """
 
     role: str
     scope: str | None
     what: str
+    live_only: bool = False
 
 
 PERMISSIONS: Final[dict[str, Permission]] = {
     "tenant.read": Permission(VIEWER, READ, "see the tenant and its plan"),
-    "tenant.change": Permission(ADMIN, ADMINISTER, "change the tenant's settings"),
+    "tenant.change": Permission(ADMIN, ADMINISTER, "change the tenant's settings", live_only=True),
     "tenant.export": Permission(ADMIN, None, "export everything that the tenant holds"),
     "tenant.transfer": Permission(OWNER, None, "hand the tenant over to another administrator"),
     "tenant.delete": Permission(OWNER, None, "delete the tenant"),
     "members.read": Permission(VIEWER, None, "see who belongs to the tenant"),
     "members.change": Permission(ADMIN, None, "invite people, change their roles and remove them"),
-    "audit.read": Permission(ADMIN, ADMINISTER, "read the audit trail"),
+    "audit.read": Permission(ADMIN, ADMINISTER, "read the audit trail", live_only=True),
     "keys.read": Permission(VIEWER, READ, "see the API keys' names and hints"),
     "keys.change": Permission(ADMIN, ADMINISTER, "create, rotate and revoke API keys"),
     "connections.read": Permission(VIEWER, READ, "see the vendors"),

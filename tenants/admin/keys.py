@@ -20,7 +20,7 @@ REVOKE = OpsAction(
     name="revoke",
     label="Revoke key",
     done="key(s) revoked",
-    warning="Whoever uses the key is refused within two seconds. This cannot be undone; the tenant needs a new key.",
+    warning="Whoever uses the key is refused within a second. This cannot be undone; the tenant needs a new key.",
     run=lambda key, actor: operations.revoke_api_key(key_id=key.pk, actor=actor),
     applies=lambda key: key.revoked_at is None,
     icon="key_off",

@@ -40,6 +40,11 @@ class ApiView(APIView):
         return self.owner.tenant_id
 
     @property
+    def test_mode(self) -> bool:
+        """Whether a test key calls: it sees and steers what belongs to the sandbox, and nothing else is there for it."""
+        return not self.owner.livemode
+
+    @property
     def actor(self) -> str:
         return f"key:{self.owner.hint}"
 
