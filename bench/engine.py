@@ -27,6 +27,7 @@ from integrations.outcomes import Done
 from tenants.operations.people import create_user
 from tenants.operations.tenants import create_tenant
 from tenants.scope import tenant_scope
+from tenants.secret import Secret
 from workflows.catalog import Ask, Taken
 from workflows.lanes.decide import decide
 from workflows.lanes.runner import Runner
@@ -94,7 +95,11 @@ async def _ask_all(url: str) -> None:
             while isinstance(plan := decide("email-waterfall", config, person, taken)[0], Ask):
                 connector = registry.get(plan.provider)
                 result = await client.call(
-                    connector, plan.operation, plan.query, secret="bare", base_url=f"{url}/{plan.provider}"
+                    connector,
+                    plan.operation,
+                    plan.query,
+                    secret=Secret("bare"),
+                    base_url=f"{url}/{plan.provider}",
                 )
                 answer = result.outcome.answer if isinstance(result.outcome, Done) else {}
                 taken.append(Taken(plan.operation, plan.provider, result.outcome.name, answer))
@@ -158,7 +163,9 @@ def _tenant(url: str, limits: Mapping[str, Any]) -> uuid.UUID:
     with tenant_scope(tenant):
         for provider in PROVIDERS:
             key = _key(provider, tenant.pk)
-            create_connection(provider=provider, secret=key, actor="system:bench", mode="sandbox", **limits)
+            create_connection(
+                provider=provider, secret=Secret(key), actor="system:bench", mode="sandbox", **limits
+            )
             windows = limits["windows"] or [{"rate": 1_000_000, "period": 1}]
             _limit(url, provider, key, windows=windows, parallelism=limits["parallelism"])
     return tenant.pk

@@ -7,10 +7,12 @@ celery -A config.celery beat
 from typing import Any
 
 from celery import Celery
+from celery.signals import worker_init
 from django.conf import settings
 from django_structlog.celery.steps import DjangoStructLogInitStep
 
-from config.boot import prepare
+from config.boot import prepare, refuse
+from config.errors import CannotStart
 
 if not settings.configured:  # started by celery's own command; manage.py and web have done it
     prepare()
@@ -69,3 +71,14 @@ app.conf.update(
 )
 app.autodiscover_tasks()
 app.steps["worker"].add(DjangoStructLogInitStep)
+
+
+@worker_init.connect(weak=False)
+def _check_vault(**kwargs: Any) -> None:
+    # Models can be imported only now: the app is made while Django starts.
+    from config.start import check_vault
+
+    try:
+        check_vault()
+    except CannotStart as error:
+        raise SystemExit(refuse(error)) from None

@@ -3,7 +3,7 @@
 import base64
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,6 +44,8 @@ class Env:
     data_dir: Path
     secret_key: str
     vault_keys: list[str]
+    """From the environment or a file; empty where AWS keeps them."""
+    vault_keys_aws_secret: str
     base_url: str
     allowed_hosts: list[str]
     port: int
@@ -81,7 +83,11 @@ def validate(environ: Mapping[str, str]) -> Env:
         raw = environ.get(variable.name, "").strip()
         if not raw:
             values[variable.name] = variable.defaults.get(env, variable.default)
-            if variable.critical and env in HARDENED:
+            if (
+                variable.critical
+                and env in HARDENED
+                and not any(environ.get(name) for name in variable.instead)
+            ):
                 faults[variable.name] = f"is not set, and {env} has no default for it. {variable.help}"
             continue
         try:
@@ -120,6 +126,10 @@ def _together(env: str, login: str, values: Mapping[str, Any], environ: Mapping[
     if values.get("STRIPE_SECRET_KEY") and not environ.get("STRIPE_WEBHOOK_SECRET"):
         faults["STRIPE_WEBHOOK_SECRET"] = (
             "must be set where STRIPE_SECRET_KEY is: without it no webhook can be trusted"
+    for variable in BY_NAME.values():
+        given_names = [name for name in (variable.name, *variable.instead) if environ.get(name, "").strip()]
+        for name in given_names[1:] if variable.instead else ():
+            faults[name] = f"must not be set beside {given_names[0]}: one place alone says it"
         )
     if values.get("WEIR_DEBUG") and env != "local":
         faults["WEIR_DEBUG"] = "is for WEIR_ENV=local alone"
@@ -132,11 +142,13 @@ def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
     port = values["PORT"]
     return Env(
         env=env,
+    own_vault_keys = [own["vault_key"]] if "vault_key" in own else []
         debug=bool(values["WEIR_DEBUG"]),
         base_dir=BASE_DIR,
         data_dir=data_dir,
         secret_key=values["SECRET_KEY"] or own["secret_key"],
-        vault_keys=values["WEIR_VAULT_KEYS"] or [own["vault_key"]],
+        vault_keys=values["WEIR_VAULT_KEYS"] or values["WEIR_VAULT_KEYS_FILE"] or own_vault_keys,
+        vault_keys_aws_secret=values["WEIR_VAULT_KEYS_AWS_SECRET"] or "",
         base_url=values["WEIR_BASE_URL"] or f"http://localhost:{port}",
         allowed_hosts=values["ALLOWED_HOSTS"] or ["localhost", "127.0.0.1", "[::1]"],
         port=port,
@@ -171,12 +183,14 @@ def data_dir_of(environ: Mapping[str, str]) -> Path:
 
 
 def _own_secrets(data_dir: Path, values: Mapping[str, Any]) -> dict[str, str]:
-    if values["SECRET_KEY"] and values["WEIR_VAULT_KEYS"]:
+    vault = BY_NAME["WEIR_VAULT_KEYS"]
+    makers: dict[str, Callable[[], str] | None] = {}
+    if not values["SECRET_KEY"]:
+        makers["secret_key"] = lambda: secrets.token_urlsafe(50)
+    if not any(values[name] for name in (vault.name, *vault.instead)):
+        makers["vault_key"] = lambda: base64.urlsafe_b64encode(os.urandom(32)).decode()
+    if not makers:
         return {}
-    makers = {
-        "secret_key": lambda: secrets.token_urlsafe(50),
-        "vault_key": lambda: base64.urlsafe_b64encode(os.urandom(32)).decode(),
-    }
     return credentials.ensure(data_dir, makers)
 
 

@@ -1,11 +1,16 @@
 """Every environment variable that Weir reads: one table, from which checks, messages and `.env.example` follow."""
 
 import base64
+import re
 import binascii
 import ipaddress
+from email.utils import parseaddr
+from pathlib import Path
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from integrations.vault_keys import parse_keys
+
 from urllib.parse import urlsplit
 
 ENVIRONMENTS = ("local", "test", "staging", "production")
@@ -34,6 +39,8 @@ class Variable:
     default: Any = None
     critical: bool = False
     secret: bool = False
+    instead: tuple[str, ...] = ()
+    """Variables of which one may be set in its place; never two of them."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Defaults of single environments, before `default`."""
 
@@ -85,23 +92,33 @@ def secret_key(value: str, env: str) -> str:
 
 
 def vault_keys(value: str, _env: str) -> list[str]:
-    keys = [part.strip() for part in value.split(",")]
-    for key in keys:
-        if not _is_vault_key(key):
-            raise ValueError(
-                "must be keys of 32 bytes in URL-safe base64, separated by commas, the newest first: "
-                "python -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
-            )
-    if len(set(keys)) != len(keys):
-        raise ValueError("names a key twice")
-    return keys
+    return parse_keys(value)
 
 
-def _is_vault_key(key: str) -> bool:
+def vault_keys_file(value: str, _env: str) -> list[str]:
+    """The master keys in a file, as Docker and Kubernetes hand secrets over; others on the machine must not read it."""
+    path = Path(value).expanduser()
     try:
-        return len(base64.b64decode(key + "=" * (-len(key) % 4), altchars=b"-_", validate=True)) == 32
-    except (binascii.Error, ValueError):
-        return False
+        mode = path.stat().st_mode
+        content = path.read_text("ascii")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not plain text"
+        raise ValueError(f"names a file that cannot be read: {reason}") from None
+    if mode & 0o027:
+        raise ValueError(
+            f"names a file with mode {mode & 0o777:04o}: nobody else may read it, and its group may not write it. "
+            "chmod 600, or mode / defaultMode 0400 where it is mounted"
+        )
+    try:
+        return parse_keys(content)
+    except ValueError as error:
+        raise ValueError(f"names a file whose content {error}") from None
+
+
+def aws_secret(value: str, _env: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9/_+=.@:-]{1,2048}", value):
+        raise ValueError("must be the name or the ARN of a secret")
+    return value
 
 
 def hosts(value: str, env: str) -> list[str]:
@@ -221,7 +238,18 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("WEIR_DEBUG", "Django's debug pages, in local alone.", flag, default=False),
     Variable("SECRET_KEY", "Signs sessions and links.", secret_key, critical=True, secret=True),
     Variable(
-        "WEIR_VAULT_KEYS", "Master keys of the vault, newest first.", vault_keys, critical=True, secret=True
+        "WEIR_VAULT_KEYS",
+        "Master keys of the vault, newest first.",
+        vault_keys,
+        critical=True,
+        secret=True,
+        instead=("WEIR_VAULT_KEYS_FILE", "WEIR_VAULT_KEYS_AWS_SECRET"),
+    ),
+    Variable(
+        "WEIR_VAULT_KEYS_FILE", "A file with the master keys, in place of WEIR_VAULT_KEYS.", vault_keys_file
+    ),
+    Variable(
+        "WEIR_VAULT_KEYS_AWS_SECRET", "Their secret in AWS Secrets Manager: its name or ARN.", aws_secret
     ),
     Variable(
         "DATABASE_URL", "PostgreSQL as weir_app: web and workers.", _database, critical=True, secret=True

@@ -4,3 +4,8 @@ from django.apps import AppConfig
 class IntegrationsConfig(AppConfig):
     name = "integrations"
     verbose_name = "Vendors and connections"
+
+    def ready(self) -> None:
+        from integrations import lookups
+
+        lookups.register()

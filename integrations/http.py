@@ -34,6 +34,7 @@ from integrations.connectors.base import (
     VendorResponse,
 )
 from integrations.outcomes import Fail, Outcome, Retry
+from tenants.secret import Secret
 
 CONNECT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 15.0
@@ -133,7 +134,7 @@ class VendorClient:
         operation: Operation,
         query: Query,
         *,
-        secret: str,
+        secret: Secret,
         base_url: str | None = None,
         timeout: float | None = None,
         on_sent: OnSent | None = None,
@@ -160,16 +161,17 @@ class VendorClient:
         self,
         connector: Connector,
         *,
-        secret: str,
+        secret: Secret,
         base_url: str | None = None,
         timeout: float = BALANCE_SECONDS,
     ) -> Balance:
         """What the key has left. Raises like `call`; a vendor that cannot be reached is a balance that is not ok."""
         session = self._open_session()
-        if not _sendable(secret):
+        plain = secret.reveal()
+        if not _sendable(plain):
             return Balance(ok=False, kind="auth_failed", reason=UNSENDABLE)
         attempt = _Attempt(base_url or connector.base_url, time.monotonic() + timeout)
-        answer = await self._exchange(session, connector.balance_request(secret), attempt)
+        answer = await self._exchange(session, connector.balance_request(plain), attempt)
         if isinstance(answer, Retry):
             return Balance(ok=False, kind=answer.kind, reason=answer.reason)
         return connector.interpret_balance(answer)
@@ -180,14 +182,15 @@ class VendorClient:
         connector: Connector,
         operation: Operation,
         query: Query,
-        secret: str,
+        secret: Secret,
         attempt: _Attempt,
     ) -> CallResult:
-        if not _sendable(secret):
+        plain = secret.reveal()
+        if not _sendable(plain):
             return CallResult(Fail("auth_failed", UNSENDABLE), None, 0)
         if not connector.can_ask(operation, query):
             return CallResult(Fail("invalid", "not enough data to ask this vendor"), None, 0)
-        request = connector.request(operation, query, secret)
+        request = connector.request(operation, query, plain)
         answer = await self._exchange(session, request, attempt)
         if isinstance(answer, Retry):
             return CallResult(answer, None, 0)
@@ -196,7 +199,7 @@ class VendorClient:
         outcome = connector.interpret(operation, answer)
         if isinstance(outcome, Clarify):
             second = _Attempt(attempt.base_url, attempt.deadline)
-            reply = await self._exchange(session, outcome.request(secret), second)
+            reply = await self._exchange(session, outcome.request(plain), second)
             told = None if isinstance(reply, Retry) else reply
             outcome = connector.interpret_clarification(operation, told)
         return CallResult(outcome, answer.status, 0, connector.quota(answer))
@@ -235,7 +238,7 @@ class VendorClient:
         return url
 
 
-def check_balance(connector: Connector, secret: str, base_url: str | None = None) -> Balance:
+def check_balance(connector: Connector, secret: Secret, base_url: str | None = None) -> Balance:
     """`VendorClient.balance` for code without an event loop, with a connection of its own."""
 
     async def ask() -> Balance:

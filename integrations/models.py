@@ -57,12 +57,15 @@ class Connection(TenantOwned):
 
 
 class DataKey(TenantOwned):
-    """A tenant's data key, wrapped by the master key; deleting it shreds the tenant's secrets."""
+    """A tenant's data key, wrapped by a master key; deleting it shreds the tenant's secrets."""
 
     isolation = "secret"
 
     master_key_id = models.CharField(max_length=16)
     wrapped = models.BinaryField()
+    naming = models.BinaryField(
+        null=True, help_text="names vendor keys; sealed by the data key, never renewed"
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -1,16 +1,18 @@
 """Every write of this app."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from integrations import signals, vault
 from integrations.connectors import registry
-from integrations.models import Connection
+from integrations.models import Connection, DataKey
 from tenants import audit
-from tenants.errors import Conflict, InvalidInput
+from tenants.errors import Conflict, InvalidInput, NotFound
 from tenants.ids import uuid7
 from tenants.scope import require_tenant_id, tenant_scope
+from tenants.secret import Secret
 
 MAX_SECRET = 4_000
 SHORT_SECRET = 8
@@ -45,7 +47,7 @@ def clean_windows(windows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def create_connection(
     *,
     provider: str,
-    secret: str,
+    secret: Secret,
     actor: str,
     mode: str = Connection.Mode.LIVE,
     name: str = "",
@@ -66,18 +68,7 @@ def create_connection(
             f"There is no provider “{provider[:40]}”. Known: {known}.",
             errors=[{"field": "provider", "message": f"Known: {known}."}],
         )
-    secret = secret.strip()
-    if (
-        not secret
-        or len(secret) > MAX_SECRET
-        or " " in secret
-        or not secret.isascii()
-        or not secret.isprintable()
-    ):
-        raise InvalidInput(
-            "The secret must be the vendor's API key: printable characters, without spaces around it.",
-            errors=[{"field": "secret", "message": "Not a usable key."}],
-        )
+    secret = _clean_secret(secret)
     connector = registry.get(provider)
     if windows is None:
         windows = [
@@ -90,8 +81,8 @@ def create_connection(
             "Parallelism is the number of calls in flight: 1 to 1,000.",
             errors=[{"field": "parallelism", "message": "1 to 1,000."}],
         )
-    hashed = vault.key_hash(tenant_id, provider, secret)
     with tenant_scope(tenant_id):
+        hashed = vault.key_hash(provider, secret)
         if Connection.objects.filter(provider=provider, mode=mode, key_hash=hashed).exists():
             raise Conflict(f"This {connector.title} key is connected already.")
         connection = Connection(
@@ -114,6 +105,87 @@ def create_connection(
     return connection
 
 
-def _hint(secret: str) -> str:
+def replace_connection_secret(*, connection_id: uuid.UUID, secret: Secret, actor: str) -> Connection:
+    """Give a connection of the open tenant another key, or the same one again where the stored one cannot be opened.
+
+    Its lane takes the new key within 2 s, and goes on where the old one was refused. Raises InvalidInput for what
+    cannot be a key, NotFound, and Conflict when another connection has this key.
+    """
+    secret = _clean_secret(secret)
+    with tenant_scope(require_tenant_id()):
+        connection = Connection.objects.filter(pk=connection_id).first()
+        if connection is None:
+            raise NotFound("There is no such connection.")
+        hashed = vault.key_hash(connection.provider, secret)
+        others = Connection.objects.filter(
+            provider=connection.provider, mode=connection.mode, key_hash=hashed
+        )
+        if others.exclude(pk=connection.pk).exists():
+            raise Conflict(f"This {registry.get(connection.provider).title} key is connected already.")
+        connection.key_hash, connection.secret_hint = hashed, _hint(secret)
+        connection.status, connection.last_error, connection.balance = Connection.Status.OK, "", None
+        connection.save(update_fields=["key_hash", "secret_hint", "status", "last_error", "balance"])
+        vault.seal_connection_secret(connection, secret)
+        audit.record(
+            actor=actor,
+            verb="connection.secret_replaced",
+            subject=connection,
+            provider=connection.provider,
+            hint=connection.secret_hint,
+        )
+        signals.secret_replaced.send(sender=Connection, connection=connection, actor=actor)
+    return connection
+
+
+def rewrap_data_key(*, actor: str) -> bool:
+    """Wrap the open tenant's data key by the newest master key; False when nothing had to be done.
+
+    Raises VaultError when it does not open, MasterKeyMissing when its master key is not at hand.
+    """
+    with tenant_scope(require_tenant_id()):
+        if not vault.rewrap():
+            return False
+        _record_key(actor, "vault.rewrapped")
+    return True
+
+
+def renew_data_key(*, actor: str) -> vault.Renewal | None:
+    """Give the open tenant a new data key and seal its secrets again; None when it has none. Raises as above."""
+    with tenant_scope(require_tenant_id()):
+        renewal = vault.renew()
+        if renewal is not None:
+            _record_key(actor, "vault.renewed", sealed=renewal.sealed, unreadable=renewal.unreadable)
+    return renewal
+
+
+def shred_secrets(*, actor: str) -> bool:
+    """Destroy the open tenant's data key, and with it every secret that it sealed; False when there was none."""
+    with tenant_scope(require_tenant_id()):
+        row = DataKey.objects.first()
+        if row is None or not vault.shred():
+            return False
+        audit.record(actor=actor, verb="vault.shredded", subject=row)
+    return True
+
+
+def _record_key(actor: str, verb: str, **detail: Any) -> None:
+    row = DataKey.objects.get()
+    audit.record(actor=actor, verb=verb, subject=row, master_key=row.master_key_id, **detail)
+
+
+def _clean_secret(secret: Secret) -> Secret:
+    """Without white space around it. Raises InvalidInput for what no vendor gives out as a key."""
+    secret = secret.strip()
+    plain = secret.reveal()
+    if not plain or len(plain) > MAX_SECRET or " " in plain or not plain.isascii() or not plain.isprintable():
+        raise InvalidInput(
+            "The secret must be the vendor's API key: printable characters, without spaces around it.",
+            errors=[{"field": "secret", "message": "Not a usable key."}],
+        )
+    return secret
+
+
+def _hint(secret: Secret) -> str:
     """The last four characters, as long as that leaves most of the secret untold."""
-    return secret[-4:] if len(secret) >= SHORT_SECRET else "****"
+    plain = secret.reveal()
+    return plain[-4:] if len(plain) >= SHORT_SECRET else "****"

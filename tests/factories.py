@@ -13,6 +13,7 @@ from tenants.operations.keys import create_api_key
 from tenants.operations.people import create_user
 from tenants.operations.tenants import create_tenant
 from tenants.scope import tenant_scope
+from tenants.secret import Secret
 from workflows.models import Run, Workflow
 
 PASSWORD = "correct horse battery"
@@ -64,7 +65,7 @@ def make_connection(
     with tenant_scope(tenant):
         return create_connection(
             provider=provider,
-            secret=secret or f"{provider}-key-{next(_numbers):04}",
+            secret=Secret(secret or f"{provider}-key-{next(_numbers):04}"),
             mode=mode,
             actor=ACTOR,
             **options,

@@ -18,6 +18,7 @@ from tenants.operations.keys import create_api_key
 from tenants.operations.people import create_user
 from tenants.operations.tenants import create_tenant
 from tenants.scope import tenant_scope
+from tenants.secret import Secret
 
 EMAIL, STAFF_EMAIL = "demo@weir.example", "ops@weir.example"
 ACTOR = "system:demo"
@@ -85,7 +86,7 @@ def _create() -> Demo:
         for provider, limits in LIMITS.items():
             create_connection(
                 provider=provider,
-                secret=vendor_key(provider),
+                secret=Secret(vendor_key(provider)),
                 actor=ACTOR,
                 mode=Connection.Mode.SANDBOX,
                 windows=limits["windows"],

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from integrations.models import Connection
 from tenants.api.base import Body
-from tenants.api.fields import CreditsField
+from tenants.api.fields import CreditsField, SecretField
 
 
 class WindowBody(Body):
@@ -40,10 +40,8 @@ class LimitsBody(Body):
 
 class ConnectionBody(LimitsBody):
     provider = serializers.CharField(max_length=32)
-    secret = serializers.CharField(
+    secret = SecretField(
         max_length=4_000,
-        trim_whitespace=False,
-        write_only=True,
         help_text="The vendor's API key; never shown again.",
     )
     name = serializers.CharField(max_length=80, required=False, allow_blank=True)

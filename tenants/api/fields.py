@@ -7,6 +7,8 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from tenants.secret import Secret
+
 
 @extend_schema_field(OpenApiTypes.DOUBLE)
 class CreditsField(serializers.Field):
@@ -30,3 +32,14 @@ class CreditsInput(serializers.DecimalField):
 
     def run_validators(self, value: int) -> None:
         super().run_validators(Decimal(value) / 1000)
+
+
+class SecretField(serializers.CharField):
+    """A secret in a body: comes out as a `Secret`, and is never shown."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "write_only": True, "trim_whitespace": False})
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        value = super().run_validation(data)
+        return Secret(value) if isinstance(value, str) else value

@@ -8,6 +8,7 @@ from integrations.connectors.registry import CONNECTORS, get
 from integrations.http import VendorClient
 from integrations.outcomes import Done, Fail, Miss, Retry
 from integrations.sandbox.faults import Fault
+from tenants.secret import Secret
 from tests.integrations.rig import sandbox_server
 
 EVERYONE = {"first_name": "Ada", "last_name": "Everyone", "domain": "example.com"}
@@ -29,7 +30,7 @@ def with_sandbox(work, **options):
                     get(name),
                     operation,
                     query or QUERIES[operation],
-                    secret=key,
+                    secret=Secret(key),
                     base_url=f"{url}/{name}",
                     **more,
                 )
@@ -196,7 +197,7 @@ def test_the_balance_of_a_good_a_bad_and_an_empty_key(name):
     async def work(ask, sandbox):
         base = f"{ask.url}/{name}"
         return [
-            await ask.client.balance(get(name), secret=key, base_url=base)
+            await ask.client.balance(get(name), secret=Secret(key), base_url=base)
             for key in ("key", "bad-key", "empty-key")
         ]
 

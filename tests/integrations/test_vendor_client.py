@@ -17,6 +17,7 @@ from integrations.connectors.findymail import Findymail
 from integrations.connectors.registry import get
 from integrations.http import VendorClient, check_balance
 from integrations.outcomes import Done, Fail, Miss, Retry
+from tenants.secret import Secret
 from tests.integrations.rig import answering, http_answer, wire_server
 
 FINDYMAIL, HUNTER = get("findymail"), get("hunter")
@@ -28,7 +29,9 @@ OK = http_answer(HIT)
 
 async def ask(url, connector=FINDYMAIL, operation="find", query=QUERY, **options):
     async with VendorClient() as client:
-        return await client.call(connector, operation, query, secret="secret", base_url=url, **options)
+        return await client.call(
+            connector, operation, query, secret=Secret("secret"), base_url=url, **options
+        )
 
 
 def ask_of(script, **options):
@@ -117,7 +120,7 @@ def test_many_calls_share_a_few_connections():
     async def run():
         async with wire_server(answering(*[OK] * 50)) as served, VendorClient() as client:
             for _ in range(20):
-                result = await client.call(FINDYMAIL, "find", QUERY, secret="k", base_url=served.url)
+                result = await client.call(FINDYMAIL, "find", QUERY, secret=Secret("k"), base_url=served.url)
                 assert result.outcome == FOUND
             return served.connections
 
@@ -179,7 +182,7 @@ def test_nothing_is_sent_twice_when_a_kept_connection_turns_out_dead(connector):
         async with wire_server(dies_at_the_second) as served, VendorClient() as client:
             results = [
                 await client.call(
-                    connector, "find", QUERY, secret="k", base_url=served.url, on_sent=sent.append
+                    connector, "find", QUERY, secret=Secret("k"), base_url=served.url, on_sent=sent.append
                 )
                 for _ in range(2)
             ]
@@ -253,9 +256,9 @@ def test_what_follows_a_lying_length_is_never_read_as_the_next_answer():
 
     async def run():
         async with wire_server(script) as served, VendorClient() as client:
-            first = await client.call(FINDYMAIL, "find", QUERY, secret="k", base_url=served.url)
+            first = await client.call(FINDYMAIL, "find", QUERY, secret=Secret("k"), base_url=served.url)
             await asyncio.sleep(0.05)
-            second = await client.call(FINDYMAIL, "find", QUERY, secret="k", base_url=served.url)
+            second = await client.call(FINDYMAIL, "find", QUERY, secret=Secret("k"), base_url=served.url)
             return first.outcome, second.outcome
 
     first, second = asyncio.run(run())
@@ -274,9 +277,9 @@ def test_an_answer_nobody_asked_for_is_never_read_as_the_next_answer():
 
     async def run():
         async with wire_server(script) as served, VendorClient() as client:
-            await client.call(FINDYMAIL, "find", QUERY, secret="k", base_url=served.url)
+            await client.call(FINDYMAIL, "find", QUERY, secret=Secret("k"), base_url=served.url)
             await asyncio.sleep(0.15)
-            return await client.call(FINDYMAIL, "find", QUERY, secret="k", base_url=served.url)
+            return await client.call(FINDYMAIL, "find", QUERY, secret=Secret("k"), base_url=served.url)
 
     assert asyncio.run(run()).outcome == FOUND
 
@@ -372,8 +375,8 @@ def test_the_call_can_be_cancelled():
 def test_a_key_that_cannot_be_a_key_is_never_sent(secret):
     async def run():
         async with wire_server(answering(OK)) as served, VendorClient() as client:
-            result = await client.call(FINDYMAIL, "find", QUERY, secret=secret, base_url=served.url)
-            balance = await client.balance(FINDYMAIL, secret=secret, base_url=served.url)
+            result = await client.call(FINDYMAIL, "find", QUERY, secret=Secret(secret), base_url=served.url)
+            balance = await client.balance(FINDYMAIL, secret=Secret(secret), base_url=served.url)
             return result, balance, served.connections
 
     result, balance, connections = asyncio.run(run())
@@ -440,12 +443,19 @@ def test_neither_key_nor_person_gets_into_logs_or_results(caplog):
             async with wire_server(script) as served, VendorClient() as client:
                 for name, operation in (("zerobounce", "verify"), ("hunter", "find"), ("findymail", "find")):
                     result = await client.call(
-                        get(name), operation, query, secret="canary-key", base_url=served.url, timeout=0.2
+                        get(name),
+                        operation,
+                        query,
+                        secret=Secret("canary-key"),
+                        base_url=served.url,
+                        timeout=0.2,
                     )
                     seen.append(repr(result))
         async with VendorClient() as client:
             url = f"http://127.0.0.1:{free_port()}"
-            result = await client.call(get("zerobounce"), "verify", query, secret="canary-key", base_url=url)
+            result = await client.call(
+                get("zerobounce"), "verify", query, secret=Secret("canary-key"), base_url=url
+            )
             seen.append(repr(result))
         return " ".join(seen)
 
@@ -457,14 +467,16 @@ def test_neither_key_nor_person_gets_into_logs_or_results(caplog):
 def test_a_client_that_is_not_open_says_so():
     async def run():
         with pytest.raises(RuntimeError, match="not open"):
-            await VendorClient().call(FINDYMAIL, "find", QUERY, secret="k")
+            await VendorClient().call(FINDYMAIL, "find", QUERY, secret=Secret("k"))
 
     asyncio.run(run())
 
 
 def test_the_balance_is_checked_without_an_event_loop():
     url = f"http://127.0.0.1:{free_port()}"
-    assert check_balance(FINDYMAIL, "k", url) == Balance(None, False, "error", "no connection to the vendor")
+    assert check_balance(FINDYMAIL, Secret("k"), url) == Balance(
+        None, False, "error", "no connection to the vendor"
+    )
 
 
 GUARD = """
@@ -476,11 +488,12 @@ django.setup()
 from django.db import connection, transaction
 from integrations.connectors.registry import get
 from integrations.http import VendorClient, check_balance
+from tenants.secret import Secret
 
 async def ask():
     async with VendorClient() as client:
         query = {"full_name": "Ada", "domain": "example.com"}
-        return await client.call(get("findymail"), "find", query, secret="k", base_url="http://127.0.0.1:1")
+        return await client.call(get("findymail"), "find", query, secret=Secret("k"), base_url="http://127.0.0.1:1")
 
 async def inside():
     with transaction.atomic():
@@ -500,9 +513,9 @@ with connection.cursor() as cursor:
 assert asyncio.run(ask()).outcome.reason == "no connection to the vendor"
 assert refused(lambda: asyncio.run(inside()))
 with transaction.atomic():
-    assert refused(lambda: check_balance(get("findymail"), "k", "http://127.0.0.1:1"))
+    assert refused(lambda: check_balance(get("findymail"), Secret("k"), "http://127.0.0.1:1"))
 transaction.set_autocommit(False)
-assert refused(lambda: check_balance(get("findymail"), "k", "http://127.0.0.1:1"))
+assert refused(lambda: check_balance(get("findymail"), Secret("k"), "http://127.0.0.1:1"))
 """
 
 

@@ -154,7 +154,7 @@ class LaneDriver:
             lane.connector,
             work.operation,
             work.query,
-            secret=lane.secret.reveal(),
+            secret=lane.secret,
             base_url=lane.base_url,
             on_sent=sent,
         )

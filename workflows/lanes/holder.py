@@ -12,7 +12,7 @@ from typing import Any
 
 from integrations.connectors import registry
 from integrations.connectors.base import Connector
-from integrations.vault import Secret
+from tenants.secret import Secret
 from workflows.lanes.lease import LEASE_S, SAFE_SHARE, Foreign, LaneFacts, Report
 from workflows.lanes.pace import Pacer, WindowLimit
 from workflows.lanes.work import RunInLane, Work

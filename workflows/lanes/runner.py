@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import structlog
 from django.db import Error as DatabaseError
 
-from integrations.errors import VaultError
+from integrations.errors import MasterKeyMissing, VaultError
 from integrations.http import VendorClient
 from integrations.models import Connection
 from integrations.queries import base_url
-from integrations.vault import Secret, open_connection_secret
+from integrations.vault import open_connection_secret
 from tenants.scope import tenant_scope
+from tenants.secret import Secret
 from workflows.lanes import lease, ring, settle, sweep
 from workflows.lanes.desk import Desk
 from workflows.lanes.driver import RETRY_DATABASE_S, LaneDriver
@@ -286,8 +287,9 @@ class Runner:
             lane = self.lanes.get(lane_id)
             if lane is None:
                 continue
-            if fact.key_hash != lane.facts.key_hash:
-                self._lose(lane)  # a new key: the lapsed lease is taken again with the new secret
+            unread = lane.secret is None and not fact.paused
+            if unread or fact.key_hash != lane.facts.key_hash:
+                self._lose(lane)  # a new key, or one entered again: the lapsed lease is taken with it
                 continue
             lane.refresh(fact, runs[lane_id], time.monotonic())
             self._drivers[lane_id].wake()
@@ -336,11 +338,15 @@ def _lease(lane_id: uuid.UUID, holder: uuid.UUID) -> _Leased | None:
         url = base_url(connection)
         try:
             secret = open_connection_secret(connection)
+        except MasterKeyMissing as error:
+            # Nothing is wrong with the tenant's key: whoever has the master key may take the lane.
+            log.error("master_key_missing", lane_id=str(lane_id), why=error.why)  # noqa: TRY400
+            lease.release(lane_id, holder)
+            return None
         except VaultError as error:
             log.warning("secret_unreadable", lane_id=str(lane_id), why=error.detail)
+            unreadable = error.detail
     if secret is None:
-        lease.pause_for(
-            lane_id, facts.tenant_id, "auth_failed", "The stored key cannot be opened. Enter it again."
-        )
-    _, runs = lease.look([lane_id])
-    return _Leased(facts, foreign, quiet_s, secret, url, runs[lane_id])
+        lease.pause_for(lane_id, facts.tenant_id, "auth_failed", unreadable)
+    now, runs = lease.look([lane_id])  # with the pause, if there was one
+    return _Leased(now.get(lane_id, facts), foreign, quiet_s, secret, url, runs[lane_id])

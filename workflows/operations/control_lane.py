@@ -42,6 +42,19 @@ def resume_lane(*, lane_id: uuid.UUID, actor: str) -> Lane:
     return _set_paused(lane_id, paused=False, reason="", actor=actor)
 
 
+def go_on_with_new_key(*, connection: Connection, actor: str) -> None:
+    """Show a connection's new key on its lane, and resume the lane if it was the old key that stopped it."""
+    with tenant_scope(require_tenant_id()):
+        lane = Lane.objects.filter(connection=connection).first()
+        if lane is None:
+            return
+        if lane.key_hint != connection.secret_hint:
+            lane.key_hint = connection.secret_hint
+            lane.save(update_fields=["key_hint"])
+        if lane.paused and lane.pause_reason in ("auth_failed", "no_credits"):
+            resume_lane(lane_id=lane.pk, actor=actor)
+
+
 def pin_limits(
     *, lane_id: uuid.UUID, windows: Sequence[Mapping[str, Any]] | None, parallelism: int | None, actor: str
 ) -> Lane:

@@ -8,6 +8,7 @@ from django import forms
 from integrations.connectors import registry
 from integrations.models import Connection
 from tenants.models import ApiKey
+from tenants.web.secret_field import SecretField
 
 _PERIODS = [("1", "second"), ("60", "minute"), ("3600", "hour"), ("86400", "day")]
 
@@ -21,10 +22,9 @@ class ConnectForm(forms.Form):
     """A vendor's key, with the limits that its plan allows. The key is never sent back to the page."""
 
     provider = forms.ChoiceField(label="Vendor")
-    secret = forms.CharField(
+    secret = SecretField(
         label="API key",
         max_length=4000,
-        widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
         help_text="Stored encrypted; only its last four characters are shown again.",
         error_messages={"required": "Enter the vendor's API key."},
     )

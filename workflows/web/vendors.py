@@ -15,6 +15,7 @@ from integrations.models import Connection
 from integrations.operations import create_connection
 from tenants.errors import InvalidInput, NotFound, WeirError
 from tenants.scope import tenant_scope
+from tenants.secret import Secret
 from tenants.web.access import TenantRequest, actor, allows, tenant_page
 from workflows import queries
 from workflows.operations.control_lane import pause_lane, resume_lane
@@ -128,7 +129,7 @@ def connect_sandbox(request: TenantRequest) -> HttpResponse:
             if provider not in known:
                 create_connection(
                     provider=provider,
-                    secret=f"sandbox-{provider}-{secrets.token_hex(4)}",
+                    secret=Secret(f"sandbox-{provider}-{secrets.token_hex(4)}"),
                     mode=Connection.Mode.SANDBOX,
                     actor=actor(request),
                 )
