@@ -55,7 +55,10 @@ class Env:
     """By login: app, ops, owner, readonly, backup, admin; only those that are known."""
     redis_url: str
     broker_url: str
+    signup: str
+    """Who may make an account: open, invited or closed."""
     email_url: str
+    email_from: str
     sentry_dsn: str
     stripe_secret_key: str
     stripe_webhook_secret: str
@@ -123,13 +126,13 @@ def _together(env: str, login: str, values: Mapping[str, Any], environ: Mapping[
     urls = [values[LOGINS[name]] for name in ("app", "ops") if values.get(LOGINS[name])]
     if env in HARDENED and len(set(urls)) < len(urls):
         faults["DATABASE_OPS_URL"] = "must not be DATABASE_URL: the two logins have different rights"
-    if values.get("STRIPE_SECRET_KEY") and not environ.get("STRIPE_WEBHOOK_SECRET"):
-        faults["STRIPE_WEBHOOK_SECRET"] = (
-            "must be set where STRIPE_SECRET_KEY is: without it no webhook can be trusted"
     for variable in BY_NAME.values():
         given_names = [name for name in (variable.name, *variable.instead) if environ.get(name, "").strip()]
         for name in given_names[1:] if variable.instead else ():
             faults[name] = f"must not be set beside {given_names[0]}: one place alone says it"
+    if values.get("STRIPE_SECRET_KEY") and not environ.get("STRIPE_WEBHOOK_SECRET"):
+        faults["STRIPE_WEBHOOK_SECRET"] = (
+            "must be set where STRIPE_SECRET_KEY is: without it no webhook can be trusted"
         )
     if values.get("WEIR_DEBUG") and env != "local":
         faults["WEIR_DEBUG"] = "is for WEIR_ENV=local alone"
@@ -139,10 +142,10 @@ def _together(env: str, login: str, values: Mapping[str, Any], environ: Mapping[
 def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
     data_dir = data_dir_of({"WEIR_ENV": env, "WEIR_DATA_DIR": values["WEIR_DATA_DIR"] or ""})
     own = {} if env in HARDENED else _own_secrets(data_dir, values)
+    own_vault_keys = [own["vault_key"]] if "vault_key" in own else []
     port = values["PORT"]
     return Env(
         env=env,
-    own_vault_keys = [own["vault_key"]] if "vault_key" in own else []
         debug=bool(values["WEIR_DEBUG"]),
         base_dir=BASE_DIR,
         data_dir=data_dir,
@@ -157,7 +160,9 @@ def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
         database_urls={name: values[variable] for name, variable in LOGINS.items() if values[variable]},
         redis_url=values["REDIS_URL"] or "",
         broker_url=values["CELERY_BROKER_URL"] or values["REDIS_URL"] or "",
+        signup=values["WEIR_SIGNUP"],
         email_url=values["EMAIL_URL"],
+        email_from=values["WEIR_EMAIL_FROM"],
         sentry_dsn=values["SENTRY_DSN"] or "",
         stripe_secret_key=values["STRIPE_SECRET_KEY"] or "",
         stripe_webhook_secret=values["STRIPE_WEBHOOK_SECRET"] or "",

@@ -48,6 +48,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
     "django_celery_results",
     "django_htmx",
     "django_structlog",
@@ -69,6 +71,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "tenants.middleware.SessionSeenMiddleware",
     "tenants.middleware.TenantMiddleware",
     "config.ops_middleware.OpsConsoleMiddleware",
     "config.api_counter.ApiCallsMiddleware",
@@ -120,14 +123,16 @@ RLS_CLASSES = {
     "auth": "reference",
     "contenttypes": "reference",
     "django_celery_results": "system",
+    "mfa": "identity",
     "sessions": "identity",
+    "usersessions": "identity",
 }
 
 # --- Redis, Celery ------------------------------------------------------------------------------------------------------
 REDIS_URL = ENV.redis_url
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "config.cache.SteadyRedisCache",  # counts of sign-ins: never open, in-process without Redis
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "weir",
         "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
@@ -143,16 +148,59 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+PASSWORD_RESET_TIMEOUT = 3600
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/app/"
 LOGOUT_REDIRECT_URL = "/accounts/login/"
-ACCOUNT_LOGIN_METHODS = {"email"}
-ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
-ACCOUNT_USER_MODEL_USERNAME_FIELD = None
-ACCOUNT_EMAIL_VERIFICATION = "none"
+SIGNUP = ENV.signup
 ACCOUNT_ADAPTER = "tenants.web.accounts.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = True
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "Weir: "
+ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_SESSION_REMEMBER = None
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
+ACCOUNT_FORMS = {
+    "signup": "tenants.web.account_forms.SignUpForm",
+    "add_email": "tenants.web.account_forms.ChangeEmailForm",
+    "change_password": "tenants.web.account_forms.ChangePasswordForm",
+    "set_password": "tenants.web.account_forms.SetPasswordForm",
+    "reset_password": "tenants.web.account_forms.ResetPasswordForm",
+    "reset_password_from_key": "tenants.web.account_forms.ResetPasswordKeyForm",
+    "reauthenticate": "tenants.web.account_forms.ReauthenticateForm",
+    "confirm_email_verification_code": "tenants.web.account_forms.EmailCodeForm",
+}
+# Per address of the caller (ip), per person (user), per e-mail address (key); each entry is attempts/time.
+ACCOUNT_RATE_LIMITS = {
+    "login": "30/m/ip",
+    "login_failed": "10/m/ip,5/5m/key",
+    "signup": "5/m/ip,30/h/ip",
+    "confirm_email": "1/10s/key,10/h/key,30/h/ip",
+    "reset_password": "5/m/ip,3/10m/key",
+    "reset_password_from_key": "10/m/ip",
+    "reauthenticate": "10/m/user",
+    "invitation": "20/m/ip",
+}
+MFA_ADAPTER = "tenants.web.accounts.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Weir"
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HARDENED  # http://localhost
+MFA_FORMS = {
+    "authenticate": "tenants.web.account_forms.CodeForm",
+    "reauthenticate": "tenants.web.account_forms.ConfirmByCodeForm",
+    "activate_totp": "tenants.web.account_forms.ActivateAppForm",
+    "add_webauthn": "tenants.web.account_forms.AddPasskeyForm",
+}
+STAFF_SECOND_FACTOR = HARDENED
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_NAME = "__Host-weir_session" if HARDENED else "weir_session"
 CSRF_COOKIE_NAME = "__Host-weir_csrf" if HARDENED else "weir_csrf"
@@ -211,6 +259,9 @@ SPECTACULAR_SETTINGS = {
         "RecordStatus": "workflows.states.RecordStatus",
         "StepStatus": "workflows.states.StepStatus",
         "ConnectionStatus": "integrations.models.Connection.Status",
+        "ConnectionMode": "integrations.models.Connection.Mode",
+        "KeyStatus": "tenants.models.ApiKey.Status",
+        "KeyMode": "tenants.api.serializers.MODES",
     },
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
@@ -218,6 +269,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- Vendors ------------------------------------------------------------------------------------------------------------
 VAULT_KEYS = ENV.vault_keys
+VAULT_KEYS_AWS_SECRET = ENV.vault_keys_aws_secret
 SANDBOX_URL = ENV.sandbox_url
 PROVIDER_BASE_URLS = ENV.provider_base_urls
 
@@ -234,6 +286,7 @@ EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"] or "", _mail["EM
 EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.get("EMAIL_USE_TLS", False), _mail.get("EMAIL_USE_SSL", False)
 EMAIL_FILE_PATH = _mail["EMAIL_FILE_PATH"]
 EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.email_from
 
 # --- Headers ------------------------------------------------------------------------------------------------------------
 X_FRAME_OPTIONS = "DENY"
@@ -259,12 +312,8 @@ CONTENT_POLICY_OF = {
 
 # --- Logs, errors, metrics ----------------------------------------------------------------------------------------------
 LOGGING = logging_config()
-        "ConnectionMode": "integrations.models.Connection.Mode",
-        "KeyStatus": "tenants.models.ApiKey.Status",
-        "KeyMode": "tenants.api.serializers.MODES",
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_CELERY_TASK_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_CELERY_TASK_SUCCESS_LOG_LEVEL = logging.DEBUG
 SENTRY_DSN = ENV.sentry_dsn
 METRICS_TOKEN = ENV.metrics_token
-VAULT_KEYS_AWS_SECRET = ENV.vault_keys_aws_secret

@@ -1,17 +1,15 @@
 """Every environment variable that Weir reads: one table, from which checks, messages and `.env.example` follow."""
 
-import base64
-import re
-import binascii
 import ipaddress
-from email.utils import parseaddr
-from pathlib import Path
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import parseaddr
+from pathlib import Path
 from typing import Any
-from integrations.vault_keys import parse_keys
-
 from urllib.parse import urlsplit
+
+from integrations.vault_keys import parse_keys
 
 ENVIRONMENTS = ("local", "test", "staging", "production")
 HARDENED = frozenset({"staging", "production"})
@@ -39,10 +37,10 @@ class Variable:
     default: Any = None
     critical: bool = False
     secret: bool = False
-    instead: tuple[str, ...] = ()
-    """Variables of which one may be set in its place; never two of them."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Defaults of single environments, before `default`."""
+    instead: tuple[str, ...] = ()
+    """Variables of which one may be set in its place; never two of them."""
 
 
 def text(value: str, _env: str) -> str:
@@ -78,6 +76,15 @@ def whole(low: int, high: int) -> Parser:
         if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
         return int(value)
+
+    return parse
+
+
+def one_of(*choices: str) -> Parser:
+    def parse(value: str, _env: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
 
     return parse
 
@@ -183,6 +190,14 @@ def email_url(value: str, _env: str) -> str:
     return value
 
 
+def sender(value: str, _env: str) -> str:
+    """A mail address, alone or as `Name <address>`."""
+    name, address = parseaddr(value)
+    if "@" not in address or any(part in value for part in "\r\n"):
+        raise ValueError("must be an address, alone or as Name <address>")
+    return f"{name} <{address}>" if name else address
+
+
 def sentry_dsn(value: str, _env: str) -> str:
     parts = _split(value)
     if parts.scheme not in {"http", "https"} or not parts.username or not parts.path.strip("/"):
@@ -275,6 +290,13 @@ VARIABLES: tuple[Variable, ...] = (
         secret=True,
     ),
     Variable(
+        "WEIR_SIGNUP",
+        "Who may make an account of their own.",
+        one_of("open", "invited", "closed"),
+        "invited",
+        defaults={"local": "open", "test": "open"},
+    ),
+    Variable(
         "EMAIL_URL",
         "How mail is sent.",
         email_url,
@@ -282,6 +304,7 @@ VARIABLES: tuple[Variable, ...] = (
         secret=True,
         defaults={"local": "consolemail://"},
     ),
+    Variable("WEIR_EMAIL_FROM", "The address that Weir's mail comes from.", sender, "Weir <weir@localhost>"),
     Variable("SENTRY_DSN", "Where errors are reported.", sentry_dsn, secret=True),
     Variable("STRIPE_SECRET_KEY", "Stripe's API key.", prefixed("sk_", "rk_"), secret=True),
     Variable("STRIPE_WEBHOOK_SECRET", "Signs Stripe's webhooks.", prefixed("whsec_"), secret=True),

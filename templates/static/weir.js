@@ -125,6 +125,21 @@
     });
   }
   doc.querySelectorAll("[data-close][hidden], [data-copy][hidden]").forEach(function (button) { button.hidden = false; });
+  doc.querySelectorAll("[data-save]").forEach(function (link) {
+    var lines = Array.from(doc.getElementById(link.dataset.save).children, function (item) { return item.textContent.trim(); });
+    link.href = "data:text/plain;charset=utf-8," + encodeURIComponent(lines.join("\n") + "\n");
+    link.hidden = false;
+  });
+
+  /* --- Passkeys: offered where the browser knows them; what went wrong is said on the page --------------------------- */
+  if (window.PublicKeyCredential) {
+    doc.querySelectorAll("[data-passkeys]").forEach(function (part) { part.hidden = false; });
+  }
+  doc.addEventListener("allauth.error", function (event) {
+    var words = doc.querySelector("[data-passkey-error]");
+    if (words) { event.preventDefault(); words.hidden = false; }
+  });
+
   doc.addEventListener("keydown", function (event) {
     var typing = event.target.closest("input, textarea, select, [contenteditable]");
     if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {

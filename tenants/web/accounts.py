@@ -1,7 +1,22 @@
-"""What allauth asks us: who may sign up, and where people go after signing in."""
+"""What allauth asks us: who may sign up, where people go after signing in, and how callers are told apart."""
+
+from typing import Any, cast
 
 from allauth.account.adapter import DefaultAccountAdapter
-from django.http import HttpRequest
+from allauth.account.models import EmailAddress
+from allauth.core import context as allauth_context
+from allauth.mfa.adapter import DefaultMFAAdapter
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+
+from tenants import context
+from tenants.models import User
+from tenants.web.confirmed import is_confirmed
+
+INVITATION = "invitation"
+INVITATION_NEXT = "invitation_next"
+"""Session keys of somebody who follows an invitation: that they do, and the page to come back to."""
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -10,7 +25,62 @@ class AccountAdapter(DefaultAccountAdapter):
         "email_password_mismatch": "This e-mail address and password do not belong together. Check both and try again.",
         "too_many_login_attempts": "Too many attempts. Wait a few minutes, then try again or set a new password.",
         "account_inactive": "This account is switched off. Ask whoever runs Weir for you.",
+        "incorrect_code": "This is not the code, or it is too old. Check it and try again.",
+        "incorrect_password": "This is not your password. Try again, or set a new one.",
+        "enter_current_password": "This is not your current password. Nothing was changed.",
+        "duplicate_email": "This is your address already.",
+        "rate_limited": "Too many attempts. Wait a few minutes, then try again.",
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        return False  # operators create tenants; self-service sign-up comes with e-mail verification
+        """By WEIR_SIGNUP: everybody, whoever follows an invitation, or nobody."""
+        if settings.SIGNUP == "invited":
+            return bool(request.session.get(INVITATION))
+        return bool(settings.SIGNUP == "open")
+
+    def save_user(self, request: HttpRequest, user: User, form: Any, commit: bool = True) -> User:
+        user.name = form.cleaned_data.get("name", "")
+        return cast(User, super().save_user(request, user, form, commit))
+
+    def pre_login(self, request: HttpRequest, user: User, **options: Any) -> HttpResponse | None:
+        """Who signed up has an address on record, verified or not; who has none was made by an operator."""
+        if not EmailAddress.objects.filter(user=user).exists():
+            EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+        return cast("HttpResponse | None", super().pre_login(request, user, **options))
+
+    def get_login_redirect_url(self, request: HttpRequest) -> str:
+        """Back to the invitation that brought the person here, else to the pages."""
+        return str(request.session.get(INVITATION_NEXT) or super().get_login_redirect_url(request))
+
+    def get_signup_redirect_url(self, request: HttpRequest) -> str:
+        return self.get_login_redirect_url(request)
+
+    def get_email_verification_redirect_url(self, email_address: EmailAddress) -> str:
+        return "/accounts/email/" if self.request.user.is_authenticated else "/accounts/login/"
+
+    def is_reauthentication_required(self, *, app: str, **options: Any) -> bool:
+        """allauth's own pages ask again under the same rule as ours: signing in counts."""
+        required = super().is_reauthentication_required(app=app, **options)
+        return bool(required) and not is_confirmed(allauth_context.request)
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """The caller as our proxies saw it (config/middleware.py), not as it says itself. Raises PermissionDenied."""
+        ip = context.current().ip
+        if not ip:
+            raise PermissionDenied("Your address could not be told.")
+        return ip
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        # By address alone. allauth adds the Host header with its port, which the caller chooses.
+        return str(credentials.get("email", "")).lower()
+
+
+class MFAAdapter(DefaultMFAAdapter):
+    error_messages = {
+        **DefaultMFAAdapter.error_messages,
+        "incorrect_code": "This is not the code, or it is too old. Wait for the next one and try again.",
+        "unverified_email": "Verify your e-mail address first.",
+    }
+
+    def generate_authenticator_name(self, user: Any, type: Any) -> str:
+        return "Passkey"

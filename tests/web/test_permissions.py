@@ -133,9 +133,8 @@ def test_a_person_without_a_tenant_is_told_so(db: None, client: Client):
 
     user = create_user(email="alone@nowhere.example", password="long enough 1")
     client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
-    answer = client.get("/app/")
-    assert answer.status_code == 403
-    assert "belongs to no active tenant" in answer.content.decode()
+    assert client.get("/app/runs/")["Location"] == "/accounts/workspace/"
+    assert "Name your workspace" in client.get("/accounts/workspace/").content.decode()
 
 
 def test_a_person_of_two_tenants_switches_between_them(

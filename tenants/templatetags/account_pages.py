@@ -1,0 +1,40 @@
+"""What the pages about one's own account use."""
+
+from django import template
+
+from tenants.web import figures
+
+register = template.Library()
+
+# First match wins: most browsers name others beside themselves.
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR", "Opera"),
+    ("Firefox", "Firefox"),
+    ("Chrome", "Chrome"),
+    ("Safari", "Safari"),
+)
+_SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+@register.filter
+def browser(user_agent: str) -> str:
+    """“Firefox on Windows”; what cannot be told is left out."""
+    name = next((word for mark, word in _BROWSERS if mark in user_agent), "")
+    system = next((word for mark, word in _SYSTEMS if mark in user_agent), "")
+    if name and system:
+        return f"{name} on {system}"
+    return name or system or (user_agent[:60] or "A browser without a name")
+
+
+@register.filter
+def counted(number: int, noun: str) -> str:
+    """3 -> 3 sessions."""
+    return figures.counted(number, noun)

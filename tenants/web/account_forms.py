@@ -1,0 +1,110 @@
+"""allauth's forms in Weir's words: labels above, help in a sentence, no text inside the fields."""
+
+from typing import Any
+
+from allauth.account import forms as account
+from allauth.mfa.base import forms as mfa
+from allauth.mfa.totp.forms import ActivateTOTPForm
+from allauth.mfa.webauthn.forms import AddWebAuthnForm
+from django import forms
+from django.contrib.auth.hashers import make_password
+from django.http import HttpRequest
+
+NEW_PASSWORD = "At least 10 characters, and not one of the passwords that everybody uses."
+WORDS = {
+    "email": ("E-mail", ""),
+    "oldpassword": ("Current password", ""),
+    "password": ("Password", ""),
+    "password1": ("New password", NEW_PASSWORD),
+    "password2": ("New password, again", ""),
+    "code": ("Code", ""),
+}
+
+
+class Plain:
+    """Puts our words in the place of allauth's."""
+
+    fields: dict[str, forms.Field]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            field.widget.attrs.pop("placeholder", None)
+            if name in WORDS:
+                field.label, field.help_text = WORDS[name]
+        for name in {"code"} & self.fields.keys():
+            self.fields[name].widget.attrs |= {"autocomplete": "one-time-code", "autofocus": True}
+
+
+class SignUpForm(Plain, account.SignupForm):
+    name = forms.CharField(
+        label="Your name",
+        max_length=120,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+    )
+    field_order = ("name", "email", "password1")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password1"].label = "Password"
+
+    def try_save(self, request: HttpRequest) -> Any:
+        if self.account_already_exists:
+            # The other way hashes a password; without this its time would tell known addresses from new ones.
+            make_password(self.cleaned_data["password1"])
+        return super().try_save(request)
+
+
+class ChangeEmailForm(Plain, account.AddEmailForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = "New e-mail"
+
+
+class ChangePasswordForm(Plain, account.ChangePasswordForm):
+    pass
+
+
+class SetPasswordForm(Plain, account.SetPasswordForm):
+    pass
+
+
+class ResetPasswordForm(Plain, account.ResetPasswordForm):
+    pass
+
+
+class ResetPasswordKeyForm(Plain, account.ResetPasswordKeyForm):
+    pass
+
+
+class ReauthenticateForm(Plain, account.ReauthenticateForm):
+    pass
+
+
+class EmailCodeForm(Plain, account.ConfirmEmailVerificationCodeForm):
+    pass
+
+
+class CodeForm(Plain, mfa.AuthenticateForm):
+    pass
+
+
+class ConfirmByCodeForm(Plain, mfa.ReauthenticateForm):
+    pass
+
+
+class ActivateAppForm(Plain, ActivateTOTPForm):
+    pass
+
+
+class AddPasskeyForm(Plain, AddWebAuthnForm):
+    """Always a passkey: one that signs in alone, and so asks for a finger, a face or a PIN."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=60,
+        required=False,
+        help_text="What you call the device that keeps it, such as “Work laptop”.",
+    )
+    passwordless = forms.BooleanField(initial=True, required=False, widget=forms.HiddenInput)
