@@ -8,7 +8,7 @@ class TenantsConfig(AppConfig):
     verbose_name = "Tenants and people"
 
     def ready(self) -> None:
-        from tenants import rls, signals
+        from tenants import isolation_checks, signals
 
-        checks.register(rls.check_classes)
+        checks.register(isolation_checks.check_isolation)
         post_migrate.connect(signals.apply_policies, sender=self, dispatch_uid="weir_rls")

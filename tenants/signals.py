@@ -5,11 +5,13 @@ from typing import Any
 from django.db import connections, transaction
 from django.dispatch import Signal
 
-from tenants import rls
+from tenants import upkeep
 from tenants.roles import OWNER
 
 # Sent inside the creating transaction, in the new tenant's scope: tenant, actor.
 tenant_created = Signal()
+# Sent inside the transaction that shuts a tenant for good, in its scope: tenant, actor.
+tenant_closing = Signal()
 
 
 def apply_policies(using: str, **kwargs: Any) -> None:
@@ -17,4 +19,4 @@ def apply_policies(using: str, **kwargs: Any) -> None:
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         cursor.execute("SELECT current_user")
         if cursor.fetchone()[0] == OWNER:
-            rls.apply(cursor)
+            upkeep.apply(cursor)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from tenants.rls import partition_statements
+
 MONTHS_AHEAD = 12
 
 
@@ -25,7 +27,7 @@ def months(start: datetime, count: int) -> Iterator[tuple[datetime, datetime]]:
 def ensure(cursor: Any, now: datetime) -> list[str]:
     """Make the partitions from this month on that are missing. Must run as the owner; returns their names.
 
-    Rows are reached through the parent, whose policies apply; a partition by itself is closed to every login.
+    Rows are reached through the parent, whose policies apply; by itself a partition is open to dumps alone.
     """
     cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'step\\_%%' AND relispartition")
     present = {row[0] for row in cursor.fetchall()}
@@ -38,12 +40,7 @@ def ensure(cursor: Any, now: datetime) -> list[str]:
             f"CREATE TABLE {name} PARTITION OF step FOR VALUES FROM ('{first_id_of(first)}') "
             f"TO ('{first_id_of(following)}')"
         )
-        close(cursor, name)
+        for statement in partition_statements(name):
+            cursor.execute(statement)
         made.append(name)
     return made
-
-
-def close(cursor: Any, name: str) -> None:
-    """Let nobody read a partition past its parent."""
-    cursor.execute(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY")
-    cursor.execute(f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY")

@@ -1,0 +1,100 @@
+"""The queries of `tenants/catalogue.py`. `{name}`, `{ours}` and `{only}` are filled in there."""
+
+OURS = """n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%%'
+    AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'
+                    AND d.classid = c.tableoid)"""
+
+# The name of a table, with its schema where that is not public.
+NAME = "concat(nullif(n.nspname, 'public') || '.', c.relname)"
+
+RELATIONS = """
+    SELECT {name}, n.nspname, c.relkind::text, c.relrowsecurity, c.relforcerowsecurity, c.relispartition,
+           pg_get_userbyid(c.relowner),
+           coalesce(c.reloptions::text[] && '{{security_invoker=true,security_invoker=on,security_invoker=1}}', false)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND {ours} AND {only}
+    ORDER BY n.nspname <> 'public', n.nspname, c.relname"""
+
+POLICIES = """
+    SELECT {name}, p.polname, p.polcmd::text, p.polpermissive,
+           ARRAY(SELECT coalesce(r.rolname::text, 'PUBLIC') FROM unnest(p.polroles) g LEFT JOIN pg_roles r ON r.oid = g),
+           pg_get_expr(p.polqual, c.oid), pg_get_expr(p.polwithcheck, c.oid)
+    FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE {ours} AND {only} ORDER BY 1, 2"""
+
+GRANTS = """
+    SELECT {name}, coalesce(r.rolname, 'PUBLIC'), a.privilege_type, a.is_grantable, NULL
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a
+    LEFT JOIN pg_roles r ON r.oid = a.grantee
+    WHERE a.grantee <> c.relowner AND {ours} AND {only}
+    UNION ALL
+    SELECT {name}, coalesce(r.rolname, 'PUBLIC'), a.privilege_type, a.is_grantable, t.attname
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute t ON t.attrelid = c.oid AND NOT t.attisdropped, aclexplode(t.attacl) a
+    LEFT JOIN pg_roles r ON r.oid = a.grantee
+    WHERE a.grantee <> c.relowner AND {ours} AND {only}"""
+
+# conenforced is PostgreSQL 18's: read as JSON, so that older servers answer too.
+FOREIGN_KEYS = """
+    SELECT {name}, k.conname, t.relname, k.confdeltype::text,
+           ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(n, o)
+                 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY o),
+           ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u(n, o)
+                 JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n ORDER BY o),
+           ARRAY(SELECT a.attname::text FROM unnest(k.confdelsetcols) u(n)
+                 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n),
+           k.convalidated AND coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)
+           AND NOT EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgenabled <> 'O')
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_class t ON t.oid = k.confrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND {ours} AND {only} ORDER BY 1, 2"""
+
+UNIQUES = """
+    SELECT {name}, x.relname, i.indisprimary, i.indpred IS NOT NULL, i.indisvalid AND i.indisready,
+           ARRAY(SELECT coalesce(a.attname::text, '(expression)')
+                 FROM unnest(i.indkey::int2[]) WITH ORDINALITY u(n, o)
+                 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.n
+                 WHERE o <= i.indnkeyatts ORDER BY o)
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE (i.indisunique OR i.indisexclusion) AND NOT c.relispartition AND {ours} AND {only}
+    ORDER BY 1, 2"""
+
+COLUMNS = """
+    SELECT {name}, a.attname, a.attnotnull, format_type(a.atttypid, a.atttypmod)
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND {ours} AND {only}
+    ORDER BY 1, a.attnum"""
+
+FUNCTIONS = """
+    SELECT n.nspname, c.proname, c.oid::regprocedure::text, oidvectortypes(c.proargtypes), c.prosecdef,
+           c.proleakproof, pg_get_userbyid(c.proowner), c.prosrc, coalesce(c.proconfig, '{{}}'),
+           ARRAY(SELECT coalesce(r.rolname::text, 'PUBLIC')
+                 FROM aclexplode(coalesce(c.proacl, acldefault('f', c.proowner))) a
+                 LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE a.grantee <> c.proowner)
+    FROM pg_proc c JOIN pg_namespace n ON n.oid = c.pronamespace WHERE {ours} ORDER BY 1, 2"""
+
+CREATORS = """
+    SELECT n.nspname, coalesce(r.rolname, 'PUBLIC') FROM pg_namespace n, aclexplode(n.nspacl) a
+    LEFT JOIN pg_roles r ON r.oid = a.grantee
+    WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner AND n.nspname NOT LIKE 'pg\\_%%'
+    UNION ALL
+    SELECT 'temporary tables', coalesce(r.rolname, 'PUBLIC') FROM pg_database d,
+           aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+    WHERE d.datname = current_database() AND a.privilege_type IN ('CREATE', 'TEMPORARY') AND a.grantee <> d.datdba"""
+
+DEFAULTS = """
+    SELECT DISTINCT pg_get_userbyid(d.defaclrole), coalesce(r.rolname, 'PUBLIC')
+    FROM pg_default_acl d, aclexplode(d.defaclacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+    WHERE a.grantee <> d.defaclrole"""
+
+RULES = """
+    SELECT {name}, w.rulename FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE w.rulename <> '_RETURN' AND {ours} AND {only}"""
+
+ROLES = "SELECT rolname, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = ANY(%s)"
+
+MEMBERS = """
+    SELECT pg_get_userbyid(member), pg_get_userbyid(roleid) FROM pg_auth_members
+    WHERE pg_get_userbyid(member) = ANY(%s)"""
