@@ -15,7 +15,8 @@ from config.embedded import postgres, redis_server
 from config.embedded.errors import AlreadyHeld
 from config.embedded.layout import Layout, abandoned_places, make_layout
 from config.files import prepare_data_dir
-from tenants.roles import LOGINS, ensure_roles
+from tenants.role_plan import ensure_roles
+from tenants.roles import LOGINS
 
 DATABASE = "weir"
 _URL_OF_LOGIN = {
