@@ -3,8 +3,11 @@
 API_DESCRIPTION = """
 Weir runs records through workflows of vendors, with your own keys, and never faster than a key allows.
 
-**Keys.** `Authorization: Bearer wk_…`, or `X-API-Key`. A `wk_test_` key reaches sandbox connections alone and is not
-metered. Scopes: `read`, `write` (runs, uploads), `admin` (connections, limits of lanes).
+**Keys.** `Authorization: Bearer wk_…`, or `X-API-Key`. Scopes: `read`, `write` (runs, uploads), `admin` (connections,
+lanes, keys, settings, the audit trail). Replace a key with POST /keys/{id}/rotate: both work until the overlap ends.
+
+**Test mode.** A `wk_test_` key reaches sandbox connections alone and is not metered. It sees and steers test runs,
+sandbox connections, their lanes, and test keys; whatever is live is not there for it.
 
 **Errors** are `application/problem+json` (RFC 9457). `code` is for programs and stays the same; `errors` names the
 fields. Every answer has an `X-Request-Id`: name it when you ask about one. 503 `unavailable` may be tried again.

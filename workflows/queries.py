@@ -60,17 +60,21 @@ def workflows() -> QuerySet[Workflow]:
     return Workflow.objects.order_by("id")
 
 
-def runs(status: str | None = None, workflow: uuid.UUID | None = None) -> QuerySet[Run]:
+def runs(
+    status: str | None = None, workflow: uuid.UUID | None = None, *, test_only: bool = False
+) -> QuerySet[Run]:
     """The tenant's runs, the newest first, each with its workflow; by status and by workflow where given."""
     found = Run.objects.select_related("workflow").order_by("-id")
+    if test_only:
+        found = found.filter(livemode=False)
     if status:
         found = found.filter(status=status)
     return found.filter(workflow=workflow) if workflow else found
 
 
-def get_run(run_id: uuid.UUID) -> Run:
-    """One run with its workflow. Raises NotFound."""
-    run: Run | None = Run.objects.select_related("workflow").filter(pk=run_id).first()
+def get_run(run_id: uuid.UUID, *, test_only: bool = False) -> Run:
+    """One run with its workflow. Raises NotFound, also for a live run where test runs alone are meant."""
+    run: Run | None = runs(test_only=test_only).filter(pk=run_id).first()
     if run is None:
         raise NotFound("There is no such run.")
     return run

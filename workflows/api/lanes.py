@@ -3,10 +3,12 @@
 import uuid
 from collections.abc import Callable
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from integrations.models import Connection
 from tenants.api.base import ApiView, read_body
 from tenants.api.paging import paginate
 from tenants.api.schema import PAGING, page_of, problems
@@ -16,6 +18,17 @@ from workflows import queries
 from workflows.api.serializers import LanePatch, LaneSerializer, lane_json
 from workflows.models import Lane
 from workflows.operations import control_lane
+
+
+def _lanes(*, test_only: bool) -> QuerySet[Lane]:
+    """The lanes that a key sees: a test key, those of sandbox connections alone."""
+    rows: QuerySet[Lane] = Lane.objects.only("id")
+    return rows.filter(connection__mode=Connection.Mode.SANDBOX) if test_only else rows
+
+
+def _require_lane(lane_id: uuid.UUID, *, test_only: bool) -> None:
+    if not _lanes(test_only=test_only).filter(pk=lane_id).exists():
+        raise NotFound("There is no such lane.")
 
 
 def _answer(lane_id: uuid.UUID) -> Response:
@@ -37,7 +50,7 @@ class LanesView(ApiView):
     def get(self, request: Request) -> Response:
         """The lanes, one per connection, in the order in which they were made."""
         with tenant_scope(self.tenant_id):
-            page = paginate(request, Lane.objects.only("id"), key="id", parse=uuid.UUID)
+            page = paginate(request, _lanes(test_only=self.test_mode), key="id", parse=uuid.UUID)
             views = {view.id: view for view in queries.lane_views([lane.pk for lane in page.items])}
         return Response(page.answer([lane_json(views[lane.pk]) for lane in page.items]))
 
@@ -51,6 +64,7 @@ class LaneView(ApiView):
     def get(self, request: Request, lane_id: uuid.UUID) -> Response:
         """One lane."""
         with tenant_scope(self.tenant_id):
+            _require_lane(lane_id, test_only=self.test_mode)
             return _answer(lane_id)
 
     @extend_schema(
@@ -63,6 +77,7 @@ class LaneView(ApiView):
         """Pin other limits than the connection's, while work waits. In effect within 2 s."""
         body = read_body(LanePatch, request.data)
         with tenant_scope(self.tenant_id):
+            _require_lane(lane_id, test_only=self.test_mode)
             control_lane.pin_limits(
                 lane_id=lane_id,
                 windows=body.get("windows"),
@@ -84,6 +99,7 @@ def _control(name: str, operation: Callable[..., Lane], what: str) -> type[ApiVi
     )
     def post(self: ApiView, request: Request, lane_id: uuid.UUID) -> Response:
         with tenant_scope(self.tenant_id):
+            _require_lane(lane_id, test_only=self.test_mode)
             operation(lane_id=lane_id, actor=self.actor)
             return _answer(lane_id)
 

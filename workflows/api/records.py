@@ -33,7 +33,7 @@ class RecordsView(ApiView):
         """The records of a run by position, without their steps."""
         status = choice_of(request, "status", RecordStatus.values)
         with tenant_scope(self.tenant_id):
-            queries.get_run(run_id)
+            queries.get_run(run_id, test_only=self.test_mode)
             page = paginate(request, queries.records(run_id, status), key="position", parse=_position)
         return Response(page.answer(RecordSerializer(page.items, many=True).data))
 
@@ -49,6 +49,7 @@ class RecordView(ApiView):
     def get(self, request: Request, run_id: uuid.UUID, record_id: uuid.UUID) -> Response:
         """One record with its steps: what was asked of whom, what came back, and what it waits for."""
         with tenant_scope(self.tenant_id):
+            queries.get_run(run_id, test_only=self.test_mode)
             record = queries.get_record(run_id, record_id)
             steps = queries.record_steps(record)
         return Response(RecordWithStepsSerializer(record, context={"steps": steps}).data)
@@ -62,7 +63,7 @@ class _ResultsView(ApiView):
 
     def stream(self, run_id: uuid.UUID) -> HttpResponseBase:
         with tenant_scope(self.tenant_id):
-            run = queries.get_run(run_id)
+            run = queries.get_run(run_id, test_only=self.test_mode)
         name = f"{run.name.rsplit('.', 1)[0] or run.workflow.slug}-results.{self.ending}"
         response = StreamingHttpResponse(type(self).lines(self.tenant_id, run), content_type=self.media_type)
         response["Content-Disposition"] = (

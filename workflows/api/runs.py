@@ -59,7 +59,13 @@ class RunsView(ApiView):
         """The runs, the newest first."""
         status = choice_of(request, "status", RunStatus.values)
         with tenant_scope(self.tenant_id):
-            page = paginate(request, queries.runs(status), key="id", parse=uuid.UUID, descending=True)
+            page = paginate(
+                request,
+                queries.runs(status, test_only=self.test_mode),
+                key="id",
+                parse=uuid.UUID,
+                descending=True,
+            )
             finishes = queries.estimates(page.items)
         data = RunSerializer(page.items, many=True, context={"finishes": finishes}).data
         return Response(page.answer(data))
@@ -109,7 +115,7 @@ class RunView(ApiView):
     def get(self, request: Request, run_id: uuid.UUID) -> Response:
         """One run."""
         with tenant_scope(self.tenant_id):
-            return Response(run_json(queries.get_run(run_id)))
+            return Response(run_json(queries.get_run(run_id, test_only=self.test_mode)))
 
 
 def _control(name: str, operation: Callable[..., Run], what: str) -> type[ApiView]:
@@ -124,6 +130,7 @@ def _control(name: str, operation: Callable[..., Run], what: str) -> type[ApiVie
     )
     def post(self: ApiView, request: Request, run_id: uuid.UUID) -> Response:
         with tenant_scope(self.tenant_id):
+            queries.get_run(run_id, test_only=self.test_mode)
             operation(run_id=run_id, actor=self.actor)
             return Response(run_json(queries.get_run(run_id)))
 

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from integrations.connectors import registry
 from integrations.queries import usable_connections
+from tenants import audit
 from tenants.errors import InvalidInput
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, require_tenant_id, tenant_scope
@@ -287,6 +288,7 @@ def _lanes_for(providers: Iterable[str], *, livemode: bool) -> dict[str, str]:
 
 def _created(run: Run, actor: str) -> None:
     RunEvent.objects.create(run=run, kind="run.accepted", actor=actor, detail={"records": run.total})
+    audit.record(actor=actor, verb="run.accepted", subject=run, records=run.total, livemode=run.livemode)
 
 
 def _insert_records(cursor: Any, run: Run, rows: Sequence[tuple[Any, ...]]) -> None:
