@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from billing.operations import keep_totals
 from integrations import signals as integration_signals
 from integrations.models import Connection
+from integrations.operations import shred_secrets
+from tenants import erasure
 from tenants import signals as tenant_signals
 from workflows.lanes import host
-from workflows.operations import control_lane, edit_workflow
+from workflows.operations import control_lane, edit_workflow, halt_tenant
 
 
 def connect() -> None:
@@ -14,6 +17,9 @@ def connect() -> None:
     tenant_signals.tenant_created.connect(_first_workflows, dispatch_uid="weir_first_workflows")
     integration_signals.connection_saved.connect(_lane_of_connection, dispatch_uid="weir_lane_of_connection")
     integration_signals.secret_replaced.connect(_go_on_with_new_key, dispatch_uid="weir_go_on_with_new_key")
+    tenant_signals.tenant_closing.connect(_shred_secrets, dispatch_uid="weir_shred_secrets")
+    erasure.halt_with("runs", halt_tenant.halt)
+    erasure.keep_with("billing_usageevent", keep_totals)
     host.connect()
 
 
@@ -27,3 +33,7 @@ def _lane_of_connection(*, connection: Connection, actor: str, **kwargs: Any) ->
 
 def _go_on_with_new_key(*, connection: Connection, actor: str, **kwargs: Any) -> None:
     control_lane.go_on_with_new_key(connection=connection, actor=actor)
+
+
+def _shred_secrets(*, actor: str, **kwargs: Any) -> None:
+    shred_secrets(actor=actor)

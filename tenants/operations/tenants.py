@@ -41,6 +41,8 @@ def activate_tenant(*, actor: str) -> Tenant:
 def _set_status(status: Tenant.Status, *, actor: str) -> Tenant:
     with tenant_scope(require_tenant_id()) as tenant_id:
         tenant = Tenant.objects.select_for_update().get(pk=tenant_id)
+        if tenant.status == Tenant.Status.CLOSING:
+            raise Conflict("This tenant is being deleted; that cannot be undone.")
         if tenant.status == status:
             raise Conflict(f"This tenant is {status} already.")
         tenant.status = status

@@ -39,8 +39,18 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
             part = tenants[tenant_id]
             part.retried = batch.retried
             set_tenant(cursor, tenant_id)
-            _TenantFlush(cursor, tenant_id, holder, result).write(part)
+            if _is_there(cursor, tenant_id):
+                _TenantFlush(cursor, tenant_id, holder, result).write(part)
+            else:
+                result.late += len(part.settlements)
     return result
+
+
+def _is_there(cursor: Any, tenant_id: uuid.UUID) -> bool:
+    """Whether the tenant still is; it stays until this transaction ends. A frozen worker may come back after its
+    tenant was erased: what it brings is dropped, and the other tenants' share of its flush is not held up by it."""
+    cursor.execute("SELECT 1 FROM tenants_tenant WHERE id = %s FOR KEY SHARE", [tenant_id])
+    return cursor.fetchone() is not None
 
 
 class _TenantFlush:

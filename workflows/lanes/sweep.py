@@ -8,6 +8,7 @@ import uuid
 
 from django.db import connections, transaction
 
+from tenants import leaving
 from tenants.scope import OPS_ALIAS, ops_scope
 from workflows.lanes import ring
 from workflows.lanes.book import rows
@@ -48,6 +49,7 @@ def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
         promoted += _heal_followers(cursor)
         promoted += _follow_runs(cursor)
         idle = rows(cursor, LANES_WITH_WORK, [])
+        leaving.ring_if_due(cursor)
         cancelled = rows(
             cursor, "SELECT DISTINCT tenant_id, run_id FROM lane_run WHERE state = 'cancelled'", []
         )
