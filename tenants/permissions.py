@@ -71,3 +71,8 @@ def scopes_allow(scopes: tuple[str, ...], permission: str) -> bool:
     """Whether a key with these scopes may do it. Raises KeyError for a permission that is not in the table."""
     scope = PERMISSIONS[permission].scope
     return scope is not None and scope in scopes
+
+
+def added_by(role: str) -> list[str]:
+    """What this role may do and the one below it may not, in words; `role` is one of RANKS."""
+    return [permission.what for permission in PERMISSIONS.values() if permission.role == role]
