@@ -1,14 +1,16 @@
-"""Lets signed-in staff, and nobody else, cross tenants under /admin/."""
+"""Lets signed-in staff (with a second factor, where it matters) and nobody else cross tenants under /admin/."""
 
 from collections.abc import Callable
 
 import structlog
 from django.http import HttpRequest, HttpResponse
 
+from config.ops_login import is_staff, missing_proof
 from tenants import context
 from tenants.scope import ops_scope
 
 PREFIX = "/admin/"
+DOORS = {"/admin/login/", "/admin/logout/"}
 _log = structlog.stdlib.get_logger("weir.ops_console")
 
 
@@ -24,16 +26,18 @@ class OpsConsoleMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(PREFIX):
             return self.get_response(request)
-        user = request.user
-        if not (user.is_authenticated and user.is_active and user.is_staff):
+        if not is_staff(request):
             return self.get_response(request)
-        context.update(actor=f"staff:{user.email}")
-        with ops_scope(f"ops console: {user.email}"):
+        if request.path_info not in DOORS and (elsewhere := missing_proof(request)):
+            return elsewhere
+        email = request.user.get_username()
+        context.update(actor=f"staff:{email}")
+        with ops_scope(f"ops console: {email}"):
             response = self.get_response(request)
         match = request.resolver_match
         _log.info(
             "ops_scope",
-            actor=f"staff:{user.email}",
+            actor=f"staff:{email}",
             method=request.method,
             route=match.route if match else None,
         )

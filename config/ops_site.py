@@ -5,9 +5,10 @@ from typing import Any
 
 from django.contrib.admin import ModelAdmin
 from django.db import models
+from django.http import HttpRequest, HttpResponse
 from unfold.sites import UnfoldAdminSite
 
-from config.ops_login import OpsLoginForm
+from config.ops_login import sign_in
 from tenants.ops_console.base import OpsAdmin
 
 
@@ -17,7 +18,9 @@ class OpsSite(UnfoldAdminSite):
     site_title = "Weir operations"
     site_header = "Weir operations"
     index_title = "Overview"
-    login_form = OpsLoginForm
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return sign_in(request)
 
     def register(
         self,
