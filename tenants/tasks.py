@@ -7,7 +7,8 @@ from django.db import Error as DatabaseError
 
 from tenants import leaving
 from tenants.errors import WeirError
-from tenants.operations import delete_tenant
+from tenants.models import TenantExport
+from tenants.operations import delete_tenant, export_tenant
 
 log = structlog.get_logger(__name__)
 
@@ -21,3 +22,13 @@ def erase_closing() -> None:
         except (WeirError, DatabaseError, redis.RedisError, OSError) as error:
             # The others' turn; the sweep rings again for this one.
             log.warning("erasing_interrupted", error=type(error).__name__)
+
+
+@shared_task(name=leaving.EXPORT, ignore_result=True)
+def prepare_exports() -> None:
+    """Prepare the exports that were asked for, and take away those whose time is over."""
+    for tenant_id, export_id, status in export_tenant.due_exports():
+        if status == TenantExport.Status.READY:
+            export_tenant.take_away(tenant_id, export_id)
+        else:
+            export_tenant.prepare(tenant_id, export_id)

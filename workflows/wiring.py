@@ -8,6 +8,8 @@ from integrations.models import Connection
 from integrations.operations import shred_secrets
 from tenants import erasure
 from tenants import signals as tenant_signals
+from tenants.export import registry as export
+from workflows import export_extras
 from workflows.lanes import host
 from workflows.operations import control_lane, edit_workflow, halt_tenant
 
@@ -20,6 +22,9 @@ def connect() -> None:
     tenant_signals.tenant_closing.connect(_shred_secrets, dispatch_uid="weir_shred_secrets")
     erasure.halt_with("runs", halt_tenant.halt)
     erasure.keep_with("billing_usageevent", keep_totals)
+    export.leave_out("integrations_connection", "key_hash")
+    export.add("results", export_extras.results)
+    export.add("uploads", export_extras.uploads)
     host.connect()
 
 
