@@ -58,9 +58,9 @@ class SteadyRedisCache(RedisCache):
         done = self._ask(lambda: super(SteadyRedisCache, self).delete(key, version))
         return own if done is None else bool(done)
 
-    def clear(self) -> bool:
+    def clear(self) -> None:
         self._own.clear()
-        return bool(self._ask(super().clear))
+        self._ask(super().clear)
 
     def _ask(self, command: Callable[[], Any]) -> Any:
         """What Redis answers; None while it does not."""

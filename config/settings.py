@@ -188,7 +188,7 @@ ACCOUNT_RATE_LIMITS = {
     "reauthenticate": "10/m/user",
     "invitation": "20/m/ip",
 }
-MFA_ADAPTER = "tenants.web.accounts.MFAAdapter"
+MFA_ADAPTER = "config.second_factors.MFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Weir"

@@ -7,3 +7,6 @@ connection_saved = Signal()
 
 # Sent inside the transaction in which a connection got another key, in the tenant's scope: connection, actor.
 secret_replaced = Signal()
+
+# Sent when every data key is wrapped by the newest master key: for what else master keys seal. Receivers return a count.
+master_key_rotated = Signal()

@@ -1,6 +1,7 @@
 """Who may enter the console, and that its door is the only way across tenants."""
 
 import uuid
+from typing import Any
 
 import pytest
 from django.contrib import admin
@@ -73,11 +74,11 @@ def test_staff_who_were_shut_out_are_refused(console: Client, staff: User):
     assert console.get("/admin/").status_code == 302
 
 
-def enter(client: Client, email: str, password: str = PASSWORD, **options: str) -> HttpResponse:
+def enter(client: Client, email: str, password: str = PASSWORD) -> Any:
     """Sign in where the console's door leads."""
     door = client.get("/admin/login/?next=/admin/workflows/run/")
     assert door.url == "/accounts/login/?next=/admin/workflows/run/"
-    return client.post(door.url, {"login": email, "password": password}, **options)
+    return client.post(door.url, {"login": email, "password": password})
 
 
 def test_staff_sign_in_by_e_mail_whatever_its_case(staff: User):

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from integrations.errors import MasterKeyMissing
+from integrations.signals import master_key_rotated
 from integrations.vault.check import check_masters
 from integrations.vault.masters import ring
 from integrations.vault.rotation import Rotation, rotate
@@ -44,10 +45,11 @@ class Command(BaseCommand):
             check_masters()
             counts = rotate(renew_before=before, progress=self._progress())
             newest = ring().newest.id
+            others = sum(number for _, number in master_key_rotated.send(sender=Command))
         except MasterKeyMissing as error:
             raise CommandError(error.why) from error
         self.stdout.write(
-            f"Newest master key: {newest}. {_words(counts)} in {time.monotonic() - began:.1f} s."
+            f"Newest master key: {newest}. {_words(counts)}, {others:,} second factors in {time.monotonic() - began:.1f} s."
         )
         for tenant_id, why in counts.failed.items():
             self.stderr.write(f"Tenant {tenant_id}: {why}")
