@@ -1,0 +1,70 @@
+"""Mails of ours about a tenant: plain text, short, with nothing in them that a stranger could make act.
+
+Sent when no transaction is open: a mail server that thinks must not hold locks.
+"""
+
+import re
+import smtplib
+import unicodedata
+from collections.abc import Iterable
+
+import structlog
+from django.conf import settings
+from django.core.mail import EmailMessage, get_connection
+from django.template.loader import render_to_string
+
+from tenants.models import Invitation
+
+LONGEST_NAME = 80
+_log = structlog.stdlib.get_logger("weir.mails")
+# What mail programs would turn into a link.
+_LINKS = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*:/*|//+|\bwww\.")
+
+
+def harmless(name: str) -> str:
+    """A name that a tenant or person chose, as it may stand in a mail to a stranger: one line, no links, not long."""
+    printable = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in name)
+    words = " ".join(_LINKS.sub(" ", printable).split())
+    return words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1] + "…"
+
+
+def send_invitation(invitation: Invitation, *, tenant_name: str, invited_by: str, link: str) -> bool:
+    """Mail the link to whom it is for; False when the mail server did not take it."""
+    facts = {
+        "tenant": harmless(tenant_name),
+        "invited_by": invited_by,
+        "email": invitation.email,
+        "role": invitation.role,
+        "link": link,
+        "expires_at": invitation.expires_at,
+    }
+    subject = f"{harmless(invited_by)} invites you to “{facts['tenant']}”"
+    return _send([_message(invitation.email, subject, "mail/invitation.txt", facts)])
+
+
+def send_ownership_moved(*, tenant_name: str, former: str, owner: str, by: str) -> bool:
+    """Tell the former owner and the new one; `former`, `owner` and `by` are e-mail addresses."""
+    facts = {"tenant": harmless(tenant_name), "former": former, "owner": owner, "by": by}
+    subject = f"“{facts['tenant']}” has a new owner"
+    return _send(
+        [
+            _message(to, subject, "mail/ownership_moved.txt", facts | {"you_own_it": to == owner})
+            for to in dict.fromkeys((former, owner))
+            if to
+        ]
+    )
+
+
+def _message(to: str, subject: str, template: str, facts: dict[str, object]) -> EmailMessage:
+    return EmailMessage(f"Weir: {subject}", render_to_string(template, facts).strip() + "\n", to=[to])
+
+
+def _send(messages: Iterable[EmailMessage]) -> bool:
+    """Hand over to the mail server. Neither addresses nor texts are logged: they are people's, and hold links."""
+    messages = list(messages)
+    try:
+        connection = get_connection(timeout=settings.EMAIL_TIMEOUT)
+        return (connection.send_messages(messages) or 0) == len(messages)
+    except (smtplib.SMTPException, OSError, ValueError) as error:
+        _log.warning("mail_not_sent", error=type(error).__name__, mails=len(messages))
+        return False
