@@ -20,6 +20,7 @@ from tenants.permissions import PERMISSIONS, role_allows
 from tenants.queries import TenantOfUser
 
 ZONE_COOKIE = "weir_tz"
+_SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 class TenantRequest(HttpRequest):
@@ -45,12 +46,18 @@ def allows(request: TenantRequest, permission: str) -> bool:
     return role_allows(request.membership.role, permission, is_owner=request.membership.is_owner)
 
 
-def tenant_page(permission: str) -> Callable[[Callable[P, R]], Callable[P, R | HttpResponse]]:
+def tenant_page(
+    permission: str, *, post: str | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R | HttpResponse]]:
     """A page of the open tenant for members who have this permission, in the viewer's time zone.
 
-    Strangers go to sign in; an error of ours becomes a page that says what to do.
+    `post` is what sending its form takes, where that is more than seeing the page. Strangers go to sign in; an error of
+    ours becomes a page that says what to do.
     """
-    needed = PERMISSIONS[permission]
+    permissions = {"GET": permission, "POST": post or permission}
+    unknown = set(permissions.values()) - PERMISSIONS.keys()
+    if unknown:
+        raise KeyError(f"Not in the table of permissions: {unknown}")
 
     def decorate(view: Callable[P, R]) -> Callable[P, R | HttpResponse]:
         @functools.wraps(view)
@@ -58,21 +65,26 @@ def tenant_page(permission: str) -> Callable[[Callable[P, R]], Callable[P, R | H
             request = cast(TenantRequest, args[0])
             if _is_stranger(request):
                 return _to_sign_in(request)
-            if not allows(request, permission):
-                raise PermissionDenied(
-                    f"To {needed.what} takes the role “{needed.role}”; you are {request.membership.role} of "
-                    f"{request.membership.tenant_name}. Ask an admin of it."
-                )
+            _require(request, permissions["GET" if request.method in _SAFE else "POST"])
             with timezone.override(_zone(request)):
                 try:
                     return view(*args, **kwargs)
                 except WeirError as error:
                     return _refusal(request, error)
 
-        page.permission = permission  # type: ignore[attr-defined]
+        page.permissions = permissions  # type: ignore[attr-defined]
         return page
 
     return decorate
+
+
+def _require(request: TenantRequest, permission: str) -> None:
+    if not allows(request, permission):
+        needed = PERMISSIONS[permission]
+        raise PermissionDenied(
+            f"To {needed.what} takes the role “{needed.role}”; you are {request.membership.role} of "
+            f"{request.membership.tenant_name}. Ask an admin of it."
+        )
 
 
 def _is_stranger(request: HttpRequest) -> bool:

@@ -11,14 +11,13 @@ from workflows.web.forms import KeyForm
 from workflows.web.frame import render_page
 
 
-@tenant_page("keys.read")
+@tenant_page("keys.read", post="keys.change")
 def keys(request: TenantRequest) -> HttpResponse:
     if request.method == "POST":
         return _create(request)
     return _page(request, KeyForm())
 
 
-@tenant_page("keys.change")
 def _create(request: TenantRequest) -> HttpResponse:
     form = KeyForm(request.POST)
     if not form.is_valid():
