@@ -3,16 +3,18 @@
 import base64
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from config import credentials
 from config.files import read_json
 from config.variables import BY_NAME, HARDENED, LOGINS, PROVIDERS, VARIABLES, environment
 from tenants.errors import WeirError
+from tenants.secret import Secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOGIN_VARIABLE = "WEIR_DB_LOGIN"
@@ -59,6 +61,7 @@ class Env:
     """Who may make an account: open, invited or closed."""
     email_url: str
     email_from: str
+    log_level: str
     sentry_dsn: str
     stripe_secret_key: str
     stripe_webhook_secret: str
@@ -68,6 +71,8 @@ class Env:
     sandbox_url: str
     provider_base_urls: dict[str, str]
     """By provider, those that replace the vendor's own host."""
+    masked: tuple[Secret, ...]
+    """Every secret of the environment, alive for as long as it is, so that no log line shows it."""
 
     @property
     def hardened(self) -> bool:
@@ -144,13 +149,15 @@ def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
     own = {} if env in HARDENED else _own_secrets(data_dir, values)
     own_vault_keys = [own["vault_key"]] if "vault_key" in own else []
     port = values["PORT"]
+    vault_keys = values["WEIR_VAULT_KEYS"] or values["WEIR_VAULT_KEYS_FILE"] or own_vault_keys
+    plain = [*own.values(), *vault_keys, *_secrets_in(values)]
     return Env(
         env=env,
         debug=bool(values["WEIR_DEBUG"]),
         base_dir=BASE_DIR,
         data_dir=data_dir,
         secret_key=values["SECRET_KEY"] or own["secret_key"],
-        vault_keys=values["WEIR_VAULT_KEYS"] or values["WEIR_VAULT_KEYS_FILE"] or own_vault_keys,
+        vault_keys=vault_keys,
         vault_keys_aws_secret=values["WEIR_VAULT_KEYS_AWS_SECRET"] or "",
         base_url=values["WEIR_BASE_URL"] or f"http://localhost:{port}",
         allowed_hosts=values["ALLOWED_HOSTS"] or ["localhost", "127.0.0.1", "[::1]"],
@@ -163,6 +170,7 @@ def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
         signup=values["WEIR_SIGNUP"],
         email_url=values["EMAIL_URL"],
         email_from=values["WEIR_EMAIL_FROM"],
+        log_level=values["WEIR_LOG_LEVEL"],
         sentry_dsn=values["SENTRY_DSN"] or "",
         stripe_secret_key=values["STRIPE_SECRET_KEY"] or "",
         stripe_webhook_secret=values["STRIPE_WEBHOOK_SECRET"] or "",
@@ -175,7 +183,21 @@ def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
             for name in PROVIDERS
             if values[f"WEIR_{name.upper()}_BASE_URL"]
         },
+        masked=tuple(Secret(value) for value in dict.fromkeys(plain)),
     )
+
+
+def _secrets_in(values: Mapping[str, Any]) -> Iterator[str]:
+    """The secrets of the environment: whole values, and of addresses the password."""
+    for variable in VARIABLES:
+        value = values[variable.name]
+        if not variable.secret or not value:
+            continue
+        if isinstance(value, str) and "://" not in value:
+            yield value
+        elif isinstance(value, str) and (password := urlsplit(value).password):
+            yield unquote(password)
+            yield password
 
 
 def data_dir_of(environ: Mapping[str, str]) -> Path:

@@ -8,15 +8,19 @@ from django.conf import settings
 from sentry_sdk.integrations.celery import CeleryIntegration
 from sentry_sdk.integrations.django import DjangoIntegration
 
-from config.observability import scrub
+from config.masking import scrub
 
 
 def report_errors() -> None:
-    """Send errors to Sentry: no bodies, no local variables, no personal data."""
+    """Send errors to Sentry: no bodies, no local variables, no personal data.
+
+    Only the named integrations: others would keep the addresses of vendor calls, keys and people in them, as crumbs.
+    """
     sentry_sdk.init(
         dsn=settings.SENTRY_DSN,
         environment=settings.WEIR_ENV,
         integrations=[DjangoIntegration(), CeleryIntegration(propagate_traces=False)],
+        auto_enabling_integrations=False,
         send_default_pii=False,
         include_local_variables=False,
         max_request_body_size="never",

@@ -1,48 +1,14 @@
-"""Logs as JSON lines (readable ones on a terminal), and the one place that keeps secrets out of them."""
+"""Logs as JSON lines, or readable ones on a terminal, without secrets."""
 
 import logging
-import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
-MASK = "****"
-
-_SECRET_NAMES = re.compile(
-    r"(pass(word|wd)?|secret|token|authori[sz]ation|cookie|api[-_]?key|x-key|^key$|vault|dsn|credential|session|signature|"
-    r"csrf|(database|redis|broker|email)[-_]?\w*url)",
-    re.IGNORECASE,
-)
-_SECRET_VALUES = re.compile(
-    r"""(?x)
-    \b(?:wk|sk|rk|pk)_(?:live|test)_[A-Za-z0-9]+   # our API keys, Stripe's
-    | \bwhsec_[A-Za-z0-9+/=_-]+
-    | (?<=://)[^\s/:@]*:[^\s/@]+(?=@)              # user and password of an address
-    | (?<=/hooks/)[^\s'"?]+ | (?<=/key/)[^\s'"?]+   # paths that are keys
-    | (?i:(?<=bearer\s))[A-Za-z0-9._~+/=-]+
-    | (?i:(?<=apikey=)|(?<=api_key=)|(?<=apiid=)|(?<=token=)|(?<=secret=)|(?<=password=))[^\s&"']+
-    """
-)
-
-
-def scrub(value: Any, *, name: str = "", depth: int = 0) -> Any:
-    """A copy without secrets: those that a name gives away, and those that can be told by their form."""
-    if name and _SECRET_NAMES.search(name) and value not in (None, "", True, False):
-        return MASK
-    if isinstance(value, str):
-        return _SECRET_VALUES.sub(MASK, value)
-    if isinstance(value, bytes):
-        return _SECRET_VALUES.sub(MASK, value.decode(errors="replace"))
-    if depth > 8:
-        return MASK
-    if isinstance(value, Mapping):
-        return {key: scrub(item, name=str(key), depth=depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [scrub(item, depth=depth + 1) for item in value]
-    return value
+from config.masking import scrub
 
 
 def _scrub_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -58,6 +24,18 @@ _SHARED: list[Any] = [
 ]
 
 
+# What libraries write at DEBUG that no mask can be trusted with: whole answers of AWS, secrets and all.
+_NEVER_BELOW_INFO = ("boto3", "botocore", "s3transfer")
+_QUIETER = {
+    "django": "INFO",
+    "django.server": "INFO",
+    "django.request": "ERROR",
+    "celery": "INFO",
+    "celery.worker.strategy": "WARNING",
+    "celery.app.trace": "WARNING",
+    "kombu": "WARNING",
+}
+
 # Local variables stay out: they hold secrets and people's data.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 
@@ -66,7 +44,7 @@ def logging_config(*, readable: bool | None = None, level: str = "INFO") -> dict
     """Django's LOGGING: everything to stderr, as JSON unless a person is watching."""
     readable = sys.stderr.isatty() if readable is None else readable
     renderers: list[Any] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [structlog.processors.format_exc_info, structlog.dev.ConsoleRenderer()]
         if readable
         else [_TRACEBACKS, structlog.processors.JSONRenderer(default=str)]
     )
@@ -90,22 +68,20 @@ def logging_config(*, readable: bool | None = None, level: str = "INFO") -> dict
             renderers[-1],
         ],
     }
+    loggers: dict[str, dict[str, Any]] = {
+        name: {"level": level if level == "DEBUG" else usual} for name, usual in _QUIETER.items()
+    }
+    for name in ("django", "django.server"):
+        loggers[name] |= {"propagate": True, "handlers": []}
+    loggers["django.security.DisallowedHost"] = {"level": "CRITICAL"}
+    loggers |= {name: {"level": "INFO"} for name in _NEVER_BELOW_INFO}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"lines": formatter},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
         "root": {"handlers": ["stderr"], "level": level},
-        "loggers": {
-            "django": {"level": "INFO", "propagate": True, "handlers": []},
-            "django.request": {"level": "ERROR"},
-            "django.security.DisallowedHost": {"level": "CRITICAL"},
-            "django.server": {"level": "INFO", "propagate": True, "handlers": []},
-            "celery": {"level": "INFO"},
-            "celery.worker.strategy": {"level": "WARNING"},
-            "celery.app.trace": {"level": "WARNING"},
-            "kombu": {"level": "WARNING"},
-        },
+        "loggers": loggers,
     }
 
 

@@ -305,6 +305,7 @@ VARIABLES: tuple[Variable, ...] = (
         defaults={"local": "consolemail://"},
     ),
     Variable("WEIR_EMAIL_FROM", "The address that Weir's mail comes from.", sender, "Weir <weir@localhost>"),
+    Variable("WEIR_LOG_LEVEL", "What is logged.", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
     Variable("SENTRY_DSN", "Where errors are reported.", sentry_dsn, secret=True),
     Variable("STRIPE_SECRET_KEY", "Stripe's API key.", prefixed("sk_", "rk_"), secret=True),
     Variable("STRIPE_WEBHOOK_SECRET", "Signs Stripe's webhooks.", prefixed("whsec_"), secret=True),

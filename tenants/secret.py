@@ -7,15 +7,15 @@ a message of its own. Nothing is kept longer than the secret itself.
 import hmac
 import json
 import weakref
-from collections.abc import Iterator
 from typing import Any, Never, Self
 from urllib.parse import quote, quote_plus
 
 MASK = "****"
-SHORTEST = 6
+SHORTEST = 8
 """Shorter values are not looked for in text: they would be found in words that have nothing to do with them."""
 
-_alive: "dict[int, weakref.ref[Secret]]" = {}
+# By id: a reference whose end removes the entry, and what the secret looks like in text.
+_alive: "dict[int, tuple[weakref.ref[Secret], tuple[str, ...]]]" = {}
 
 
 class Secret:
@@ -30,7 +30,7 @@ class Secret:
         object.__setattr__(self, "_value", plain)
         key = id(self)
         if len(plain) >= SHORTEST:
-            _alive[key] = weakref.ref(self, lambda _: _alive.pop(key, None))
+            _alive[key] = weakref.ref(self, lambda _: _alive.pop(key, None)), _shapes(plain)
 
     def reveal(self) -> str:
         return self._value
@@ -79,16 +79,16 @@ class Secret:
 
 def mask(text: str) -> str:
     """The text without the secrets that are alive now: plain, as in an address, and as in JSON."""
-    for reference in list(_alive.values()):  # one step for the interpreter: other threads may add meanwhile
-        secret = reference()
-        if secret is not None:
-            for shape in _shapes(secret.reveal()):
-                if shape in text:
-                    text = text.replace(shape, MASK)
+    for _, shapes in list(_alive.values()):  # one step for the interpreter: other threads may add meanwhile
+        for shape in shapes:
+            if shape in text:
+                text = text.replace(shape, MASK)
     return text
 
 
-def _shapes(value: str) -> Iterator[str]:
-    yield value
-    if not value.isalnum():
-        yield from {quote(value, safe=""), quote(value), quote_plus(value), json.dumps(value)[1:-1]} - {value}
+def _shapes(value: str) -> tuple[str, ...]:
+    return tuple(
+        dict.fromkeys(
+            (value, quote(value, safe=""), quote(value), quote_plus(value), json.dumps(value)[1:-1])
+        )
+    )

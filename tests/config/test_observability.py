@@ -7,9 +7,12 @@ import logging.config
 
 import pytest
 import structlog
+from django.conf import settings
 
 from config.error_reports import before_send
-from config.observability import MASK, logging_config, scrub
+from config.masking import scrub, scrub_text
+from config.observability import logging_config
+from tenants.secret import MASK, Secret
 
 SECRETS = [
     "wk_live_a1b2c3d4e5f6g7h8",
@@ -133,3 +136,82 @@ def test_what_leaves_for_sentry_is_scrubbed_and_carries_the_request_id():
     assert sent["tags"]["request_id"] == "abc12345"
     assert "x1y2z3" not in json.dumps(sent)
     assert "sk_live_a1b2c3d4e5f6g7h8" not in json.dumps(sent)
+
+
+HEADERS = {"X-KEY": "hunter2secret", "Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        repr(HEADERS),
+        json.dumps(HEADERS),
+        json.dumps({"said": json.dumps(HEADERS)}),
+        "X-API-KEY: hunter2secret",
+        "headers=[(b'X-Api-Key': b'hunter2secret')]",
+        "Authorization: Basic hunter2secret",
+        "{'Authorization': 'Token hunter2secret'}".replace("Token ", ""),
+        "Cookie: hunter2secret; path=/",
+        '{"client_secret":"hunter2secret","refresh_token": "hunter2secret"}',
+        "connection failed: user=weir_app password='hunter2secret' host=db",
+    ],
+)
+def test_headers_and_fields_are_masked_as_they_stand_in_text(text: str):
+    assert "hunter2secret" not in scrub(text)
+
+
+class Unhappy(Exception):
+    def __str__(self) -> str:
+        return "refused: the-vendors-key/4711"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Unhappy(),
+        {"said": "the vendor's body: the-vendors-key/4711"},
+        {"the-vendors-key/4711": 1},
+        "https://vendor.example/?k=the-vendors-key%2F4711&email=x",
+        b'{"key": "the-vendors-key/4711"}',
+        [("the-vendors-key/4711",)],
+        {"error": ValueError("the-vendors-key/4711")},
+    ],
+)
+def test_a_secret_that_is_alive_is_masked_in_whatever_form_it_turns_up(value: object):
+    alive = Secret("the-vendors-key/4711")
+    assert "4711" not in json.dumps(scrub(value))
+    assert "4711" not in json.dumps(scrub({"secret_object": alive, "a": [alive]}))
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_lines_for_people_are_masked_as_well(readable: bool, capsys: pytest.CaptureFixture[str]):
+    config = logging_config(readable=readable)
+    out = io.StringIO()
+    config["handlers"]["stderr"]["stream"] = out
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    alive = Secret("the-vendors-key/4711")
+    try:
+        logging.config.dictConfig(config)
+        try:
+            raise Unhappy
+        except Unhappy as error:
+            structlog.stdlib.get_logger("weir.test").exception("failed", secret=alive, error=error)
+            logging.getLogger("some.library").warning("said %s about %r", error, alive)
+    finally:
+        root.handlers[:], _ = before
+        root.setLevel(before[1])
+    assert "4711" not in out.getvalue()
+    assert "Unhappy" in out.getvalue()
+
+
+def test_the_secrets_of_the_environment_are_masked_in_this_process():
+    shown = {
+        "settings": [settings.SECRET_KEY, *settings.VAULT_KEYS],
+        "database": settings.DATABASES["default"]["PASSWORD"],
+    }
+    text = json.dumps(shown)
+    assert settings.SECRET_KEY in text
+    clean = scrub_text(text)
+    for value in (settings.SECRET_KEY, *settings.VAULT_KEYS, settings.DATABASES["default"]["PASSWORD"]):
+        assert len(value) < 8 or value not in clean

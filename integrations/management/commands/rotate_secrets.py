@@ -45,7 +45,7 @@ class Command(BaseCommand):
             check_masters()
             counts = rotate(renew_before=before, progress=self._progress())
             newest = ring().newest.id
-            others = sum(number for _, number in master_key_rotated.send(sender=Command))
+            others = sum(int(count or 0) for _, count in master_key_rotated.send(sender=Command))
         except MasterKeyMissing as error:
             raise CommandError(error.why) from error
         self.stdout.write(
