@@ -2,17 +2,21 @@
 
 from typing import Any, cast
 
+import structlog
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.models import EmailAddress
 from allauth.core import context as allauth_context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
 from tenants import context
 from tenants.models import User
 from tenants.web.confirmed import is_confirmed
+
+_log = structlog.stdlib.get_logger("weir.accounts")
 
 INVITATION = "invitation"
 INVITATION_NEXT = "invitation_next"
@@ -62,6 +66,14 @@ class AccountAdapter(DefaultAccountAdapter):
         """allauth's own pages ask again under the same rule as ours: signing in counts."""
         required = super().is_reauthentication_required(app=app, **options)
         return bool(required) and not is_confirmed(allauth_context.request)
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """A mail server that does not answer undoes nothing that the person did; they are told of it."""
+        try:
+            super().send_mail(template_prefix, email, context)
+        except OSError as error:  # SMTPException is one
+            _log.error("mail_not_sent", kind=template_prefix, error=type(error).__name__)
+            messages.error(self.request, "The mail could not be sent. Try again in a few minutes.")
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """The caller as our proxies saw it (config/middleware.py), not as it says itself. Raises PermissionDenied."""

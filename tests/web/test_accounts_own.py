@@ -156,7 +156,7 @@ class TestPassword:
         there = enter(owner)
         client = Client()
         client.post("/accounts/password/reset/", {"email": owner.email})
-        link = link_in(mail.outbox[-1].body)
+        link = link_in(str(mail.outbox[-1].body))
         form = client.get(link, follow=True).redirect_chain[-1][0]
         client.post(form, {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD})
         assert there.get("/app/").status_code == 302
@@ -178,7 +178,7 @@ class TestPassword:
         set_up_app(enter(owner))
         client = Client()
         client.post("/accounts/password/reset/", {"email": owner.email})
-        form = client.get(link_in(mail.outbox[-1].body), follow=True).redirect_chain[-1][0]
+        form = client.get(link_in(str(mail.outbox[-1].body)), follow=True).redirect_chain[-1][0]
         client.post(form, {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD})
         client.post("/accounts/login/", {"login": owner.email, "password": NEW_PASSWORD})
         assert client.get("/app/").status_code == 302
@@ -192,7 +192,7 @@ class TestAddress:
         owner.refresh_from_db()
         assert owner.email == old
         assert mail.outbox[-1].to == ["new@acme.example"]
-        found = re.search(r"Weir: (\S+)", mail.outbox[-1].body)
+        found = re.search(r"Weir: (\S+)", str(mail.outbox[-1].body))
         assert found
         client.post("/accounts/confirm-email/", {"code": found[1]})
         owner.refresh_from_db()

@@ -8,8 +8,9 @@ from allauth.account.models import EmailAddress
 from django.core import mail
 from django.test import Client
 
+from tenants.errors import Conflict
 from tenants.models import AuditEvent, Membership, Tenant, User
-from tenants.operations.people import create_user
+from tenants.operations.people import create_user, start_tenant
 from tenants.queries import tenants_of
 from tenants.scope import tenant_scope
 from tests.factories import PASSWORD
@@ -30,7 +31,7 @@ def sign_up(client: Client, email: str = NEW, **fields: str) -> Any:
 
 
 def code() -> str:
-    found = re.search(r"Your code for Weir: (\S+)", mail.outbox[-1].body)
+    found = re.search(r"Your code for Weir: (\S+)", str(mail.outbox[-1].body))
     assert found
     return found[1]
 
@@ -132,7 +133,7 @@ def test_somebody_who_took_the_address_first_cannot_keep_it(client: Client, redi
     redis_client.flushdb()
     owner = Client()
     owner.post("/accounts/password/reset/", {"email": NEW})
-    link = re.search(r"https?://testserver(\S+)", mail.outbox[-1].body)
+    link = re.search(r"https?://testserver(\S+)", str(mail.outbox[-1].body))
     assert link
     form = owner.get(link[1], follow=True)
     owner.post(form.redirect_chain[-1][0], {"password1": "my own phrase 12", "password2": "my own phrase 12"})
@@ -203,6 +204,12 @@ def test_the_button_pressed_twice_makes_one_workspace(alone: Client):
     assert len(tenants_of(User.objects.get(email="alone@nowhere.example").pk)) == 1
 
 
+def test_who_belongs_to_a_tenant_starts_no_second_one(owner: "Person"):
+    with pytest.raises(Conflict):
+        start_tenant(name="Another", owner=owner, actor="system:tests")
+    assert len(tenants_of(owner.pk)) == 1
+
+
 def test_who_belongs_to_a_suspended_tenant_is_told_so_and_starts_no_other(
     admin: Client, tenant: Tenant, owner: "Person"
 ):
@@ -225,3 +232,17 @@ def test_whoever_an_operator_made_signs_in_without_a_code(client: Client, tenant
     assert answer["Location"] == "/app/"
     assert EmailAddress.objects.get(user=bare).verified
     assert mail.outbox == []
+
+
+def test_a_mail_server_that_is_away_loses_nothing(client: Client, settings: Any, redis_client: Any):
+    settings.EMAIL_BACKEND, settings.EMAIL_HOST, settings.EMAIL_PORT = (
+        "django.core.mail.backends.smtp.EmailBackend",
+        "127.0.0.1",
+        9,
+    )
+    assert sign_up(client)["Location"] == "/accounts/confirm-email/"
+    assert "The mail could not be sent" in client.get("/accounts/confirm-email/").content.decode()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    redis_client.flushdb()
+    client.post("/accounts/confirm-email/", {"action": "resend"})
+    assert enter_code(client, code())["Location"] == "/app/"
