@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from config import health
+from tenants.web import invitations
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/app/")),
@@ -19,6 +20,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("app/", include("workflows.web.urls")),
+    path("invitations/<str:token>/", invitations.invitation_page, name="invitation"),
 ]
 
 handler400 = "config.problems.bad_request"

@@ -29,13 +29,13 @@ def change_role(*, member_id: uuid.UUID, role: str, actor: str) -> Membership:
 
     Raises NotFound, InvalidInput for no such role, Conflict for the owner.
     """
-    if role not in Membership.Role.values:
-        raise InvalidInput(
-            "A role is admin, editor or viewer.", errors=[{"field": "role", "message": "Choose a role."}]
-        )
     with tenant_scope(require_tenant_id()):
         take_turn()
         membership = _member(member_id)
+        if role not in Membership.Role.values:
+            raise InvalidInput(
+                "A role is admin, editor or viewer.", errors=[{"field": "role", "message": "Choose a role."}]
+            )
         if membership.is_owner:
             raise Conflict("The owner is always an admin. Hand the tenant over first, then change the role.")
         if membership.role != role:

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.test import Client
 
+from tenants.models import Membership
+from tenants.operations.invitations import invite
+from tenants.operations.people import create_user
 from tenants.scope import tenant_scope
 from workflows.models import Lane, Run, Upload
 
@@ -46,19 +49,35 @@ ROUTES = [
     ("POST", "/app/vendors/new/", ADMINISTER),
     ("POST", "/app/vendors/sandbox/", ADMINISTER),
     ("POST", "/app/developers/", ADMINISTER),
+    ("GET", "/app/team/", READ),
+    ("GET", "/app/team/leave/", READ),
+    ("POST", "/app/team/leave/", READ),
+    ("GET", "/app/team/invite/", ADMINISTER),
+    ("POST", "/app/team/invite/", ADMINISTER),
+    ("POST", "/app/team/invitations/{invitation}/resend/", ADMINISTER),
+    ("POST", "/app/team/invitations/{invitation}/revoke/", ADMINISTER),
+    ("POST", "/app/team/{member}/role/", ADMINISTER),
+    ("GET", "/app/team/{member}/remove/", ADMINISTER),
+    ("POST", "/app/team/{member}/remove/", ADMINISTER),
+    ("GET", "/app/team/transfer/", ADMINISTER),
+    ("POST", "/app/team/transfer/", ADMINISTER),
 ]
 
 
 @pytest.fixture
-def objects(tenant: "Tenant", run: Run, first_record: Any) -> dict[str, str]:
+def objects(tenant: "Tenant", owner: Any, run: Run, first_record: Any) -> dict[str, str]:
     with tenant_scope(tenant):
         upload = Upload.objects.create(
             filename="a.csv", stored_as="none", size=1, dialect={}, columns=["Name", "Company"], rows=1,
             mapping={"full_name": "Name", "company": "Company"}, created_by="system:tests",
         )  # fmt: skip
         lane = Lane.objects.first()
+        invited = invite(email="ada@new.example", role="viewer", invited_by=owner, actor="system:tests")
+        member = Membership.objects.create(user=create_user(email="zoe@new.example", password=None))
     assert lane
-    return {"run": str(run.pk), "record": str(first_record), "upload": str(upload.pk), "lane": str(lane.pk)}
+    ids = {"run": run.pk, "record": first_record, "upload": upload.pk, "lane": lane.pk}
+    ids |= {"invitation": invited.invitation.pk, "member": member.pk}
+    return {name: str(pk) for name, pk in ids.items()}
 
 
 def send(client: Client, method: str, path: str, objects: dict[str, str]) -> Any:
@@ -97,7 +116,7 @@ def test_every_route_is_in_the_table():
     from workflows.web.urls import urlpatterns
 
     def shape(route: str) -> str:
-        for name in ("run_id", "record_id", "upload_id", "lane_id"):
+        for name in ("run_id", "record_id", "upload_id", "lane_id", "invitation_id", "member_id"):
             route = route.replace(f"<uuid:{name}>", "{" + name.removesuffix("_id") + "}")
         return f"/app/{route}"
 
