@@ -9,7 +9,7 @@ PY := .venv/bin/python
 WORKERS ?= 2
 UP := $(if $(ONCE),--once) $(if $(NO_DEMO),--no-demo)
 
-.PHONY: help install run test check chaos bench format lock clean
+.PHONY: help install run test check chaos mutants bench format lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -36,6 +36,9 @@ check: install ## Lint, types, import directions, deploy checks, migrations drif
 chaos: install ## Run the long fault campaigns
 	@WEIR_ENV=test $(PY) -m pytest -m chaos --timeout 3600 $(ARGS)
 
+mutants: install ## Break the tenancy, vault and signature modules line by line, and count what the tests notice
+	@WEIR_ENV=test $(PY) -m bench.mutants --workers $(WORKERS) $(ARGS)
+
 bench: install ## Run the benchmarks: tables here, JSON in bench/results/
 	@$(PY) -m bench $(ARGS)
 
@@ -49,5 +52,5 @@ lock: install ## Pin the newest allowed versions in requirements.lock
 
 clean: ## Remove .venv, the local data and caches
 	@test ! -x $(PY) || $(PY) -m config.embedded --destroy .data/test .data
-	rm -rf .venv .venv.lock .data .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv.lock .data mutants .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,79 @@
+"""The mutation score of the modules named in pyproject.toml: of their lines broken on purpose, how many tests notice.
+
+Run by `make mutants`; needs the test suite's tools. A mutant that no test runs counts as unnoticed. Ends with 1 when
+the score of all modules together is under the least one.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+LEAST = 0.90
+# mutmut's exit codes of a mutant's tests; anything else was not checked, or not by a test.
+_OUTCOMES = {0: "survived", 1: "killed", 3: "killed", 5: "untested", 33: "untested"}
+_TIMEOUTS = (-24, 24, 36, 152, 255)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--report-only", action="store_true", help="print what the last run found")
+    parser.add_argument("names", nargs="*", help="mutants to try, such as 'tenants.scope.*'")
+    options = parser.parse_args()
+    if not options.report_only:
+        # The same servers as the other tests: the copy that mutants are made in would start its own.
+        environment = {"WEIR_DATA_DIR": str(ROOT / ".data"), **os.environ}
+        command = [
+            sys.executable,
+            "-m",
+            "mutmut",
+            "run",
+            "--max-children",
+            str(options.workers),
+            *options.names,
+        ]
+        subprocess.run(command, cwd=ROOT, env=environment, check=False)
+    return report(ROOT / "mutants")
+
+
+def report(folder: Path) -> int:
+    """Print a line per module; 1 when the whole score is under LEAST or nothing was tried."""
+    table = Table("Module", *(title for title in ("Mutants", "Noticed", "Survived", "Untested", "Score")))
+    whole: Counter[str] = Counter()
+    for meta in sorted(folder.rglob("*.py.meta")):
+        codes = json.loads(meta.read_text())["exit_code_by_key"].values()
+        counts = Counter(outcome(code) for code in codes if code is not None)
+        if counts:
+            whole += counts
+            table.add_row(str(meta.relative_to(folder)).removesuffix(".meta"), *_cells(counts))
+    table.add_section()
+    table.add_row("all", *_cells(whole))
+    Console().print(table)
+    return 0 if whole and _score(whole) >= LEAST else 1
+
+
+def outcome(code: int) -> str:
+    """What mutmut's exit code of a mutant says."""
+    return "killed" if code in _TIMEOUTS else _OUTCOMES.get(code, "unclear")
+
+
+def _score(counts: Counter[str]) -> float:
+    return counts["killed"] / max(counts.total(), 1)
+
+
+def _cells(counts: Counter[str]) -> list[str]:
+    untested = counts["untested"] + counts["unclear"]
+    numbers = (counts.total(), counts["killed"], counts["survived"], untested)
+    return [*(str(number) for number in numbers), f"{_score(counts):.1%}"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
