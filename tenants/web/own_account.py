@@ -22,7 +22,7 @@ from tenants.web.accounts import INVITATION_NEXT
 def workspace(request: HttpRequest) -> HttpResponse:
     """Where somebody goes who belongs to no active tenant: start one, follow the invitation, or learn whom to ask."""
     user = cast(User, request.user)
-    known = tenants_of(user.pk)
+    known = [tenant for tenant in tenants_of(user.pk) if tenant.tenant_status != "closing"]
     if any(tenant.tenant_status == "active" for tenant in known):
         return redirect(settings.LOGIN_REDIRECT_URL)
     if invited := request.session.get(INVITATION_NEXT):
