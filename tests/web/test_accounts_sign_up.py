@@ -108,9 +108,12 @@ def test_a_known_address_costs_the_same_hashing(
 
     hashed = []
     original = PBKDF2PasswordHasher.encode
-    monkeypatch.setattr(
-        PBKDF2PasswordHasher, "encode", lambda self, *rest: hashed.append(1) or original(self, *rest)
-    )
+
+    def encode(self: Any, *rest: Any) -> str:
+        hashed.append(1)
+        return original(self, *rest)
+
+    monkeypatch.setattr(PBKDF2PasswordHasher, "encode", encode)
     counts = []
     for email in (owner.email, NEW):
         hashed.clear()
