@@ -92,7 +92,7 @@ class Surroundings:
 
 def relations(cursor: Any, only: Iterable[str] | None = None) -> dict[str, Relation]:
     """Tables, views and sequences by name (`schema.name` outside public); `only` limits them to some names."""
-    names = None if only is None else list(only)
+    names = None if only is None else ['"' + name.replace(".", '"."') + '"' for name in only]
     result: dict[str, Relation] = {}
     for row in _rows(cursor, sql.RELATIONS, names):
         result[row[0]] = Relation(*row)
@@ -104,7 +104,7 @@ def relations(cursor: Any, only: Iterable[str] | None = None) -> dict[str, Relat
 
 
 def _rows(cursor: Any, query: str, names: list[str] | None) -> list[tuple[Any, ...]]:
-    condition = "true" if names is None else f"{sql.NAME} = ANY(%s)"
+    condition = "true" if names is None else sql.ONLY
     text = query.format(name=sql.NAME, ours=sql.OURS, only=condition)
     cursor.execute(text, None if names is None else [names] * text.count(condition))
     found: list[tuple[Any, ...]] = cursor.fetchall()
