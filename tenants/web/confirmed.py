@@ -27,14 +27,14 @@ def is_confirmed(request: HttpRequest) -> bool:
 
 def recently_confirmed(
     back: str = "",
-) -> Callable[[Callable[Concatenate[Any, P], HttpResponse]], Callable[..., HttpResponse]]:
+) -> Callable[[Callable[Concatenate[Any, P], HttpResponseBase]], Callable[..., HttpResponseBase]]:
     """A view that asks who one is when that was not proven of late; goes under `tenant_page`.
 
     After it the person is at the page that was asked for, or at the URL named `back`, where the button was: what was
     sent is not repeated for them. Name `back` for views that take POST alone.
     """
 
-    def decorate(view: Callable[Concatenate[Any, P], HttpResponse]) -> Callable[..., HttpResponse]:
+    def decorate(view: Callable[Concatenate[Any, P], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         @functools.wraps(view)
         def confirmed(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if is_confirmed(request):
