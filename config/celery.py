@@ -28,7 +28,7 @@ _TIME_LIMIT = 300
 
 BEAT: dict[str, dict[str, Any]] = {}
 
-app = Celery("weir")
+app = Celery("weir", task_cls="tenants.task_base:WeirTask")
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,
@@ -76,9 +76,10 @@ app.steps["worker"].add(DjangoStructLogInitStep)
 @worker_init.connect(weak=False)
 def _check_vault(**kwargs: Any) -> None:
     # Models can be imported only now: the app is made while Django starts.
-    from config.start import check_vault
+    from config.start import check_logins, check_vault
 
     try:
+        check_logins()
         check_vault()
     except CannotStart as error:
         raise SystemExit(refuse(error)) from None

@@ -113,6 +113,7 @@ def _login(name: str) -> dict[str, Any]:
     }
 
 
+DATABASE_LOGIN = ENV.database_login
 DATABASES = {"default": _login(ENV.database_login), "ops": _login("ops")}
 DATABASE_ROUTERS = ["tenants.scope.ScopeRouter"]
 

@@ -6,8 +6,23 @@ from django.db import DatabaseError, connections
 from config.errors import CannotStart
 from integrations.errors import MasterKeyMissing
 from integrations.vault.check import check_masters
+from tenants.logins import LoginTooPowerful
 
 _log = structlog.stdlib.get_logger("weir.start")
+
+
+def check_logins() -> None:
+    """Raises CannotStart when a login of this process could get past the policies; while the database is away,
+    nothing is known, and each connection is asked when it is opened."""
+    for alias in connections:
+        try:
+            connections[alias].ensure_connection()
+        except LoginTooPowerful as error:
+            raise CannotStart(f"Weir cannot start: {error.detail}") from error
+        except DatabaseError as error:
+            _log.warning("login_not_checked", alias=alias, error=type(error).__name__)
+        finally:
+            connections[alias].close()
 
 
 def check_vault() -> None:

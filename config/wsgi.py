@@ -12,9 +12,10 @@ if not settings.configured:
     prepare()
 application = get_wsgi_application()
 
-from config.start import check_vault  # noqa: E402 - models can be imported only now
+from config.start import check_logins, check_vault  # noqa: E402 - models can be imported only now
 
 try:
+    check_logins()
     check_vault()
 except CannotStart as error:
     sys.exit(refuse(error))

@@ -2,15 +2,22 @@
 
 `tenant_scope` opens a transaction and tells PostgreSQL whose rows may be seen; `ops_scope` is the only way across
 tenants. What PostgreSQL is told is transaction-local: a session-level setting was seen to leak through pools.
+
+A scope belongs to the thread that opened it. Copies of its context, as threads and tasks of asyncio take them along,
+see nothing of it; once it is left nobody does, in whatever order, thread or context that happens.
 """
 
+import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
+import structlog
+from django.db import DatabaseError, connections, transaction
+from prometheus_client import Counter
 
 from tenants.errors import ScopeError
 
@@ -20,24 +27,55 @@ if TYPE_CHECKING:
 SETTING = "app.tenant_id"
 APP_ALIAS = "default"
 OPS_ALIAS = "ops"
+OPS_SCOPES = Counter("weir_ops_scopes", "Times that tenants were crossed, by what for.", ["reason"])
 
-_open_tenant: ContextVar[uuid.UUID | None] = ContextVar("weir_open_tenant", default=None)
-_ops_reason: ContextVar[str | None] = ContextVar("weir_ops_reason", default=None)
+_log = structlog.stdlib.get_logger("weir.scope")
+
+
+class _Open:
+    """What is open: a tenant's scope, an ops scope (with a reason), or, with neither, a step out of one."""
+
+    __slots__ = ("left", "outer", "reason", "tenant_id", "thread")
+
+    def __init__(self, tenant_id: uuid.UUID | None = None, reason: str | None = None) -> None:
+        self.tenant_id, self.reason = tenant_id, reason
+        self.outer = _here()
+        self.thread = threading.get_ident()
+        self.left = False
+        _current.set(self)
+
+    def leave(self) -> None:
+        self.left = True  # for every copy of the context that knows of it
+        if _current.get() is self:
+            _current.set(self.outer)
+
+
+_current: ContextVar[_Open | None] = ContextVar("weir_scope", default=None)
+
+
+def _here() -> _Open | None:
+    """The innermost scope that this thread opened and has not left."""
+    scope = _current.get()
+    while scope is not None and (scope.left or scope.thread != threading.get_ident()):
+        scope = scope.outer
+    return scope
 
 
 def open_tenant_id() -> uuid.UUID | None:
     """The tenant whose scope is open here, or None."""
-    return _open_tenant.get()
+    scope = _here()
+    return scope.tenant_id if scope else None
 
 
 def ops_reason() -> str | None:
     """Why the open ops scope was opened, or None outside one."""
-    return _ops_reason.get()
+    scope = _here()
+    return scope.reason if scope else None
 
 
 def require_tenant_id() -> uuid.UUID:
     """The open tenant; raises ScopeError outside a scope."""
-    tenant_id = _open_tenant.get()
+    tenant_id = open_tenant_id()
     if tenant_id is None:
         raise ScopeError("Tenant data was asked for outside a tenant scope: wrap the call in tenant_scope().")
     return tenant_id
@@ -48,51 +86,79 @@ def set_tenant(cursor: Any, tenant_id: uuid.UUID | None) -> None:
     cursor.execute("SELECT set_config(%s, %s, true)", (SETTING, str(tenant_id) if tenant_id else ""))
 
 
-@contextmanager
-def tenant_scope(tenant: "Tenant | uuid.UUID") -> Iterator[uuid.UUID]:
-    """A transaction in which exactly this tenant's rows can be read and written.
+class tenant_scope:  # noqa: N801 - read as the verb it is, like open()
+    """A transaction in which exactly this tenant's rows can be read and written; `as` gives the tenant's id.
 
     May be nested for the same tenant (a savepoint). Raises ScopeError when another tenant's scope or an ops scope
     is open. Whatever way the block is left, nothing stays behind on the connection.
     """
-    tenant_id = tenant if isinstance(tenant, uuid.UUID) else tenant.pk
-    if _ops_reason.get() is not None:
-        raise ScopeError("A tenant scope cannot be opened inside an ops scope.")
-    opened = _open_tenant.get()
-    if opened is not None and opened != tenant_id:
-        raise ScopeError("Another tenant's scope is open; leave it first.")
-    connection = connections[APP_ALIAS]
-    nested = connection.in_atomic_block
-    with transaction.atomic(using=APP_ALIAS):
-        with connection.cursor() as cursor:
-            set_tenant(cursor, tenant_id)
-        token = _open_tenant.set(tenant_id)
+
+    def __init__(self, tenant: "Tenant | uuid.UUID") -> None:
+        self._tenant_id = tenant if isinstance(tenant, uuid.UUID) else tenant.pk
+
+    def __enter__(self) -> uuid.UUID:
+        if ops_reason() is not None:
+            raise ScopeError("A tenant scope cannot be opened inside an ops scope.")
+        self._outer_tenant = open_tenant_id()
+        if self._outer_tenant is not None and self._outer_tenant != self._tenant_id:
+            raise ScopeError("Another tenant's scope is open; leave it first.")
+        self._connection = connections[APP_ALIAS]
+        self._nested = self._connection.in_atomic_block
+        self._atomic = transaction.atomic(using=APP_ALIAS)
+        self._atomic.__enter__()
         try:
-            yield tenant_id
-        finally:
-            _open_tenant.reset(token)
-        # An error rolls the savepoint back and the setting with it; a clean exit inside an outer transaction has
-        # to put it back by hand.
-        if nested and not connection.needs_rollback:
-            with connection.cursor() as cursor:
-                set_tenant(cursor, opened)
+            with self._connection.cursor() as cursor:
+                set_tenant(cursor, self._tenant_id)
+        except BaseException as error:
+            self._atomic.__exit__(type(error), error, error.__traceback__)
+            raise
+        self._scope = _Open(tenant_id=self._tenant_id)
+        return self._tenant_id
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._scope.left:  # drop_leftovers was here; what is open by now is somebody else's
+            return
+        self._scope.leave()
+        if self._scope.thread != threading.get_ident():
+            self._cut()
+            return
+        if kind is None and self._nested and not self._connection.needs_rollback:
+            # An error rolls the savepoint back and the setting with it; a clean exit inside an outer transaction has
+            # to put it back by hand.
+            try:
+                with self._connection.cursor() as cursor:
+                    set_tenant(cursor, self._outer_tenant)
+            except BaseException as failed:
+                self._atomic.__exit__(type(failed), failed, failed.__traceback__)
+                raise
+        self._atomic.__exit__(kind, error, trace)
+
+    def _cut(self) -> None:
+        """Left by the collector of another thread, whose own transaction is none of ours: end the connection alone."""
+        _log.error("scope_left_in_another_thread", tenant_id=str(self._tenant_id))
+        if self._connection.connection is not None:
+            self._connection.connection.close()
 
 
 @contextmanager
 def ops_scope(reason: str) -> Iterator[None]:
     """Cross tenants, through the ops login: inside, the router sends the ORM to the `ops` alias.
 
-    `reason` is kept for the audit trail and must not be empty. Opens no transaction.
+    `reason` is "what for", or "what for: who" for a person's; it must not be empty. Each is counted by what for;
+    whoever lets a person in writes down who it was. Opens no transaction.
     """
     if not reason.strip():
         raise ScopeError("An ops scope needs a reason.")
-    if _open_tenant.get() is not None:
+    if open_tenant_id() is not None:
         raise ScopeError("An ops scope cannot be opened inside a tenant scope.")
-    token = _ops_reason.set(reason)
+    OPS_SCOPES.labels(reason.partition(":")[0]).inc()
+    scope = _Open(reason=reason)
     try:
         yield
     finally:
-        _ops_reason.reset(token)
+        scope.leave()
 
 
 @contextmanager
@@ -103,24 +169,51 @@ def as_tenant_from_ops(tenant_id: uuid.UUID) -> Iterator[uuid.UUID]:
     an ops scope, and inside a transaction of the ops login: the two logins would wait for each other's locks, and
     what the one wrote would not be undone with the other.
     """
-    reason = _ops_reason.get()
-    if reason is None:
+    if ops_reason() is None:
         raise ScopeError("There is no ops scope to step out of.")
     if connections[OPS_ALIAS].in_atomic_block:
         raise ScopeError("Leave the ops login's transaction before stepping into a tenant.")
-    token = _ops_reason.set(None)
+    outside = _Open()
     try:
         with tenant_scope(tenant_id):
             yield tenant_id
     finally:
-        _ops_reason.reset(token)
+        outside.leave()
+
+
+def drop_leftovers(**signal: Any) -> bool:
+    """Close what earlier work of this thread left open; returns whether there was anything.
+
+    Called between requests and between tasks. Only a block that is never left, such as one in a generator that nobody
+    finishes, can leave a scope; the next piece of work must not find itself in it.
+    """
+    scope = _here()
+    stuck = [
+        connection
+        for connection in connections.all(initialized_only=True)
+        # A test's own transaction is not a leftover.
+        if not all(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
+    ]
+    if scope is None and not stuck:
+        return False
+    _log.error("scope_left_open", tenant_id=str(scope and scope.tenant_id), reason=scope and scope.reason)
+    while scope is not None:
+        scope.leave()
+        scope = _here()
+    for connection in stuck:
+        # As if nothing had begun; closing ends the transaction on the server.
+        connection.in_atomic_block = connection.closed_in_transaction = False
+        connection.savepoint_ids, connection.atomic_blocks, connection.run_on_commit = [], [], []
+        with suppress(DatabaseError):
+            connection.close()
+    return True
 
 
 class ScopeRouter:
     """Sends the ORM to the ops login inside an ops scope, to the app login everywhere else."""
 
     def db_for_read(self, model: type, **hints: Any) -> str:
-        return OPS_ALIAS if _ops_reason.get() is not None else APP_ALIAS
+        return OPS_ALIAS if ops_reason() is not None else APP_ALIAS
 
     db_for_write = db_for_read
 

@@ -4,17 +4,18 @@ import uuid
 
 from celery import shared_task
 
+from tenants.task_base import TenantTask
 from workflows.lanes import ring
 from workflows.operations.fill_run import fill_run as fill
 
 
-@shared_task(name=ring.RING_LANE, ignore_result=True)
+@shared_task(name=ring.RING_LANE, base=TenantTask, in_scope=False, ignore_result=True)
 def ring_lane(tenant_id: str, lane_id: str) -> None:
     """Hand a lane to the runner of the process that this lands in."""
     ring.ring_here(uuid.UUID(tenant_id), uuid.UUID(lane_id))
 
 
-@shared_task(name=ring.FILL_RUN, ignore_result=True)
+@shared_task(name=ring.FILL_RUN, base=TenantTask, in_scope=False, ignore_result=True)
 def fill_run(tenant_id: str, run_id: str) -> None:
     """Turn the rows of an upload into records."""
     fill(uuid.UUID(tenant_id), uuid.UUID(run_id))
