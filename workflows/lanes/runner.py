@@ -190,6 +190,13 @@ class Runner:
         self._drivers[lane.facts.id].stop()
         self._forget(lane.facts.id)
 
+    def _take_anew(self, lane: LaneHolder) -> None:
+        """Its key is another now, or was entered again: whoever leases the lane next opens it."""
+        at_rest = not (lane.in_flight or lane.stamped or lane.stamping or lane.settling)
+        self._lose(lane)
+        if at_rest:  # else the lease lapses: what is under way would count against the next holder
+            self._desk.spawn(self._let_go(lane))
+
     # --- the loops -----------------------------------------------------------------------------------------------------
 
     async def _flush_loop(self) -> None:
@@ -289,7 +296,7 @@ class Runner:
                 continue
             unread = lane.secret is None and not fact.paused
             if unread or fact.key_hash != lane.facts.key_hash:
-                self._lose(lane)  # a new key, or one entered again: the lapsed lease is taken with it
+                self._take_anew(lane)
                 continue
             lane.refresh(fact, runs[lane_id], time.monotonic())
             self._drivers[lane_id].wake()
