@@ -64,7 +64,7 @@ def _signed_out(request: HttpRequest, found: OpenInvitation, token: str) -> Http
 
 def _over(request: HttpRequest) -> HttpResponse:
     _forget(request)
-    return _page(request, "over", None, status=410)
+    return _page(request, "over", None, status=404)
 
 
 def _remember(request: HttpRequest) -> None:

@@ -49,6 +49,7 @@ ROUTES = [
     ("POST", "/app/vendors/new/", ADMINISTER),
     ("POST", "/app/vendors/sandbox/", ADMINISTER),
     ("POST", "/app/developers/", ADMINISTER),
+    ("POST", "/app/settings/name/", ADMINISTER),
     ("GET", "/app/team/", READ),
     ("GET", "/app/team/leave/", READ),
     ("POST", "/app/team/leave/", READ),

@@ -43,6 +43,15 @@ class InviteForm(forms.Form):
             self.add_error(entry["field"], entry["message"])
 
 
+class RenameForm(forms.Form):
+    name = forms.CharField(
+        label="Name of the tenant",
+        max_length=120,
+        widget=forms.TextInput(attrs={"autocomplete": "organization"}),
+        error_messages={"required": "Give it a name."},
+    )
+
+
 class TransferForm(forms.Form):
     """To whom, and the tenant's name as typed."""
 

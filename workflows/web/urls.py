@@ -43,6 +43,7 @@ urlpatterns = [
     path("developers/", developers.keys, name="developers"),
     path("settings/", preferences.settings_page, name="settings"),
     path("settings/theme/", preferences.choose_theme, name="choose_theme"),
+    path("settings/name/", preferences.rename_tenant, name="rename_tenant"),
     path("settings/tenant/", preferences.switch_tenant, name="switch_tenant"),
     path("settings/leave/", tenant_end.leave, name="leave"),
     path("settings/leave/live/", tenant_end.export_live, name="export_live"),
