@@ -45,7 +45,9 @@ class Archive:
         if path in self.files or path.startswith("/") or ".." in path.split("/"):
             raise ValueError("A file of the archive needs a path of its own, inside it.")
         digest, size = hashlib.sha256(), 0
-        with self.zip.open(zipfile.ZipInfo(path, self._now), "w", force_zip64=True) as out:
+        entry = zipfile.ZipInfo(path, self._now)
+        entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+        with self.zip.open(entry, "w", force_zip64=True) as out:
             for chunk in chunks:
                 out.write(chunk)
                 digest.update(chunk)

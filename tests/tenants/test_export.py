@@ -69,6 +69,7 @@ def test_an_export_has_every_table_every_file_and_every_result(committed: None, 
     assert (export.status, export.done) == ("ready", export.total)
     content = opened(tenant, export)
     assert content.testzip() is None
+    assert {entry.compress_type for entry in content.infolist()} == {zipfile.ZIP_DEFLATED}
     manifest = json.loads(content.read("manifest.json"))
     expected = {entry.table for entry in rls.table_classes() if entry.kind == "tenant"}
     assert set(manifest["rows"]) == expected
