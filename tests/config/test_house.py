@@ -94,13 +94,13 @@ def test_the_import_contract_is_the_one_of_the_design():
     assert set(contracts["inside"]["containers"]) == {"workflows", "billing", "integrations", "tenants"}
 
 
-def test_the_landing_runs_make_test_requires_a_browser_and_ends_with_its_status(tmp_path):
+def test_the_landing_runs_make_test_requires_its_tools_and_ends_with_its_status(tmp_path):
     script = (BASE_DIR / ".ci" / "run").read_text()
     for status in (0, 7):
         stub = tmp_path / "make"
         stub.write_text(f'#!/bin/sh\necho "$WEIR_REQUIRE:$*" > {tmp_path}/called\nexit {status}\n')
         stub.chmod(0o755)
-        for tool in ("chromium", "fc-list"):
+        for tool in ("chromium", "fc-list", "pgbouncer"):
             (tmp_path / tool).write_text("#!/bin/sh\necho font\n")
             (tmp_path / tool).chmod(0o755)
         environment = bare_environment(PATH=f"{tmp_path}:/usr/bin:/bin")
@@ -108,7 +108,7 @@ def test_the_landing_runs_make_test_requires_a_browser_and_ends_with_its_status(
             ["bash", str(BASE_DIR / ".ci" / "run")], env=environment, stdin=subprocess.DEVNULL, timeout=30
         )
         assert done.returncode == status
-        assert (tmp_path / "called").read_text() == "chromium:test\n"
+        assert (tmp_path / "called").read_text() == "chromium,pgbouncer:test\n"
     assert "make test" in script
 
 
