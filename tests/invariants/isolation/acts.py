@@ -10,9 +10,8 @@ from typing import Any
 from psycopg import sql
 
 from tenants.classes import REVIEWED_UNIQUES
-from tenants.ids import uuid7
 from tests.invariants.isolation.logins import Answer, Session
-from tests.invariants.isolation.seeds import Subject, Values, World
+from tests.invariants.isolation.seeds import Subject, Values, World, unused
 
 DENIED = "42501"  # by a grant or by a policy
 NO_SUCH_ROW = "23503"  # foreign key
@@ -62,7 +61,7 @@ def _all(subject: Subject, text: str) -> Step:
 
 def _rekeyed(subject: Subject, row: Values) -> Values:
     """The same row under another key; a tenant's own row is another tenant's then."""
-    return {**row, **{name: uuid7() for name in subject.key}}
+    return {**row, **{name: unused(row[name]) for name in subject.key}}
 
 
 def _verbs(subject: Subject) -> frozenset[str]:
@@ -204,7 +203,7 @@ def refer(session: Session, s: Subject, w: World) -> str | None:
         answers = [
             session.run(s.newcomer, insert(s, theirs), keep=True),
             session.run(s.newcomer, later, insert(s, theirs), now, keep=True),
-            session.run(s.newcomer, insert(s, {**s.fresh, name: uuid7()}), keep=True),
+            session.run(s.newcomer, insert(s, {**s.fresh, name: unused(target)}), keep=True),
         ]
         for answer in answers:
             if fault := _refused(answer, f"refer by {name}", *states):

@@ -1,6 +1,7 @@
 """Rows of two tenants in every table of tenants, made from the catalogue: a new model needs nothing added here."""
 
 import datetime as dt
+import itertools
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +25,14 @@ _COLUMNS = """
            CASE WHEN t.typname IN ('varchar', 'bpchar') THEN a.atttypmod - 4 END
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
+
+
+def unused(like: Any) -> Any:
+    """A value of the same type that no row has: a key, usually."""
+    return next(_unused) if isinstance(like, int) else uuid7()
+
+
+_unused = itertools.count(1_000_000)
 
 
 class CannotSeed(Exception):
@@ -142,9 +151,7 @@ class _Seeder:
         ).fetchall():
             if (table, name) in HINTS:
                 values[name] = HINTS[table, name]
-            elif (
-                name not in values and required and not identity and (not default or name in self.key(table))
-            ):
+            elif name not in values and required and (name in self.key(table) or not (default or identity)):
                 values[name] = self._value(table, name, kind, length)
         return values
 
