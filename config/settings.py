@@ -193,6 +193,7 @@ MFA_ADAPTER = "config.second_factors.MFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Weir"
+MFA_TOTP_TOLERANCE = 1  # a clock that is half a minute off
 MFA_RECOVERY_CODES_SHOW_ONCE = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HARDENED  # http://localhost
 MFA_FORMS = {

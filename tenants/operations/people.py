@@ -1,7 +1,10 @@
 """Accounts of people, their sessions, and the tenant that somebody starts for themselves."""
 
+import structlog
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
+from django.contrib.sessions.models import Session
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
@@ -10,6 +13,8 @@ from tenants.errors import Conflict, InvalidInput, NotFound
 from tenants.models import Tenant, User
 from tenants.operations.tenants import create_tenant
 from tenants.queries import tenants_of
+
+_log = structlog.stdlib.get_logger("weir.accounts")
 
 
 def create_user(*, email: str, password: str | None, name: str = "") -> User:
@@ -50,3 +55,28 @@ def end_session(*, session_id: int, user: User) -> None:
     if session is None:
         raise NotFound("This session has ended already.")
     session.end()
+
+
+def end_sessions(*, user: User) -> int:
+    """Sign a person out everywhere, at once; returns in how many browsers."""
+    sessions = UserSession.objects.filter(user=user)
+    keys = list(sessions.values_list("session_key", flat=True))
+    Session.objects.filter(session_key__in=keys).delete()
+    sessions.delete()
+    return len(keys)
+
+
+def remove_second_factors(*, user: User, actor: str) -> int:
+    """For somebody who lost them all: remove every second factor, and sign the person out everywhere.
+
+    The next sign-in takes the password alone, so whoever asks has to be known to be that person. Returns how many there
+    were. Raises NotFound when there are none.
+    """
+    with transaction.atomic():
+        removed, _ = Authenticator.objects.filter(user=user).delete()
+        if not removed:
+            raise NotFound("There is no second factor to remove.")
+        for session in UserSession.objects.filter(user=user):
+            session.end()
+    _log.warning("second_factors_removed", actor=actor, user_id=str(user.pk), removed=removed)
+    return removed

@@ -3,11 +3,14 @@
 from typing import Any
 
 from allauth.account import forms as account
+from allauth.mfa import app_settings as mfa_settings
 from allauth.mfa.base import forms as mfa
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import AddWebAuthnForm
 from django import forms
 from django.contrib.auth.hashers import make_password
+from django.core.cache import cache
 from django.http import HttpRequest
 
 NEW_PASSWORD = "At least 10 characters, and not one of the passwords that everybody uses."
@@ -86,11 +89,26 @@ class EmailCodeForm(Plain, account.ConfirmEmailVerificationCodeForm):
     pass
 
 
-class CodeForm(Plain, mfa.AuthenticateForm):
+class Once:
+    """Keeps a code of an app from working twice for as long as it is accepted; allauth does so for one step alone."""
+
+    cleaned_data: dict[str, Any]
+    authenticator: Authenticator
+
+    def clean_code(self) -> str:
+        code: str = super().clean_code()  # type: ignore[misc]
+        if self.authenticator.type == Authenticator.Type.TOTP:
+            steps = 2 * mfa_settings.TOTP_TOLERANCE + 1
+            used = self.authenticator.wrap()._get_used_cache_key(code)
+            cache.set(used, "y", steps * mfa_settings.TOTP_PERIOD)
+        return code
+
+
+class CodeForm(Once, Plain, mfa.AuthenticateForm):
     pass
 
 
-class ConfirmByCodeForm(Plain, mfa.ReauthenticateForm):
+class ConfirmByCodeForm(Once, Plain, mfa.ReauthenticateForm):
     pass
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tenants.models import User
 
 
-def go(client: Client, user: "User", method: str = "GET", **options: Any) -> HttpResponse:
+def go(client: Client, user: "User", method: str = "GET", **options: Any) -> Any:
     """What a guarded page answers to the person at this client."""
 
     @recently_confirmed(**options)

@@ -4,6 +4,7 @@ import base64
 import os
 import re
 import time
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from allauth.usersessions.models import UserSession
 from django.core import mail
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from tests.factories import PASSWORD, make_user
@@ -76,6 +78,18 @@ class TestAuthenticatorApp:
         code = code_of(secret)
         assert [again(owner, code) for _ in range(2)] == [302, 200]
 
+    @pytest.mark.parametrize(("late", "accepted"), [(-2, False), (-1, True), (1, True), (2, False)])
+    def test_a_clock_may_be_one_step_off(self, owner: "User", late: int, accepted: bool):
+        secret, _ = set_up_app(enter(owner))
+        code = format_hotp_value(hotp_value(secret, int(time.time()) // 30 + late))
+        assert again(owner, code) == (302 if accepted else 200)
+
+    def test_a_code_stays_used_for_as_long_as_it_would_be_accepted(self, owner: "User", redis_client: Any):
+        secret, _ = set_up_app(enter(owner))
+        again(owner, code_of(secret))
+        (key,) = redis_client.keys("*totp.used*")
+        assert redis_client.ttl(key) > 85
+
     def test_turning_it_off_takes_a_proof_and_ends_the_recovery_codes(self, owner: "User"):
         client = enter(owner)
         set_up_app(client)
@@ -95,10 +109,6 @@ class TestAuthenticatorApp:
         assert again(owner, codes[0]) == 302
 
     def test_it_survives_a_new_master_key_and_the_removal_of_the_old(self, owner: "User", settings: Any):
-        from io import StringIO
-
-        from django.core.management import call_command
-
         _, codes = set_up_app(enter(owner))
         old = settings.VAULT_KEYS
         settings.VAULT_KEYS = [base64.urlsafe_b64encode(os.urandom(32)).decode(), *old]
@@ -317,3 +327,28 @@ def link_in(text: str) -> str:
     found = re.search(r"http://testserver(\S+)", text)
     assert found
     return found[1]
+
+
+class TestLockedOut:
+    """Phone gone, codes gone: an operator takes the second factors away."""
+
+    def test_the_password_alone_signs_in_again_and_the_person_is_told(self, owner: "User"):
+        set_up_app(enter(owner))
+        mail.outbox.clear()
+        call_command("reset_second_factor", "--email", owner.email.upper(), stdout=StringIO())
+        assert not Authenticator.objects.exists()
+        assert enter(owner).get("/app/").status_code == 200
+        assert mail.outbox[0].to == [owner.email]
+        assert "second factors were removed" in mail.outbox[0].body
+
+    def test_browsers_that_are_signed_in_are_signed_out(self, owner: "User"):
+        there = enter(owner)
+        set_up_app(there)
+        call_command("reset_second_factor", "--email", owner.email, stdout=StringIO())
+        assert there.get("/app/").status_code == 302
+
+    def test_nobody_is_an_error(self, owner: "User"):
+        with pytest.raises(CommandError, match="no account"):
+            call_command("reset_second_factor", "--email", "no@one.example")
+        with pytest.raises(CommandError, match="no second factor"):
+            call_command("reset_second_factor", "--email", owner.email)
