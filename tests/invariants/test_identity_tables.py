@@ -1,7 +1,7 @@
 """People, sessions and second factors have no tenant, so no policy holds there: account code alone touches them.
 
-Touching is to use a model of theirs (but in an annotation), to cross a relation into one, or to name one's table. What is read from a row
-that is in memory already (`request.user.email`) is not seen here.
+Touching is to use a model of theirs (but in an annotation), to cross a relation into one, or to name one's table.
+What is read from a row that is in memory already (`request.user.email`) is not seen here.
 """
 
 import ast
