@@ -51,6 +51,8 @@ NAVIGATION: list[dict[str, Any]] = [
         "items": [
             _item("Tenants", "apartment", "tenants.tenant"),
             _item("People", "person", "tenants.user"),
+            _item("Members", "group", "tenants.membership"),
+            _item("Invitations", "mail", "tenants.invitation"),
             _item("API keys", "key", "tenants.apikey"),
             _item("Trail", "history", "tenants.auditevent"),
         ],

@@ -121,7 +121,7 @@ class Membership(TenantOwned):
         ]
 
     def __str__(self) -> str:
-        return f"{self.user_id} {self.role}"
+        return f"{self.user.email} {self.role}"
 
 
 class Invitation(TenantOwned):

@@ -5,6 +5,8 @@ from tenants.ops_console.registry import Related, relate
 
 relate(
     "tenants.tenant",
+    Related("Members", "tenants.membership", "tenant__id__exact"),
+    Related("Invitations", "tenants.invitation", "tenant__id__exact"),
     Related("Keys", "tenants.apikey", "tenant__id__exact"),
     Related("Trail", "tenants.auditevent", "tenant__id__exact"),
 )

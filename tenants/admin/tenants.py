@@ -9,15 +9,14 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget
 
 from tenants.models import Membership, Tenant
 from tenants.operations import tenants as operations
-from tenants.ops_console import cells, registry, trail
+from tenants.ops_console import cells, registry
 from tenants.ops_console.actions import OpsAction
-from tenants.ops_console.base import OpsAdmin
+from tenants.ops_console.base import OpsAdmin, ReadOnlyInline
 from tenants.ops_console.filters import MadeFilter, choice
 
 SUSPEND = OpsAction(
@@ -40,26 +39,25 @@ ACTIVATE = OpsAction(
 )
 
 
-class MembershipInline(TabularInline):
-    """Who belongs to a tenant, and as what. Every change is in the tenant's trail; people are invited by the tenant."""
+class MembershipInline(ReadOnlyInline):
+    """Who belongs to a tenant, and as what. Roles are changed on the membership's own page; the tenant invites."""
 
     model = Membership
-    extra = 0
-    hide_title = True
     per_page = 50
-    fields = ("person", "role", "created_at")
-    readonly_fields = ("person", "created_at")
+    fields = ("person", "standing", "created_at")
+    readonly_fields = ("person", "standing", "created_at")
     verbose_name_plural = "people"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
-        return super().get_queryset(request).select_related("user").order_by("user__email")
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        return super().get_queryset(request).select_related("user").order_by("-is_owner", "user__email")
 
     @display(description="person")
     def person(self, obj: Membership) -> SafeString | str:
         return cells.row(obj.user)
+
+    @display(description="role")
+    def standing(self, obj: Membership) -> SafeString | str:
+        return cells.page("tenants.membership", obj.pk, "owner" if obj.is_owner else obj.role)
 
 
 class TenantForm(forms.ModelForm):
@@ -126,12 +124,3 @@ class TenantAdmin(OpsAdmin):
     @display(description="people")
     def people(self, obj: Any) -> SafeString:
         return cells.rows("tenants.user", obj.members, memberships__tenant__id__exact=obj.pk)
-
-    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        super().save_formset(request, form, formset, change)
-        for membership, _fields in formset.changed_objects:
-            trail.note(
-                request, "member.changed", membership, user=membership.user.email, role=membership.role
-            )
-        for membership in formset.deleted_objects:
-            trail.note(request, "member.removed", membership, user=membership.user.email)

@@ -3,13 +3,15 @@
 import hashlib
 import uuid
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
+
+from django.utils import timezone
 
 from billing.models import UsageEvent
 from integrations.models import Connection
 from tenants.ids import uuid7
-from tenants.models import ApiKey, Membership, Tenant, User
+from tenants.models import ApiKey, Invitation, Membership, Tenant, User
 from tenants.scope import tenant_scope
 from tests.factories import ACTOR, make_connection, make_tenant
 from workflows.models import (
@@ -60,6 +62,14 @@ def fill(number: int, *, name: str = "", email: str = "") -> Filled:
             User(email=f"{uuid.uuid4()}@people.example", password=f"pbkdf2_hash_{n}") for n in range(number)
         )
         Membership.objects.bulk_create(Membership(user=member, role="viewer", **own) for member in members)
+        week = timezone.now() + timedelta(days=7)
+        invited = Invitation.objects.bulk_create(
+            Invitation(
+                email=f"{uuid.uuid4()}@new.example", digest=hashlib.sha256(uuid.uuid4().bytes).digest(), expires_at=week,
+                invited_by=people.owner, **own,
+            )
+            for _ in range(number)
+        )  # fmt: skip
         workflows = Workflow.objects.bulk_create(
             Workflow(template="email-verify", name=f"Workflow {n}", slug=f"workflow-{n}", **own)
             for n in range(number)
@@ -113,6 +123,7 @@ def fill(number: int, *, name: str = "", email: str = "") -> Filled:
         "callback-password",
         "callback-token",
         bytes(keys[0].digest).hex(),
+        bytes(invited[0].digest).hex(),
         "pbkdf2_",
     ]
     return Filled(

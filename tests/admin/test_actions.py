@@ -8,7 +8,7 @@ from tenants.models import ApiKey, AuditEvent, Membership, Tenant, User
 from tenants.scope import ops_scope, tenant_scope
 from tests.admin.rows import fill
 from tests.client import Api
-from tests.factories import connect_all, make_key, make_run, make_tenant, make_user
+from tests.factories import PASSWORD, connect_all, make_key, make_run, make_tenant, make_user
 from workflows.models import Lane, Run
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -164,22 +164,85 @@ def management(console: Client, url: str) -> dict[str, str]:
     return data
 
 
+def belonging(tenant: Tenant, person: User) -> Membership:
+    with tenant_scope(tenant):
+        found: Membership = Membership.objects.get(user=person)
+    return found
+
+
 def test_a_members_role_is_changed_and_a_member_removed_in_the_trail(console: Client):
     tenant = make_tenant().tenant
     person = make_user(tenant, role="viewer", email="zoe@tenant.example")
-    url = reverse("admin:tenants_tenant_change", args=[tenant.pk])
-    base = {"name": tenant.name, "plan": "pro", "retention_days": "90"}
-    fields = management(console, url)
-    row = next(key.rsplit("-", 1)[0] for key, value in fields.items() if value == "viewer")
-    answer = console.post(url, base | fields | {f"{row}-role": "editor"})
-    assert answer.status_code == 302
-    with tenant_scope(tenant):
-        assert Membership.objects.get(user=person).role == "editor"
-    answer = console.post(url, base | management(console, url) | {f"{row}-DELETE": "on"})
-    assert answer.status_code == 302
+    member = belonging(tenant, person)
+    press(console, "tenants_membership", "make_editor", member)
+    assert belonging(tenant, person).role == "editor"
+    asked = console.get(reverse("admin:tenants_membership_remove", args=[member.pk])).content.decode()
+    assert "zoe@tenant.example" in asked
+    console.post(reverse("admin:tenants_membership_remove", args=[member.pk]))
     with tenant_scope(tenant):
         assert not Membership.objects.filter(user=person).exists()
     assert [verb for _, verb, _ in trail(tenant)] == ["member.changed", "member.removed"]
+
+
+def test_staff_neither_demote_nor_remove_an_owner_but_can_hand_a_tenant_over(console: Client, mailoutbox):
+    people = make_tenant()
+    heir = make_user(people.tenant, role="admin", email="zoe@tenant.example")
+    own = belonging(people.tenant, people.owner)
+    for action in ("make_viewer", "remove", "make_owner"):
+        answer = press(console, "tenants_membership", action, own).content.decode()
+        assert "1 left as they were" in answer
+    assert belonging(people.tenant, people.owner).is_owner
+    press(console, "tenants_membership", "make_owner", belonging(people.tenant, heir))
+    assert belonging(people.tenant, heir).is_owner
+    assert not belonging(people.tenant, people.owner).is_owner
+    assert [verb for _, verb, _ in trail(people.tenant)] == ["tenant.transferred"]
+    assert {address for mail in mailoutbox for address in mail.to} == {people.owner.email, heir.email}
+    assert all("ops@weir.example" not in mail.body for mail in mailoutbox), "staff are not named to tenants"
+
+
+def test_a_tenants_page_leads_to_its_members_and_changes_none_itself(console: Client):
+    tenant = make_tenant().tenant
+    member = belonging(tenant, make_user(tenant, role="viewer"))
+    page = console.get(reverse("admin:tenants_tenant_change", args=[tenant.pk])).content.decode()
+    assert reverse("admin:tenants_membership_change", args=[member.pk]) in page
+    assert "membership_set-0-role" not in page
+    assert "-DELETE" not in page
+
+
+def test_an_invitation_is_taken_back_and_its_digest_never_shown(console: Client):
+    from tenants.operations import invitations
+
+    people = make_tenant()
+    with tenant_scope(people.tenant):
+        invited = invitations.invite(
+            email="ada@new.example", role="viewer", invited_by=people.owner, actor="system:tests"
+        )
+    page = console.get(
+        reverse("admin:tenants_invitation_change", args=[invited.invitation.pk])
+    ).content.decode()
+    assert "ada@new.example" in page
+    assert invited.token not in page
+    assert bytes(invited.invitation.digest).hex() not in page
+    press(console, "tenants_invitation", "take_back", invited.invitation)
+    assert invitations.find_open(invited.token) is None
+    assert [verb for _, verb, _ in trail(people.tenant)] == ["invitation.revoked"]
+
+
+def test_an_account_that_is_switched_off_is_signed_out_at_once_and_stays_so(console: Client):
+    tenant = make_tenant().tenant
+    person = make_user(tenant, role="viewer", email="zoe@tenant.example")
+    browser = Client()
+    assert browser.login(email=person.email, password=PASSWORD)
+    assert browser.get("/app/").status_code == 200
+    url = reverse("admin:tenants_user_change", args=[person.pk])
+    for is_active in ({}, {"is_active": "on"}):
+        answer = console.post(url, {"name": ""} | is_active | management(console, url))
+        assert answer.status_code == 302, answer.content.decode()
+        assert browser.get("/app/").status_code == 302
+    assert [verb for _, verb, _ in trail(tenant)] == [
+        "member.account_switched_off",
+        "member.account_switched_on",
+    ]
 
 
 def test_too_many_rows_at_once_are_refused(console: Client, monkeypatch: pytest.MonkeyPatch):

@@ -39,7 +39,8 @@ def queries_of(client: Client, url: str) -> tuple[int, str]:
 
 def test_the_console_shows_the_tables_that_operators_need():
     assert {model._meta.label for model in MODELS} >= {
-        "tenants.Tenant", "tenants.User", "tenants.ApiKey", "tenants.AuditEvent", "billing.Plan", "billing.UsageEvent",
+        "tenants.Tenant", "tenants.User", "tenants.Membership", "tenants.Invitation", "tenants.ApiKey",
+        "tenants.AuditEvent", "billing.Plan", "billing.UsageEvent",
         "integrations.Connection", "workflows.Workflow", "workflows.Upload", "workflows.Run", "workflows.Record",
         "workflows.Step", "workflows.StepQueue", "workflows.Lane", "workflows.LaneRun", "workflows.Lookup",
         "workflows.RunEvent",
