@@ -16,10 +16,13 @@ PUBLIC = {
     "/healthz": "says nothing about tenants",
     "/readyz": "says nothing about tenants",
     "/metrics": "has a token of its own (tests/config/test_health.py)",
+    "/invitations/<str:token>/": "opens for who has the token (tests of the team)",
     "/api/schema/": "the description of the API",
     "/api/docs/": "the documentation of the API",
     "/api/v1/^.*$": "the answer for addresses that are none",
 }
+# Nothing behind them, for their own tenant either: the row that they name is made up, and has no file.
+EMPTY = {"/app/settings/leave/exports/<uuid:export_id>/"}
 _PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 import psycopg
+from allauth.account.internal.userkit import user_id_to_str
 from django.apps import apps
 from django.db import models
 from django.test import Client
@@ -40,8 +41,9 @@ class World:
             for role in ("viewer", "editor", "admin")
         } | {"owner": self.owner}
         self.key = make_key(self.tenant, name=f"first {canary}")
-        self._fill()
         self._models = {model._meta.model_name or "": model for model in tenant_models()}
+        self._chosen: dict[type[models.Model], models.Model] = {}
+        self._fill()
 
     def _fill(self) -> None:
         connect_all(self.tenant)
@@ -65,10 +67,12 @@ class World:
         return {name: self._seeded(model).pk for name, model in self._models.items()}
 
     def _seeded(self, model: type[models.Model]) -> models.Model:
-        """A row of the model: the newest, or one made up from its fields."""
-        with tenant_scope(self.tenant):
-            found = model._default_manager.order_by("pk").last()
-            return found if found is not None else self._made_up(model)
+        """A row of the model, from now on always the same: the newest, or one made up from its fields."""
+        if model not in self._chosen:
+            with tenant_scope(self.tenant):
+                found = model._default_manager.order_by("pk").last()
+                self._chosen[model] = found if found is not None else self._made_up(model)
+        return self._chosen[model]
 
     def _made_up(self, model: type[models.Model]) -> models.Model:
         values = {}
@@ -130,6 +134,7 @@ def browser_of(user: User) -> Client:
     client = Client()
     client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
     session = client.session
+    session["account_authentication_methods_user"] = user_id_to_str(user)
     session["account_authentication_methods"] = [{"method": "password", "at": timezone.now().timestamp()}]
     session.save()
     return client
@@ -180,7 +185,7 @@ class Rows:
 
     def now(self) -> dict[str, tuple[int, str]]:
         """Table -> (how many rows, a hash over all of them)."""
-        found = self.connection.execute(self._query, self._values).fetchall()  # type: ignore[call-overload]
+        found = self.connection.execute(self._query, self._values).fetchall()
         return {table: (count, digest) for table, count, digest in found}
 
     def __enter__(self) -> Self:
