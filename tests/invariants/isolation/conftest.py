@@ -9,13 +9,20 @@ import pytest
 from psycopg import sql
 
 from tests import databases
-from tests.invariants.isolation.logins import SignedIn
+from tests.invariants.isolation.logins import SignedIn, administrator, undone
 from tests.invariants.isolation.seeds import Subject, World, build
 
 
 @pytest.fixture(scope="module")
 def owner(django_db_setup: None) -> Iterator[psycopg.Connection]:
     with psycopg.connect(os.environ["DATABASE_OWNER_URL"], autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def admin(django_db_setup: None) -> Iterator[psycopg.Connection]:
+    """The server's administrator in this process's database; whatever the test does is undone."""
+    with administrator() as connection, undone(connection):
         yield connection
 
 

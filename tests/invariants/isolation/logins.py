@@ -1,5 +1,6 @@
 """Two ways to act as a login in a tenant's scope: signed in for real, or pretended inside one transaction."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,6 +96,12 @@ def _step(connection: psycopg.Connection, statement: Statement, parameters: Sequ
             return Answer(rows=rows, count=len(rows))
         cursor.execute(statement, parameters)
         return Answer(rows=cursor.fetchall() if cursor.description else [], count=cursor.rowcount)
+
+
+def administrator() -> psycopg.Connection:
+    """A connection of the server's administrator to this process's database; policies do not hold for it."""
+    name = psycopg.conninfo.conninfo_to_dict(os.environ["DATABASE_URL"])["dbname"]
+    return psycopg.connect(psycopg.conninfo.make_conninfo(os.environ["DATABASE_ADMIN_URL"], dbname=name))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -15,17 +14,8 @@ from tenants.classes import REVIEWED_UNIQUES, models_by_table, table_classes
 from tenants.rls import REVIEWED_DEFINERS
 from tenants.roles import LOGINS
 from tenants.verdicts import report
-from tests.invariants.isolation.logins import Pretended, undone
+from tests.invariants.isolation.logins import Pretended
 from tests.invariants.isolation.seeds import CannotSeed, build
-
-
-@pytest.fixture
-def admin(django_db_setup: None) -> Iterator[psycopg.Connection]:
-    """The server's administrator in this process's database; whatever the test does is undone."""
-    name = psycopg.conninfo.conninfo_to_dict(os.environ["DATABASE_URL"])["dbname"]
-    address = psycopg.conninfo.make_conninfo(os.environ["DATABASE_ADMIN_URL"], dbname=name)
-    with psycopg.connect(address) as connection, undone(connection):
-        yield connection
 
 
 def faults(connection: psycopg.Connection) -> list[str]:

@@ -3,7 +3,6 @@
 All of it in transactions of the administrator that are undone, in this process's own clone of the database.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,16 +15,14 @@ from tenants.roles import APP
 from tenants.verdicts import report
 from tests.invariants.isolation.acts import ACTS
 from tests.invariants.isolation.conftest import others_rows
-from tests.invariants.isolation.logins import Pretended, undone
+from tests.invariants.isolation.logins import Pretended, administrator, undone
 from tests.invariants.isolation.mutants import Mutant, of_other_table, of_tenants_table
 from tests.invariants.isolation.seeds import Subject, World
 
 
 @pytest.fixture(scope="module")
 def admin(world: World) -> Iterator[psycopg.Connection]:
-    name = psycopg.conninfo.conninfo_to_dict(os.environ["DATABASE_URL"])["dbname"]
-    address = psycopg.conninfo.make_conninfo(os.environ["DATABASE_ADMIN_URL"], dbname=name)
-    with psycopg.connect(address) as connection:
+    with administrator() as connection:
         yield connection
 
 
@@ -65,6 +62,7 @@ def test_nothing_is_noticed_while_the_wall_stands(admin: psycopg.Connection, wor
             assert acted(admin, subject, world, first=False) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_way_to_break_the_wall_is_noticed(
     admin: psycopg.Connection, world: World, record_property: Callable[[str, object], None]

@@ -1,8 +1,5 @@
 """A table that nobody wrote a test for: held when its class is applied, caught by the same acts when it is not."""
 
-import os
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
@@ -13,7 +10,7 @@ from tenants.roles import APP
 from tenants.verdicts import access_faults
 from tests.invariants.isolation.acts import ACTS
 from tests.invariants.isolation.conftest import others_rows
-from tests.invariants.isolation.logins import Pretended, undone
+from tests.invariants.isolation.logins import Pretended
 from tests.invariants.isolation.seeds import build
 
 GADGET = """
@@ -33,14 +30,6 @@ TENANT = Isolated("gadget", "tenant")
 JUNCTION = Isolated(
     "tagging", "junction", parents=(Parent("run_id", "run", "id"), Parent("upload_id", "upload", "id"))
 )
-
-
-@pytest.fixture
-def admin(django_db_setup: None) -> Iterator[psycopg.Connection]:
-    name = psycopg.conninfo.conninfo_to_dict(os.environ["DATABASE_URL"])["dbname"]
-    address = psycopg.conninfo.make_conninfo(os.environ["DATABASE_ADMIN_URL"], dbname=name)
-    with psycopg.connect(address) as connection, undone(connection):
-        yield connection
 
 
 def found_by_acts(admin: psycopg.Connection, entry: Isolated) -> list[str]:
