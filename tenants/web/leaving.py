@@ -15,12 +15,11 @@ from tenants.queries import tenants_of
 from tenants.web.confirmed import recently_confirmed
 
 
+@login_required
 @require_safe
 def tenant_gone(request: HttpRequest) -> HttpResponse:
     """Says what is happening; names no tenant, as there is none any more."""
-    others = request.user.is_authenticated and any(
-        tenant.tenant_status == "active" for tenant in tenants_of(request.user.pk)
-    )
+    others = any(tenant.tenant_status == "active" for tenant in tenants_of(cast(User, request.user).pk))
     return render(request, "account/tenant_gone.html", {"others": others})
 
 
