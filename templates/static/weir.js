@@ -135,6 +135,13 @@
   if (window.PublicKeyCredential) {
     doc.querySelectorAll("[data-passkeys]").forEach(function (part) { part.hidden = false; });
   }
+  doc.addEventListener("DOMContentLoaded", function () {  // allauth's script comes after this one
+    doc.querySelectorAll("form[data-passkey]").forEach(function (form) {
+      var given = form.dataset, ids = { credential: given.credential, passwordless: "id_passwordless" };
+      ids[given.passkey] = given.button;
+      window.allauth.webauthn.forms[given.passkey + "Form"]({ ids: ids, data: JSON.parse(given.options || "{}") });
+    });
+  });
   doc.addEventListener("allauth.error", function (event) {
     var words = doc.querySelector("[data-passkey-error]");
     if (words) { event.preventDefault(); words.hidden = false; }

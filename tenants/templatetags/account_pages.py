@@ -1,6 +1,10 @@
 """What the pages about one's own account use."""
 
+import json
+from typing import Any
+
 from django import template
+from django.core.serializers.json import DjangoJSONEncoder
 
 from tenants.web import figures
 
@@ -38,3 +42,9 @@ def browser(user_agent: str) -> str:
 def counted(number: int, noun: str) -> str:
     """3 -> 3 sessions."""
     return figures.counted(number, noun)
+
+
+@register.filter
+def as_json(value: Any) -> str:
+    """For an attribute that weir.js reads; escaped there like any text."""
+    return json.dumps(value, cls=DjangoJSONEncoder)

@@ -28,6 +28,17 @@ PLAIN = [
     "/app/settings/",
     "/app/design/",
 ]
+ACCOUNT = [
+    "/accounts/logout/",
+    "/accounts/password/change/",
+    "/accounts/email/",
+    "/accounts/sessions/",
+    "/accounts/reauthenticate/",
+    "/accounts/2fa/",
+    "/accounts/2fa/totp/activate/",
+    "/accounts/2fa/webauthn/",
+    "/accounts/2fa/webauthn/add/",
+]
 FIRST_VIEW_BYTES = 150_000
 
 
@@ -123,9 +134,11 @@ def test_a_page_for_strangers_is_sound(db: None, client: Client, path: str):
     assert_sound(answer.content.decode())
 
 
-@pytest.mark.parametrize("path", ["/accounts/password/change/", "/accounts/logout/"])
-def test_an_account_page_is_sound(admin: Client, path: str):
-    assert_sound(admin.get(path).content.decode())
+@pytest.mark.parametrize("path", ACCOUNT)
+def test_an_account_page_is_sound(sign_in: Any, owner: Any, path: str):
+    answer = sign_in(owner, confirmed=True).get(path)
+    assert answer.status_code == 200
+    assert_sound(answer.content.decode())
 
 
 def test_every_page_that_takes_no_object_is_looked_at_here():
