@@ -32,7 +32,7 @@ class Parent:
 class Isolated:
     """A table, its class, and the column (or, for a junction, the parents) that ties its rows to a tenant.
 
-    `kind` is empty where none was declared, "partition" for a part of another table.
+    `kind` is empty where none was declared, "partition" for a part of another table, "sequence" for what counts.
     """
 
     table: str

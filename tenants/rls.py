@@ -138,6 +138,7 @@ def grants(entry: Isolated) -> dict[str, frozenset[str]]:
         "identity": {APP: written, OPS: written},
         "system": {OPS: written},
         "partition": {},
+        "sequence": {},  # the columns that count have it of their own; a dump reads where it stands
     }[entry.kind]
     result = {**found, BACKUP: reads}
     if entry.table in LOOKUP_READS:
@@ -149,8 +150,16 @@ def grants(entry: Isolated) -> dict[str, frozenset[str]]:
 def statements_for(entry: Isolated, strays: list[str]) -> Iterator[str]:
     """The SQL that gives one table its policies and grants, and takes those policies away that it should not have."""
     table = f'public."{entry.table}"'
-    walled = bool(policies(entry))
     yield f"REVOKE ALL ON {table} FROM PUBLIC, {APP}, {OPS}, {READONLY}, {BACKUP}, {LOOKUP}"
+    if entry.kind != "sequence":
+        yield from _policy_statements(entry, table, strays)
+    for role, verbs in grants(entry).items():
+        if verbs:
+            yield f"GRANT {', '.join(sorted(verbs))} ON {table} TO {role}"
+
+
+def _policy_statements(entry: Isolated, table: str, strays: list[str]) -> Iterator[str]:
+    walled = bool(policies(entry))
     yield f"ALTER TABLE {table} {'ENABLE' if walled else 'DISABLE'} ROW LEVEL SECURITY"
     yield f"ALTER TABLE {table} {'' if walled else 'NO '}FORCE ROW LEVEL SECURITY"
     for name in strays:
@@ -162,9 +171,6 @@ def statements_for(entry: Isolated, strays: list[str]) -> Iterator[str]:
             f"CREATE POLICY {policy.name} ON {table} AS PERMISSIVE FOR {policy.verb} TO {policy.role}"
             f" USING ({policy.condition}){check}"
         )
-    for role, verbs in grants(entry).items():
-        if verbs:
-            yield f"GRANT {', '.join(sorted(verbs))} ON {table} TO {role}"
 
 
 def partition_statements(table: str) -> list[str]:

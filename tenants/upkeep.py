@@ -4,9 +4,9 @@ from typing import Any
 
 from tenants import rls
 from tenants.catalogue import relations, surroundings
-from tenants.classes import Isolated, table_classes
+from tenants.classes import table_classes
 from tenants.roles import LOGINS, LOOKUP, LOOKUP_SCHEMA
-from tenants.verdicts import access_faults, function_faults
+from tenants.verdicts import access_faults, function_faults, unlisted
 
 
 def apply(cursor: Any) -> list[str]:
@@ -17,9 +17,7 @@ def apply(cursor: Any) -> list[str]:
     """
     there = relations(cursor)
     entries = [entry for entry in table_classes() if entry.kind and entry.table in there]
-    entries += [
-        Isolated(name, "partition") for name, found in there.items() if found.partition and found.kind in "rp"
-    ]
+    entries += [entry for name, found in there.items() if (entry := unlisted(found)) and "." not in name]
     changed = []
     for entry in entries:
         found = there[entry.table]

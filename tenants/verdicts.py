@@ -56,12 +56,9 @@ def report(cursor: Any, only: Iterable[str] | None = None) -> Report:
     verdicts = []
     for table in sorted(wanted.keys() | there.keys(), key=lambda name: ("." in name, name)):
         found = there.get(table)
-        entry = wanted.get(table) or _unlisted(found)
+        entry = wanted.get(table) or unlisted(found)
         if found is None:
             verdicts.append(Verdict(table, entry.kind if entry else "", None, ["is not there: run migrate"]))
-        elif found.kind == "S":
-            faults = [f"{role} has {_list(verbs)} on a sequence" for role, verbs in found.grants.items()]
-            verdicts.append(Verdict(table, "sequence", found, faults))
         elif entry is None or not entry.kind:
             verdicts.append(Verdict(table, "", found, list(_outside(found))))
         else:
@@ -157,8 +154,11 @@ def _pinned(function: Function) -> bool:
     return names[:1] == ["pg_catalog"] and set(names) <= {"pg_catalog", "public", "pg_temp"}
 
 
-def _unlisted(found: Relation | None) -> Isolated | None:
-    return Isolated(found.name, "partition") if found and found.partition and found.kind in _TABLES else None
+def unlisted(found: Relation | None) -> Isolated | None:
+    """What has a class though no model names it: a part of a table, and what counts for a column."""
+    if found is None or not (found.kind == "S" or (found.partition and found.kind in _TABLES)):
+        return None
+    return Isolated(found.name, "sequence" if found.kind == "S" else "partition")
 
 
 def _outside(found: Relation) -> Iterator[str]:

@@ -72,7 +72,7 @@ def show(console: Console, found: Report, *, faults_only: bool) -> None:
     for fault in found.faults:
         console.print(f"[red]✗[/red] {fault}", soft_wrap=True, highlight=False)
     faults = f"[red]{len(found.faults)} faults[/red]" if found.faults else "[green]no fault[/green]"
-    beside = "".join(f", {count} closed {kind}s" for kind, count in sorted(counted.items()))
+    beside = "".join(f", {count} {kind}s for dumps alone" for kind, count in sorted(counted.items()))
     console.print(f"{len(found.tables) - counted.total()} tables{beside}: {faults}", highlight=False)
 
 

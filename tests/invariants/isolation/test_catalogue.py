@@ -53,7 +53,7 @@ HANDS = {
     "CREATE TABLE step_2099_01 PARTITION OF step FOR VALUES FROM ('fffffff0-0000-0000-0000-000000000000') "
     "TO ('fffffff1-0000-0000-0000-000000000000')": "step_2099_01: row-level security is off",
     "GRANT SELECT ON step_default TO weir_app": "step_default: weir_app has SELECT, too many",
-    "GRANT USAGE ON SEQUENCE auth_group_id_seq TO weir_app": "auth_group_id_seq: weir_app has USAGE",
+    "GRANT USAGE ON SEQUENCE auth_group_id_seq TO weir_app": "auth_group_id_seq: weir_app has USAGE, too many",
     "GRANT INSERT ON django_migrations TO weir_ops": "django_migrations: weir_ops has INSERT, too many",
     "GRANT SELECT (session_key) ON django_session TO weir_readonly": (
         "django_session: weir_readonly has SELECT (session_key), too many"
