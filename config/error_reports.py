@@ -12,7 +12,7 @@ from config.masking import scrub
 
 
 def report_errors() -> None:
-    """Send errors to Sentry: no bodies, no local variables, no personal data.
+    """Send errors to Sentry: no bodies, no local variables, no personal data (which the library sends only when told to).
 
     Only the named integrations: others would keep the addresses of vendor calls, keys and people in them, as crumbs.
     """
@@ -21,7 +21,6 @@ def report_errors() -> None:
         environment=settings.WEIR_ENV,
         integrations=[DjangoIntegration(), CeleryIntegration(propagate_traces=False)],
         auto_enabling_integrations=False,
-        send_default_pii=False,
         include_local_variables=False,
         max_request_body_size="never",
         before_send=before_send,

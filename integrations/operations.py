@@ -143,10 +143,10 @@ def rewrap_data_key(*, actor: str) -> bool:
     Raises VaultError when it does not open, MasterKeyMissing when its master key is not at hand.
     """
     with tenant_scope(require_tenant_id()):
-        if not vault.rewrap():
-            return False
-        _record_key(actor, "vault.rewrapped")
-    return True
+        row = vault.rewrap()
+        if row is not None:
+            _record_key(row, actor, "vault.rewrapped")
+    return row is not None
 
 
 def renew_data_key(*, actor: str) -> vault.Renewal | None:
@@ -154,7 +154,8 @@ def renew_data_key(*, actor: str) -> vault.Renewal | None:
     with tenant_scope(require_tenant_id()):
         renewal = vault.renew()
         if renewal is not None:
-            _record_key(actor, "vault.renewed", sealed=renewal.sealed, unreadable=renewal.unreadable)
+            row = DataKey.objects.get()
+            _record_key(row, actor, "vault.renewed", sealed=renewal.sealed, unreadable=renewal.unreadable)
     return renewal
 
 
@@ -168,8 +169,7 @@ def shred_secrets(*, actor: str) -> bool:
     return True
 
 
-def _record_key(actor: str, verb: str, **detail: Any) -> None:
-    row = DataKey.objects.get()
+def _record_key(row: DataKey, actor: str, verb: str, **detail: Any) -> None:
     audit.record(actor=actor, verb=verb, subject=row, master_key=row.master_key_id, **detail)
 
 

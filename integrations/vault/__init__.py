@@ -79,19 +79,19 @@ def key_hash(provider: str, secret: Secret) -> str:
     return _hash(_keys().naming, provider, secret.reveal())
 
 
-def rewrap() -> bool:
-    """Wrap the open tenant's data key by the newest master key; False when it is, or there is none.
+def rewrap() -> DataKey | None:
+    """Wrap the open tenant's data key by the newest master key; None when it is, or there is none.
 
     Raises VaultError when it does not open, MasterKeyMissing when its master key is not at hand.
     """
     row = _locked()
     newest = ring().newest
     if row is None or row.master_key_id == newest.id:
-        return False
+        return None
     data_key = _unwrap(row.master_key_id, row.wrapped)
     row.master_key_id, row.wrapped = newest.id, newest.wrap(data_key, _data_key_binding())
     row.save(update_fields=["master_key_id", "wrapped"])
-    return True
+    return row
 
 
 def renew() -> Renewal | None:
