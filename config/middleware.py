@@ -1,5 +1,6 @@
 """What every answer has: a request id, a line in the log, and headers that keep it private."""
 
+import ipaddress
 import re
 import time
 from collections.abc import Callable
@@ -49,15 +50,27 @@ def client_ip(request: HttpRequest) -> str | None:
     """The caller's address: the connection's peer, or what the outermost proxy of ours says it saw.
 
     Only as many entries of X-Forwarded-For count, from the right, as there are proxies of ours; the rest is hearsay.
+    What is no address (some proxies add a port, some say “unknown”) is left out; None when nothing is one.
     """
-    peer: str | None = request.META.get("REMOTE_ADDR")
+    peer = _address(request.META.get("REMOTE_ADDR", ""))
     proxies: int = settings.TRUSTED_PROXIES
     if not proxies:
         return peer
     forwarded = [
         part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()
     ]
-    return forwarded[-proxies] if len(forwarded) >= proxies else peer
+    return (_address(forwarded[-proxies]) if len(forwarded) >= proxies else None) or peer
+
+
+def _address(text: str) -> str | None:
+    """An IP address in its one spelling, without the port that some proxies add; None for anything else."""
+    with_port = re.fullmatch(r"\[([^\]]+)\](?::\d+)?|(\d+(?:\.\d+){3}):\d+", text.strip())
+    try:
+        address = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else text.strip())
+    except ValueError:
+        return None
+    # A server that listens on both families sees ::ffff:192.0.2.1; limits count IPv6 by network, and that is one.
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _log_request(request: HttpRequest, response: HttpResponse, seconds: float) -> None:

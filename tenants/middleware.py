@@ -53,10 +53,10 @@ class SessionSeenMiddleware:
 
     @staticmethod
     def _note(request: HttpRequest) -> None:
-        key = request.session.session_key or ""
-        if not cache.add(f"seen:{salted_hmac('weir.seen', key).hexdigest()}", 1, SEEN_EVERY):
+        key, ip = request.session.session_key or "", context.current().ip
+        if not ip or not cache.add(f"seen:{salted_hmac('weir.seen', key).hexdigest()}", 1, SEEN_EVERY):
             return
-        changes = {"last_seen_at": timezone.now(), "ip": context.current().ip}
+        changes = {"last_seen_at": timezone.now(), "ip": ip}
         if not UserSession.objects.filter(session_key=key, user_id=request.user.pk).update(**changes):
             UserSession.objects.create_from_request(request)
 

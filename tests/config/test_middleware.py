@@ -91,3 +91,24 @@ def test_only_as_many_forwarded_addresses_count_as_there_are_proxies(
     request = RequestFactory().get("/", headers={"X-Forwarded-For": forwarded}, REMOTE_ADDR="9.9.9.9")
     with override_settings(TRUSTED_PROXIES=proxies):
         assert client_ip(request) == expected
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        ("9.9.9.9", "203.0.113.7:4711", "203.0.113.7"),
+        ("9.9.9.9", "[2001:db8::1]:4711", "2001:db8::1"),
+        ("9.9.9.9", "2001:DB8:0::1", "2001:db8::1"),
+        ("9.9.9.9", "unknown", "9.9.9.9"),
+        ("9.9.9.9", "203.0.113.7'; --", "9.9.9.9"),
+        ("::ffff:9.9.9.9", "", "9.9.9.9"),
+        ("", "", None),
+        ("unix:", "", None),
+    ],
+)
+def test_an_address_has_one_spelling_and_what_is_none_does_not_count(
+    peer: str, forwarded: str, expected: str | None
+):
+    request = RequestFactory().get("/", headers={"X-Forwarded-For": forwarded}, REMOTE_ADDR=peer)
+    with override_settings(TRUSTED_PROXIES=1):
+        assert client_ip(request) == expected
