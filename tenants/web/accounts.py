@@ -20,7 +20,9 @@ _log = structlog.stdlib.get_logger("weir.accounts")
 
 INVITATION = "invitation"
 INVITATION_NEXT = "invitation_next"
-"""Session keys of somebody who follows an invitation: that they do, and the page to come back to."""
+INVITATION_PROVEN = "invitation_proven"
+"""Session keys of somebody who follows an invitation: that they do, the page to come back to, and the address whose
+mailbox the link came from."""
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -41,6 +43,10 @@ class AccountAdapter(DefaultAccountAdapter):
         if settings.SIGNUP == "invited":
             return bool(request.session.get(INVITATION))
         return bool(settings.SIGNUP == "open")
+
+    def is_email_verified(self, request: HttpRequest, email: str) -> bool:
+        """At sign-up: the address that a mailed invitation proves needs no code; any other does."""
+        return bool(email) and request.session.get(INVITATION_PROVEN) == email.lower()
 
     def save_user(self, request: HttpRequest, user: User, form: Any, commit: bool = True) -> User:
         user.name = form.cleaned_data.get("name", "")

@@ -6,7 +6,6 @@ Looking at it changes nothing (mail scanners follow links); the button on it acc
 from typing import Any
 from urllib.parse import urlencode
 
-from allauth.account.adapter import get_adapter
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -19,10 +18,10 @@ from tenants.models import User
 from tenants.operations import invitations
 from tenants.permissions import RANKS, added_by
 from tenants.queries import OpenInvitation, tenants_of
-from tenants.web.accounts import INVITATION, INVITATION_NEXT
+from tenants.web.accounts import INVITATION, INVITATION_NEXT, INVITATION_PROVEN
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def invitation_page(request: HttpRequest, token: str) -> HttpResponse:
     found = invitations.find_open(token)
     if found is None:
@@ -57,7 +56,7 @@ def _signed_out(request: HttpRequest, found: OpenInvitation, token: str) -> Http
     """Remember where to come back to; an address that the mailed link proves needs no code at sign-up."""
     _remember(request)
     if invitations.came_by_mail(token):
-        get_adapter(request).stash_verified_email(request, found.email)
+        request.session[INVITATION_PROVEN] = found.email
     query = urlencode({"email": found.email})
     return _page(request, "signed_out", found, sign_up=f"{reverse('account_signup')}?{query}")
 
@@ -73,7 +72,7 @@ def _remember(request: HttpRequest) -> None:
 
 
 def _forget(request: HttpRequest) -> None:
-    for key in (INVITATION, INVITATION_NEXT):
+    for key in (INVITATION, INVITATION_NEXT, INVITATION_PROVEN):
         request.session.pop(key, None)
 
 

@@ -17,10 +17,10 @@ from workflows.web.frame import render_page
 from workflows.web.team_forms import InviteForm
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @tenant_page("members.change")
 def invite(request: TenantRequest) -> HttpResponse:
-    if request.method == "GET":
+    if request.method != "POST":
         return _page(request, InviteForm())
     form = InviteForm(request.POST)
     if form.is_valid():

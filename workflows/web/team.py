@@ -53,7 +53,7 @@ def change_role(request: TenantRequest, member_id: uuid.UUID) -> HttpResponse:
     return redirect("team")
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @tenant_page("members.change")
 def remove(request: TenantRequest, member_id: uuid.UUID) -> HttpResponse:
     """Ask first, naming what stays; then remove."""
@@ -74,7 +74,7 @@ def remove(request: TenantRequest, member_id: uuid.UUID) -> HttpResponse:
     )  # fmt: skip
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @tenant_page("members.read")
 def leave(request: TenantRequest) -> HttpResponse:
     """Ask first; then leave, for another tenant of the person's or for the page that says that there is none."""
@@ -94,7 +94,7 @@ def leave(request: TenantRequest) -> HttpResponse:
     return render_page(request, "workflows/team_leave.html", nav="settings", keys=keys)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @tenant_page("tenant.transfer")
 @recently_confirmed()
 def transfer(request: TenantRequest) -> HttpResponse:
