@@ -26,6 +26,7 @@ PLAIN = [
     "/app/insights/?mode=sandbox",
     "/app/developers/",
     "/app/settings/",
+    "/app/settings/audit/",
     "/app/design/",
 ]
 ACCOUNT = [

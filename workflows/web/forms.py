@@ -7,7 +7,6 @@ from django import forms
 
 from integrations.connectors import registry
 from integrations.models import Connection
-from tenants.models import ApiKey
 from tenants.web.secret_field import SecretField
 
 _PERIODS = [("1", "second"), ("60", "minute"), ("3600", "hour"), ("86400", "day")]
@@ -82,34 +81,6 @@ class ConnectForm(forms.Form):
             "price_per_credit": data["price_per_credit"],
             "currency": data["currency"],
         }
-
-
-class KeyForm(forms.Form):
-    """A new API key."""
-
-    name = forms.CharField(
-        label="Name",
-        max_length=80,
-        help_text="What will use it, as in “CRM sync”.",
-        error_messages={"required": "Give the key a name, so that you know later what uses it."},
-    )
-    livemode = forms.ChoiceField(
-        label="Mode",
-        choices=[("live", "Live"), ("test", "Test: reaches sandbox connections alone, is not metered")],
-        initial="live",
-        widget=forms.RadioSelect,
-    )
-    scopes = forms.MultipleChoiceField(
-        label="Scopes",
-        choices=[
-            (ApiKey.Scope.READ, "Read: runs, records, results, usage"),
-            (ApiKey.Scope.WRITE, "Write: start, pause and cancel runs"),
-            (ApiKey.Scope.ADMIN, "Admin: connections, keys"),
-        ],
-        initial=[ApiKey.Scope.READ, ApiKey.Scope.WRITE],
-        widget=forms.CheckboxSelectMultiple,
-        error_messages={"required": "Choose at least one scope."},
-    )
 
 
 class StartForm(forms.Form):

@@ -4,6 +4,7 @@ from django.urls import path
 
 from workflows.web import (
     actions,
+    audit,
     design,
     developers,
     home,
@@ -41,7 +42,11 @@ urlpatterns = [
     path("workflows/<slug:slug>/", workflow_pages.workflow_page, name="workflow"),
     path("insights/", insights.insights, name="insights"),
     path("developers/", developers.keys, name="developers"),
+    path("developers/keys/<uuid:key_id>/rotate/", developers.rotate, name="rotate_key"),
+    path("developers/keys/<uuid:key_id>/revoke/", developers.revoke, name="revoke_key"),
     path("settings/", preferences.settings_page, name="settings"),
+    path("settings/audit/", audit.trail, name="audit"),
+    path("settings/audit.csv", audit.export, name="audit_csv"),
     path("settings/theme/", preferences.choose_theme, name="choose_theme"),
     path("settings/name/", preferences.rename_tenant, name="rename_tenant"),
     path("settings/tenant/", preferences.switch_tenant, name="switch_tenant"),

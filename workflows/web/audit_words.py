@@ -1,0 +1,109 @@
+"""The audit trail in words: who, what, to what."""
+
+from typing import Any
+
+from tenants.models import AuditEvent
+
+# verb -> what was done, with {…} out of the entry's detail; a verb that is not here is read as it is spelled.
+SENTENCES = {
+    "connection.created": "connected {provider}",
+    "connection.secret_replaced": "entered the key for {provider} again",
+    "invitation.accepted": "accepted an invitation",
+    "invitation.resent": "sent the invitation of {email} again",
+    "invitation.revoked": "revoked the invitation of {email}",
+    "invitation.sent": "invited {email}",
+    "key.created": "created the API key “{name}”",
+    "key.revoked": "revoked the API key “{name}”",
+    "key.rotated": "rotated the API key “{name}”",
+    "lane.paused": "paused a lane",
+    "lane.pinned": "changed the limits of a lane",
+    "lane.resumed": "let a lane go on",
+    "member.changed": "changed the role of {user}",
+    "member.left": "left the team",
+    "member.removed": "removed {user} from the team",
+    "ops.added": "added a {subject}",
+    "ops.changed": "changed a {subject}",
+    "ops.viewed": "looked at a {subject}",
+    "run.accepted": "started a run",
+    "run.cancelled": "cancelled a run",
+    "run.paused": "paused a run",
+    "run.running": "let a run go on",
+    "tenant.active": "opened the tenant again",
+    "tenant.changed": "changed the settings",
+    "tenant.created": "created the tenant",
+    "tenant.export_taken": "downloaded the export",
+    "tenant.exported": "exported everything",
+    "tenant.suspended": "suspended the tenant",
+    "tenant.transferred": "handed the tenant over",
+    "upload.created": "brought a file",
+    "vault.shredded": "destroyed the key of the vault",
+    "workflow.created": "created a workflow",
+}
+NOUNS = {
+    "apikey": "API key", "auditevent": "entry of the trail", "runevent": "event of a run", "stepqueue": "waiting step",
+    "lanerun": "run in a lane", "usageevent": "entry of the ledger", "tenantexport": "export",
+}  # fmt: skip
+KINDS = [
+    ("run.", "Runs"), ("upload.", "Files"), ("workflow.", "Workflows"), ("connection.", "Vendors"), ("lane.", "Lanes"),
+    ("key.", "API keys"), ("member.", "Members"), ("invitation.", "Invitations"), ("tenant.", "The tenant"),
+    ("ops.", "Weir's staff"),
+]  # fmt: skip
+MOST_CHARACTERS = 300
+
+
+class _Named(dict[str, Any]):
+    def __missing__(self, name: str) -> str:
+        return "somebody" if name in ("email", "user") else "something"
+
+
+def who(actor: str) -> str:
+    """“ada@example.com”, “API key wk_live_Ab…”, “ops@weir.example, staff of Weir”, “Weir itself”."""
+    kind, _, name = actor.partition(":")
+    words = {"user": name, "key": f"API key {name}", "staff": f"{name}, staff of Weir"}
+    return words.get(kind) or (f"Weir itself ({name.replace('_', ' ')})" if kind == "system" else actor)
+
+
+def noun(model: str) -> str:
+    """What a model's rows are called."""
+    return NOUNS.get(model, model)
+
+
+def what(event: AuditEvent) -> str:
+    """What was done, as the rest of a sentence that begins with who did it."""
+    named = {name: value for name, value in event.detail.items() if isinstance(value, str | int)}
+    sentence = SENTENCES.get(event.verb)
+    if sentence is None:
+        subject, _, done = event.verb.partition(".")
+        return f"{done.replace('_', ' ') or subject}: {noun(event.subject_type)}"
+    return sentence.format_map(_Named(named | {"subject": noun(event.subject_type)}))
+
+
+def more(event: AuditEvent) -> str:
+    """The rest of the detail: “plan: free → pro”, “records: 812”."""
+    shown = SENTENCES.get(event.verb, "")
+    parts = []
+    for name, value in event.detail.items():
+        if name == "changes" and isinstance(value, dict):
+            parts += [f"{_spelled(key)}: {_change(pair)}" for key, pair in value.items()]
+        elif f"{{{name}}}" not in shown and value not in (None, "", [], {}):
+            parts.append(f"{_spelled(name)}: {_plain(value)}")
+    text = "; ".join(parts)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
+
+
+def _spelled(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _change(pair: Any) -> str:
+    return " → ".join(_plain(value) for value in pair) if isinstance(pair, list) else _plain(pair)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(_plain(item) for item in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{_spelled(str(key))} {_plain(item)}" for key, item in value.items())
+    return "none" if value is None else str(value)
