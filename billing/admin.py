@@ -5,12 +5,15 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from billing.models import Plan, UsageEvent
+from billing.models import ClosedLedger, Plan, UsageEvent
 from tenants.ops_console import cells, registry
 from tenants.ops_console.base import OpsAdmin, ReadOnlyAdmin
 from tenants.ops_console.filters import TENANT, MadeFilter, choice, id_filter, yes_or_no
 
 registry.relate("tenants.tenant", registry.Related("Usage", "billing.usageevent", "tenant__id__exact"))
+registry.relate(
+    "tenants.closedtenant", registry.Related("Totals", "billing.closedledger", "closed_tenant__id__exact")
+)
 registry.offer("tenants.tenant.plan", lambda: list(Plan.objects.values_list("slug", "name")))
 
 
@@ -57,3 +60,35 @@ class UsageEventAdmin(ReadOnlyAdmin):
     @display(description="run")
     def run(self, obj: UsageEvent) -> SafeString | str:
         return cells.page("workflows.run", obj.run_id)
+
+
+@admin.register(ClosedLedger)
+class ClosedLedgerAdmin(ReadOnlyAdmin):
+    """What tenants that are gone had used, per month."""
+
+    list_display = (
+        "short_id",
+        "closed_tenant",
+        "period",
+        "kind",
+        "provider",
+        "livemode",
+        "entries",
+        "quantity",
+        "credit",
+    )
+    list_filter = (
+        choice("kind"),
+        yes_or_no("livemode"),
+        id_filter("closed_tenant__id__exact", "closed tenant"),
+    )
+    list_select_related = ("closed_tenant",)
+    ordering = ("-period", "id")
+    fields = ("closed_tenant", "period", "kind", "provider", "livemode", "entries", "quantity", "credit")
+    readonly_fields = ("credit",)
+    id_search = ()
+    views_are_noted = False
+
+    @display(description="credits")
+    def credit(self, obj: ClosedLedger) -> str:
+        return cells.credit(obj.credits)

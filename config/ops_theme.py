@@ -55,6 +55,7 @@ NAVIGATION: list[dict[str, Any]] = [
             _item("Invitations", "mail", "tenants.invitation"),
             _item("API keys", "key", "tenants.apikey"),
             _item("Trail", "history", "tenants.auditevent"),
+            _item("Deleted tenants", "delete_sweep", "tenants.closedtenant"),
         ],
     },
     {
@@ -86,6 +87,7 @@ NAVIGATION: list[dict[str, Any]] = [
         "items": [
             _item("Plans", "sell", "billing.plan"),
             _item("Usage ledger", "receipt_long", "billing.usageevent"),
+            _item("Totals of deleted tenants", "inventory_2", "billing.closedledger"),
         ],
     },
     {

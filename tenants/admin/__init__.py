@@ -1,6 +1,6 @@
 """Tenants, people, keys and the trail, in the ops console."""
 
-from tenants.admin import keys, people, tenants
+from tenants.admin import closed, keys, people, tenants
 from tenants.ops_console.registry import Related, relate
 
 relate(
@@ -11,4 +11,4 @@ relate(
     Related("Trail", "tenants.auditevent", "tenant__id__exact"),
 )
 
-__all__ = ["keys", "people", "tenants"]
+__all__ = ["closed", "keys", "people", "tenants"]

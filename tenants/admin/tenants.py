@@ -14,6 +14,7 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidge
 
 from tenants.models import Membership, Tenant
 from tenants.operations import tenants as operations
+from tenants.operations.delete_tenant import close_tenant
 from tenants.ops_console import cells, registry
 from tenants.ops_console.actions import OpsAction
 from tenants.ops_console.base import OpsAdmin, ReadOnlyInline
@@ -36,6 +37,20 @@ ACTIVATE = OpsAction(
     warning="Its API keys and pages work again at once.",
     run=lambda tenant, actor: operations.activate_tenant(actor=actor),
     applies=lambda tenant: tenant.status == Tenant.Status.SUSPENDED,
+)
+DELETE = OpsAction(
+    name="erase",
+    label="Delete tenant",
+    done="tenant(s) closed; the workers erase what they held",
+    warning=(
+        "Its keys and pages are refused at once, its runs are cancelled, and everything it holds is erased within "
+        "minutes: rows, files, secrets, its trail. Totals per month stay, under a random id. Nobody can bring it back."
+    ),
+    run=lambda tenant, actor, reason: close_tenant(actor=actor, reason=reason),
+    applies=lambda tenant: tenant.status != Tenant.Status.CLOSING,
+    icon="delete_forever",
+    danger=True,
+    typed=lambda tenant: tenant.name,
 )
 
 
@@ -97,9 +112,9 @@ class TenantAdmin(OpsAdmin):
     search_fields = ("id", "name__icontains")
     search_help_text = "A name or part of one, or an id"
     actions: ClassVar[list[Any]] = [SUSPEND.in_bulk(), ACTIVATE.in_bulk()]
-    page_actions = (SUSPEND, ACTIVATE)
-    actions_detail = ("suspend", "activate")
-    suspend, activate = SUSPEND.on_page(), ACTIVATE.on_page()
+    page_actions = (SUSPEND, ACTIVATE, DELETE)
+    actions_detail = ("suspend", "activate", "erase")
+    suspend, activate, erase = SUSPEND.on_page(), ACTIVATE.on_page(), DELETE.on_page()
     fields = (
         "name",
         ("plan", "status_pill"),

@@ -29,17 +29,19 @@ class OpsAction:
     """What staff may do to rows of a model.
 
     `run(row, actor)` is called in the scope of the row's tenant, as the app login, and leaves the audit entry. Rows
-    for which `applies` is false are skipped and counted. Needs the model's `change` permission.
+    for which `applies` is false are skipped and counted. Needs the model's `change` permission. What cannot be undone
+    names in `typed` what has to be typed on the row's page, and takes a reason: `run(row, actor, reason)`.
     """
 
     name: str
     label: str
     done: str
     warning: str
-    run: Callable[[Any, str], object]
+    run: Callable[..., object]
     applies: Callable[[Any], bool] = field(default=lambda row: True)
     icon: str = "play_arrow"
     danger: bool = False
+    typed: Callable[[Any], str] | None = None
 
     def in_bulk(self) -> Callable[..., HttpResponse | None]:
         """For a model admin's `actions`."""
@@ -69,6 +71,9 @@ class OpsAction:
                 raise Http404
             if request.method != "POST":
                 return self._ask(model_admin, request, [row], bulk=False)
+            if self.typed and request.POST.get("typed", "").strip() != self.typed(row):
+                messages.error(request, f"That is not “{self.typed(row)}”. Nothing was changed.")
+                return self._ask(model_admin, request, [row], bulk=False)
             self.carry_out(request, [row])
             meta = model_admin.opts
             return HttpResponseRedirect(
@@ -97,7 +102,7 @@ class OpsAction:
                 continue
             try:
                 with as_tenant_from_ops(tenant_id):
-                    self.run(row, actor_of(request))
+                    self.run(row, actor_of(request), *self._reason(request))
                 done += 1
             except WeirError as error:
                 messages.error(request, f"{row}: {error.detail}")
@@ -105,6 +110,9 @@ class OpsAction:
             messages.success(request, f"{done} {self.done}.")
         if skipped:
             messages.warning(request, f"{skipped} left as they were: this does not apply to them.")
+
+    def _reason(self, request: HttpRequest) -> tuple[str, ...]:
+        return (request.POST.get("reason", "").strip(),) if self.typed else ()
 
     def _ask(self, model_admin: Any, request: HttpRequest, rows: list[Any], *, bulk: bool) -> HttpResponse:
         meta = model_admin.opts
@@ -117,6 +125,7 @@ class OpsAction:
             "rows": [row for row in rows if self.applies(row)],
             "others": sum(not self.applies(row) for row in rows),
             "bulk": bulk,
+            "typed": self.typed(rows[0]) if self.typed else "",
             "checkbox_name": ACTION_CHECKBOX_NAME,
             "back": request.get_full_path()
             if bulk

@@ -32,7 +32,8 @@ _KIND_OF = {
         ("paused", "degraded", "no_credits", "reauth_needed", "rate_limited", "late", "ambiguous"), "warn"
     ),
     **dict.fromkeys(
-        ("failed", "auth_failed", "suspended", "revoked", "dead", "error", "timeout", "open"), "bad"
+        ("failed", "auth_failed", "suspended", "closing", "revoked", "dead", "error", "timeout", "open"),
+        "bad",
     ),
 }
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))

@@ -34,6 +34,8 @@ _SHOWN = {
     "timeout": Shown("No answer in time", "amber", "clock"),
     "rate_limited": Shown("Rate limited", "amber", "clock"),
     "suppressed": Shown("Suppressed", "grey", "skip"),
+    # tenants
+    "closing": Shown("Being deleted", "red", "x"),
     # connections
     "ok": Shown("Working", "green", "check"),
     "auth_failed": Shown("Key refused", "red", "alert"),

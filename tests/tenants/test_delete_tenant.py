@@ -193,6 +193,16 @@ def test_it_may_die_at_every_step_and_ends_the_same(
     assert traces.search([str(tenant.pk)]) == set()
 
 
+def test_a_run_whose_counts_do_not_add_up_keeps_nobody_from_leaving(committed: None, tenant: Tenant) -> None:
+    connect_all(tenant)
+    make_run(tenant, 3)
+    with tenant_scope(tenant):
+        Run.objects.update(pending=0)
+    close(tenant)
+    assert delete_tenant.erase(tenant.pk)
+    assert traces.search([str(tenant.pk)]) == set()
+
+
 def test_a_call_in_flight_is_waited_for(committed: None, tenant: Tenant) -> None:
     connect_all(tenant)
     make_run(tenant, 2)
