@@ -187,7 +187,6 @@ ACCOUNT_RATE_LIMITS = {
     "reset_password": "5/m/ip,3/10m/key",
     "reset_password_from_key": "10/m/ip",
     "reauthenticate": "10/m/user",
-    "invitation": "20/m/ip",
 }
 MFA_ADAPTER = "config.second_factors.MFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
