@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.test import Client
 
+from integrations import vault
 from integrations.models import Connection
 from tenants.models import ApiKey
 from tenants.scope import tenant_scope
@@ -145,3 +146,35 @@ def test_a_key_without_a_name_or_scope_is_not_made(admin: Client, tenant: "Tenan
     assert "The key was not created" in answer.content.decode()
     with tenant_scope(tenant):
         assert not ApiKey.objects.exists()
+
+
+def test_a_key_that_was_refused_is_entered_again(admin: Client, tenant: "Tenant"):
+    connection = make_connection(tenant, "prospeo", secret=SECRET, mode="live")
+    with tenant_scope(tenant):
+        Connection.objects.update(status="auth_failed", last_error="The key was refused.")
+        Lane.objects.update(paused=True, pause_reason="auth_failed")
+    path = f"/app/vendors/{connection.pk}/key/"
+    assert path in admin.get("/app/vendors/").content.decode()
+    assert "The key was refused." in admin.get(path).content.decode()
+    html = admin.post(path, {"secret": "a-fresh-key-0815"}, follow=True).content.decode()
+    assert "Prospeo is asked with the key ending in 0815 now." in html
+    assert "a-fresh-key" not in html
+    with tenant_scope(tenant):
+        assert (Connection.objects.get().status, Lane.objects.get().paused) == ("ok", False)
+        assert vault.open_connection_secret(connection).reveal() == "a-fresh-key-0815"
+
+
+@pytest.mark.parametrize("secret", ["", "two words", "taken-key-4711"])
+def test_a_new_key_that_cannot_be_used_is_refused_and_not_shown(admin: Client, tenant: "Tenant", secret: str):
+    connection = make_connection(tenant, "prospeo", secret=SECRET)
+    make_connection(tenant, "prospeo", secret="taken-key-4711")
+    answer = admin.post(f"/app/vendors/{connection.pk}/key/", {"secret": secret})
+    assert answer.status_code == 422
+    assert not secret or f'value="{secret}"' not in answer.content.decode()
+    with tenant_scope(tenant):
+        assert vault.open_connection_secret(connection).reveal() == SECRET
+
+
+def test_another_tenants_connection_gets_no_key(admin: Client, other_tenant: "Tenant"):
+    theirs = make_connection(other_tenant, "prospeo", secret=SECRET)
+    assert admin.post(f"/app/vendors/{theirs.pk}/key/", {"secret": "a-fresh-key-0815"}).status_code == 404

@@ -99,3 +99,14 @@ class StartForm(forms.Form):
     def limit_in_thousandths(self) -> int | None:
         limit = self.cleaned_data["credit_limit"]
         return None if limit is None else int(limit * 1000)
+
+
+class NewKeyForm(forms.Form):
+    """Another key for a vendor that is connected, or the same one again."""
+
+    secret = SecretField(
+        label="API key",
+        max_length=4000,
+        help_text="Stored encrypted; only its last four characters are shown again.",
+        error_messages={"required": "Enter the vendor's API key."},
+    )

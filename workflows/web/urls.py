@@ -36,6 +36,7 @@ urlpatterns = [
     path("runs/<uuid:run_id>/records/<uuid:record_id>/", records.record_page, name="record"),
     path("vendors/", vendors.vendor_list, name="vendors"),
     path("vendors/new/", vendors.connect, name="connect_vendor"),
+    path("vendors/<uuid:connection_id>/key/", vendors.enter_key, name="enter_key"),
     path("vendors/sandbox/", vendors.connect_sandbox, name="connect_sandbox"),
     path("vendors/lanes/<uuid:lane_id>/<str:verb>/", vendors.control, name="control_lane"),
     path("workflows/", workflow_pages.workflow_list, name="workflows"),

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 
 from integrations.connectors import registry
 from integrations.models import Connection
-from integrations.operations import create_connection
+from integrations.operations import create_connection, replace_connection_secret
 from tenants.errors import InvalidInput, NotFound, WeirError
 from tenants.scope import tenant_scope
 from tenants.secret import Secret
@@ -21,7 +21,7 @@ from workflows import queries
 from workflows.operations.control_lane import pause_lane, resume_lane
 from workflows.queries import LaneView
 from workflows.web import describe
-from workflows.web.forms import ConnectForm
+from workflows.web.forms import ConnectForm, NewKeyForm
 from workflows.web.frame import render_live, render_page, version_of
 
 # What the default workflows ask; the sandbox takes any key.
@@ -119,6 +119,33 @@ def connect(request: TenantRequest) -> HttpResponse:
     return _connect_page(request, form, status=422)
 
 
+@tenant_page("connections.change")
+def enter_key(request: TenantRequest, connection_id: uuid.UUID) -> HttpResponse:
+    """Give a connection another key; its limits, price and waiting work stay."""
+    with tenant_scope(request.membership.tenant_id):
+        connection = Connection.objects.filter(pk=connection_id).first()
+    if connection is None:
+        raise NotFound("There is no such connection.")
+    form = NewKeyForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        try:
+            with tenant_scope(request.membership.tenant_id):
+                connection = replace_connection_secret(
+                    connection_id=connection_id, secret=form.cleaned_data["secret"], actor=actor(request)
+                )
+        except WeirError as error:
+            _explain(form, error)
+        else:
+            title = describe.vendor_title(connection.provider)
+            messages.success(
+                request, f"{title} is asked with the key ending in {connection.secret_hint} now."
+            )
+            return redirect("vendors")
+    context = {"form": form, "vendor": VendorView(connection, None)}
+    status = 422 if form.errors else 200
+    return render_page(request, "workflows/enter_key.html", nav="vendors", status=status, **context)
+
+
 @require_POST
 @tenant_page("connections.change")
 def connect_sandbox(request: TenantRequest) -> HttpResponse:
@@ -172,7 +199,7 @@ def vars_of(window: object) -> dict[str, object]:
     return {name: getattr(window, name) for name in ("rate", "period", "group")}
 
 
-def _explain(form: ConnectForm, error: WeirError) -> None:
+def _explain(form: ConnectForm | NewKeyForm, error: WeirError) -> None:
     """Put an operation's refusal beside the field that it names, else above the form."""
     named = (
         [e for e in error.errors if e.get("field") in form.fields] if isinstance(error, InvalidInput) else []
