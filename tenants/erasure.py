@@ -5,6 +5,7 @@ Rows are found by the catalogue (`rows_of`), so a new table is erased without an
 
 import base64
 import binascii
+import contextlib
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,10 +19,12 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core.files.storage import Storage, default_storage
+from django.db import Error as DatabaseError
 from django.db import connections
 
 from tenants import rls
-from tenants.scope import APP_ALIAS, OPS_ALIAS, ops_scope
+from tenants.models import Tenant
+from tenants.scope import APP_ALIAS, OPS_ALIAS, ops_scope, tenant_scope
 
 Halt = Callable[[uuid.UUID], bool]
 Keep = Callable[[Any, uuid.UUID, list[uuid.UUID]], None]
@@ -84,6 +87,17 @@ def forget_elsewhere(tenant_id: uuid.UUID) -> None:
         if url.startswith(("redis://", "rediss://")):
             with redis.Redis.from_url(url, socket_timeout=30, socket_connect_timeout=5) as client:
                 forget_in_redis(client, tenant_id)
+
+
+def take_back(name: str, tenant_id: uuid.UUID) -> None:
+    """Delete a file that was stored for nothing; with the folder, where the tenant was erased meanwhile.
+
+    For handlers of errors: that the database cannot be asked is no further one.
+    """
+    default_storage.delete(name)
+    with contextlib.suppress(DatabaseError), tenant_scope(tenant_id):
+        if not Tenant.objects.filter(pk=tenant_id).exists():
+            forget_files(default_storage, str(tenant_id))
 
 
 def forget_files(storage: Storage, folder: str) -> None:

@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from tenants import audit, leaving
+from tenants import audit, erasure, leaving
 from tenants.errors import Conflict, NotFound, WeirError
 from tenants.export import tables
 from tenants.export.archive import write_archive
@@ -103,7 +103,7 @@ def prepare(tenant_id: uuid.UUID, export_id: uuid.UUID) -> bool:
         tenant_id, export_id, worker, status=Status.READY, stored_as=stored, size=size, finished_at=now,
         expires_at=now + KEPT_FOR, done=F("total"),
     ):  # fmt: skip
-        default_storage.delete(stored)
+        erasure.take_back(stored, tenant_id)
         return False
     _take_away_older(tenant_id, export_id)
     return True

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
 
-from tenants import audit
+from tenants import audit, erasure
 from tenants.errors import InvalidInput
 from tenants.ids import uuid7
 from tenants.scope import require_tenant_id, tenant_scope
@@ -85,7 +85,7 @@ def create_upload(
             upload.save(force_insert=True)
             audit.record(actor=actor, verb="upload.created", subject=upload, rows=upload.rows)
     except BaseException:
-        default_storage.delete(upload.stored_as)
+        erasure.take_back(upload.stored_as, tenant_id)
         raise
     return upload
 
