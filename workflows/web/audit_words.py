@@ -37,6 +37,8 @@ SENTENCES = {
     "tenant.transferred": "handed the tenant over",
     "upload.created": "brought a file",
     "vault.shredded": "destroyed the key of the vault",
+    "vault.renewed": "renewed the key of the vault",
+    "vault.rewrapped": "wrapped the key of the vault anew",
     "workflow.created": "created a workflow",
 }
 NOUNS = {
