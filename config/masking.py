@@ -22,6 +22,7 @@ _SECRET_VALUES = re.compile(
     | \bwhsec_[A-Za-z0-9+/=_-]+
     | (?<=://)[^\s/:@]*:[^\s/@]+(?=@)              # user and password of an address
     | (?<=/hooks/)[^\s'"?]+ | (?<=/key/)[^\s'"?]+   # paths that are keys
+    | (?<=/invitations/)[A-Za-z0-9_-]{43}[A-Za-z0-9_.-]*
     | (?i:(?<=bearer\s)|(?<=basic\s))[A-Za-z0-9._~+/=-]+
     | (?i:(?<=apikey=)|(?<=api_key=)|(?<=apiid=)|(?<=token=)|(?<=secret=)|(?<=password=))[^\s&"']+
     """

@@ -7,6 +7,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.test import Client
 
+from config.masking import scrub
 from tenants.middleware import SESSION_KEY
 from tenants.models import Tenant, User
 from tenants.operations import invitations
@@ -127,6 +128,15 @@ def test_a_link_that_is_none_looks_like_one_that_is_over(
         assert {answer.status_code for answer in answers} == {404}
         assert all("This invitation is over" in text_of(answer) for answer in answers)
         assert all("Acme" not in text_of(answer) for answer in answers)
+
+
+def test_a_link_that_works_stays_out_of_logs_and_error_reports(invited: invitations.Invited):
+    for path in (shown(invited), mailed(invited)):
+        written = scrub(
+            {"event": f"Forbidden: {path}", "request": {"url": f"https://weir.example{path}?a=b"}}
+        )
+        assert invited.token not in str(written)
+        assert path.rstrip("/").rpartition(".")[2] not in str(written)
 
 
 def test_a_form_from_elsewhere_accepts_nothing(invited: invitations.Invited):
