@@ -104,7 +104,10 @@ class HasPermission(BasePermission):
         owner = request.auth
         if not isinstance(owner, KeyOwner):
             return False
-        permission = view.permission_for(request.method or "GET")
+        method = request.method or "GET"
+        if not hasattr(view, method.lower()):
+            raise exceptions.MethodNotAllowed(method)  # it has no permission to look up
+        permission = view.permission_for(method)
         needed = PERMISSIONS[permission]
         if needed.live_only and not owner.livemode:
             raise exceptions.PermissionDenied(

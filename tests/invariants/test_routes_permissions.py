@@ -21,7 +21,7 @@ from tenants.permissions import PERMISSIONS, RANKS, role_allows, scopes_allow
 from tenants.scope import tenant_scope
 from tests.client import Api
 from tests.factories import ACTOR, make_key
-from tests.invariants.routes import EMPTY, PUBLIC, Route, every_route
+from tests.invariants.routes import EMPTY, HTTP, PUBLIC, Route, every_route
 from tests.invariants.world import CHOICES, World, browser_of, end_key
 
 ROUTES = every_route()
@@ -176,6 +176,14 @@ def test_no_call_is_answered_without_a_key_that_is_good_now(mine: World):
     for address, method in asked:
         answer = tried(Api(suspended).send, method, address)
         assert (answer.status_code, answer.json()["code"]) == (403, "tenant_suspended"), f"{method} {address}"
+
+
+def test_a_method_that_a_call_does_not_have_is_refused_as_such(mine: World):
+    for route in CALLS:
+        address = route.at({name: mine.value_of(name, kind) for name, kind in route.parameters.items()})
+        for method in {name.upper() for name in HTTP} - route.permissions.keys():
+            answer = tried(Api(mine.key).send, method, address)
+            assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed"), address
 
 
 def test_a_signed_in_person_is_nobody_to_the_api_and_a_key_is_nobody_to_the_pages(mine: World):

@@ -45,7 +45,7 @@ def test_entries_are_sentences_with_who_where_and_how(admin: Client, busy: None)
     assert "records: 2; livemode: yes" in text
     assert "API key wk_live_Ab12…9xyZ created the API key “CRM”" in text
     assert "ops@weir.example, staff of Weir looked at a tenant" in text
-    assert "connected prospeo" in text
+    assert "connected Prospeo" in text
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tenants.models import AuditEvent
+from workflows.web import describe
 
 # verb -> what was done, with {…} out of the entry's detail; a verb that is not here is read as it is spelled.
 SENTENCES = {
@@ -36,9 +37,9 @@ SENTENCES = {
     "tenant.suspended": "suspended the tenant",
     "tenant.transferred": "handed the tenant over",
     "upload.created": "brought a file",
-    "vault.shredded": "destroyed the key of the vault",
     "vault.renewed": "renewed the key of the vault",
     "vault.rewrapped": "wrapped the key of the vault anew",
+    "vault.shredded": "destroyed the key of the vault",
     "workflow.created": "created a workflow",
 }
 NOUNS = {
@@ -73,6 +74,8 @@ def noun(model: str) -> str:
 def what(event: AuditEvent) -> str:
     """What was done, as the rest of a sentence that begins with who did it."""
     named = {name: value for name, value in event.detail.items() if isinstance(value, str | int)}
+    if "provider" in named:
+        named["provider"] = describe.vendor_title(str(named["provider"]))
     sentence = SENTENCES.get(event.verb)
     if sentence is None:
         subject, _, done = event.verb.partition(".")
