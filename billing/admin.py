@@ -86,7 +86,7 @@ class ClosedLedgerAdmin(ReadOnlyAdmin):
     ordering = ("-period", "id")
     fields = ("closed_tenant", "period", "kind", "provider", "livemode", "entries", "quantity", "credit")
     readonly_fields = ("credit",)
-    id_search = ()
+    search_fields = ()
     views_are_noted = False
 
     @display(description="credits")

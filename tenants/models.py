@@ -287,4 +287,4 @@ class ClosedTenant(models.Model):
         ordering = ("-closed_at",)
 
     def __str__(self) -> str:
-        return f"closed tenant {str(self.pk)[:8]}"
+        return f"closed tenant …{str(self.pk)[-8:]}"
