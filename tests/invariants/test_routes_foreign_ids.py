@@ -359,6 +359,24 @@ def test_no_header_and_no_session_value_opens_another_tenant(mine: World, theirs
     assert theirs.canary.encode() not in answer.content
 
 
+def test_a_mere_look_changes_nothing(mine: World):
+    """Not even where the page has a form: a link, or a browser that fetches ahead, cannot act for somebody."""
+    mine.fill_every_table()
+    api, page = Api(mine.key), mine.browser("owner")
+    api.get("/tenant")  # the first use of a key is noted
+    noted = {
+        "tenants_auditevent",
+        "usersessions_usersession",
+    }  # what was downloaded, and from where one was seen
+    with Rows(mine.tenant.pk, [user.pk for user in mine.people.values()]) as rows:
+        before = {table: found for table, found in rows.now().items() if table not in noted}
+        for route, address in addresses(mine):
+            answer = api.get(address) if route.kind == "api" else page.get(address)
+            body_of(answer)
+            after = {table: found for table, found in rows.now().items() if table not in noted}
+            assert after == before, address
+
+
 def test_the_answer_takes_no_longer_for_what_is_somebody_s(mine: World, theirs: World, record_property):
     """Reported, and failed only where nobody could take it for noise."""
     api = Api(mine.key)
