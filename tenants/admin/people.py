@@ -84,12 +84,16 @@ class MembershipAdmin(ReadOnlyAdmin):
     actions_detail = ("make_admin", "make_editor", "make_viewer", "make_owner", "remove")
     make_admin, make_editor, make_viewer = MAKE_ADMIN.on_page(), MAKE_EDITOR.on_page(), MAKE_VIEWER.on_page()
     make_owner, remove = MAKE_OWNER.on_page(), REMOVE.on_page()
-    fields = ("person", "tenant_link", "standing", "created_at", "id")
-    readonly_fields = ("person", "tenant_link", "standing", "id")
+    fields = ("account", "tenant_link", "standing", "created_at", "id")
+    readonly_fields = ("account", "tenant_link", "standing", "id")
 
     @display(description="person")
     def person(self, obj: Membership) -> SafeString | str:
         return cells.page("tenants.membership", obj.pk, obj.user.email)
+
+    @display(description="person")
+    def account(self, obj: Membership) -> SafeString | str:
+        return cells.row(obj.user)
 
     @display(description="role")
     def standing(self, obj: Membership) -> str:
