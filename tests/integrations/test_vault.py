@@ -313,3 +313,28 @@ def test_a_key_is_not_replaced_by_another_connections_or_by_what_is_none(
                 replace(stranger, "a-third-key-0816")
         replace(mine.pk, PLAIN)  # the same one again
         assert vault.open_connection_secret(mine).reveal() == PLAIN
+
+
+def test_what_is_bound_differs_by_purpose_tenant_provider_and_row(tenant: Tenant, other_tenant: Tenant):
+    rows = [uuid.uuid4(), uuid.uuid4()]
+    bound = []
+    for whose in (tenant, other_tenant):
+        with tenant_scope(whose):
+            bound += [vault._data_key_binding(), vault._naming_binding()]
+            bound += [
+                vault._secret_binding(provider, row) for provider in ("prospeo", "hunter") for row in rows
+            ]
+    assert len(set(bound)) == len(bound) == 12
+
+
+def test_another_tenants_data_key_does_not_serve(tenant: Tenant, other_tenant: Tenant, connect: Connect):
+    connect("prospeo", secret=PLAIN)
+    make_connection(other_tenant, "prospeo", secret=PLAIN)
+    with tenant_scope(tenant):
+        key = DataKey.objects.get()
+    with tenant_scope(other_tenant):
+        DataKey.objects.update(wrapped=key.wrapped, naming=key.naming)
+        with pytest.raises(VaultError):
+            vault.key_hash("prospeo", Secret(PLAIN))
+        with pytest.raises(VaultError):
+            operations.rewrap_data_key(actor=ACTOR) or operations.renew_data_key(actor=ACTOR)
