@@ -17,6 +17,7 @@ from tenants.models import User
 from tenants.operations.keys import create_api_key
 from tenants.operations.people import create_user
 from tenants.operations.tenants import create_tenant
+from tenants.queries import tenants_of
 from tenants.scope import tenant_scope
 from tenants.secret import Secret
 
@@ -64,13 +65,17 @@ def load() -> Demo:
 
 
 def _known(path: Path) -> Demo | None:
-    """What the file says, as long as the database still has that person (it may have been made anew)."""
+    """What the file says, as long as the database still has that person and their tenant (it may have been made anew,
+    or the demo was deleted to see what that is like)."""
     try:
         demo = Demo(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         return None
     user = User.objects.filter(email=demo.email).first()
-    return demo if user is not None and user.check_password(demo.password) else None
+    if user is None or not user.check_password(demo.password):
+        return None
+    active = {str(tenant.tenant_id) for tenant in tenants_of(user.pk) if tenant.tenant_status == "active"}
+    return demo if demo.tenant_id in active else None
 
 
 def _create() -> Demo:
