@@ -1,4 +1,4 @@
-"""Run every benchmark in a data directory of its own, and write what came out."""
+"""Run the benchmarks, all or the named ones, in a data directory of their own, and write what came out."""
 
 import json
 import os
@@ -10,9 +10,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
+NAMES = ("engine", "policies")
 
 
-def main() -> int:
+def main(wanted: list[str]) -> int:
+    if unknown := set(wanted) - set(NAMES):
+        print(f"There is no benchmark {', '.join(sorted(unknown))}: {', '.join(NAMES)}", file=sys.stderr)
+        return 2
     os.environ.setdefault("WEIR_DATA_DIR", str(ROOT / ".data" / "bench"))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from config.boot import prepare
@@ -24,16 +28,18 @@ def main() -> int:
     import django
 
     django.setup()
-    from bench import engine
+    from bench import engine, policies
 
-    results = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": platform.platform()}
-    results |= engine.measure()
+    measures = {"engine": engine.measure, "policies": policies.measure}
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "engine.json"
-    path.write_text(json.dumps(results, indent=2) + "\n")
-    print(f"Written to {path.relative_to(ROOT)}")
+    for name in wanted or NAMES:
+        results = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": platform.platform()}
+        results |= measures[name]()
+        path = RESULTS / f"{name}.json"
+        path.write_text(json.dumps(results, indent=2) + "\n")
+        print(f"Written to {path.relative_to(ROOT)}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -10,12 +10,14 @@ from django.db import connections
 from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.lanes.work import RunFacts, RunInLane, Work
 
+# The lane's provider, not the one in the step's name: split_part() is not leakproof, and under row-level security an
+# index is not searched with what such a function returns.
 CLAIM = """
     SELECT q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at, r.input,
            l.outcome, l.answer
     FROM step_queue q
     JOIN record r ON r.id = q.record_id AND r.tenant_id = q.tenant_id
-    LEFT JOIN lookup l ON l.tenant_id = q.tenant_id AND l.provider = split_part(q.name, ':', 2)
+    LEFT JOIN lookup l ON l.tenant_id = q.tenant_id AND l.provider = (SELECT provider FROM lane WHERE id = %s)
          AND l.livemode = %s AND l.fingerprint = q.fingerprint AND l.outcome <> ''
          AND l.answered_at >= %s - %s * interval '1 day'
     WHERE q.lane_id = %s AND q.run_id = %s AND q.not_before IS NULL AND q.sent_at IS NULL
@@ -42,6 +44,7 @@ def claim(
             cursor.execute(
                 CLAIM,
                 [
+                    lane_id,
                     facts.livemode,
                     facts.created_at,
                     facts.config.get("reuse_days") or 0,
