@@ -313,6 +313,7 @@ CONTENT_POLICY_OF = {
 
 # --- Logs, errors, metrics ----------------------------------------------------------------------------------------------
 LOGGING = logging_config(level=ENV.log_level)
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.debug_page.MaskedReport"
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_CELERY_TASK_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_CELERY_TASK_SUCCESS_LOG_LEVEL = logging.DEBUG

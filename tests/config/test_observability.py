@@ -4,10 +4,13 @@ import io
 import json
 import logging
 import logging.config
+import secrets
 
 import pytest
 import structlog
 from django.conf import settings
+from django.test import RequestFactory
+from django.views.debug import ExceptionReporter
 
 from config.error_reports import before_send
 from config.masking import scrub, scrub_text
@@ -215,3 +218,26 @@ def test_the_secrets_of_the_environment_are_masked_in_this_process():
     clean = scrub_text(text)
     for value in (settings.SECRET_KEY, *settings.VAULT_KEYS, settings.DATABASES["default"]["PASSWORD"]):
         assert len(value) < 8 or value not in clean
+
+
+def test_the_page_for_errors_while_developing_is_masked():
+    # Made now: the page shows the source as it is.
+    vendor, typed, token = (secrets.token_hex(12) for _ in range(3))
+    alive = Secret(vendor)
+    request = RequestFactory().post(
+        "/app/vendors/new/",
+        {"secret": typed, "name": "Team key"},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    try:
+        header = {"X-KEY": alive.reveal()}
+        raise ValueError("told", len(header))
+    except ValueError as error:
+        reporter = ExceptionReporter(request, type(error), error, error.__traceback__)
+    html = reporter.get_traceback_html()
+    assert "Team key" in html
+    assert "X-KEY" in html
+    assert [value for value in (vendor, token) if value in html] == []
+    assert f"secret={typed}" not in html
+    posted = reporter.get_traceback_data()["filtered_POST_items"]
+    assert dict(posted) == {"secret": MASK, "name": "Team key"}
