@@ -58,7 +58,8 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
                 "The API key has expired. Create a new one under Developers.", code="expired_api_key"
             )
         if owner.tenant_status != "active":
-            raise exceptions.PermissionDenied("This tenant is suspended.", code="tenant_suspended")
+            state = "being deleted" if owner.tenant_status == "closing" else "suspended"
+            raise exceptions.PermissionDenied(f"This tenant is {state}.", code="tenant_suspended")
         context.update(
             tenant_id=owner.tenant_id,
             plan=owner.plan,

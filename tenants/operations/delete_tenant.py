@@ -109,7 +109,7 @@ def erase(tenant_id: uuid.UUID, *, checkpoint: Checkpoint = _go_on) -> ClosedTen
 def _note(tenant: Tenant) -> ClosedTenant:
     """What staff will see of it: who closed it in which role, never a name of the tenant's."""
     with tenant_scope(tenant.pk):
-        asked = AuditEvent.objects.filter(verb=CLOSED).order_by("-at").first()
+        asked = AuditEvent.objects.filter(verb=CLOSED).order_by("-id").first()
     actor = asked.actor if asked else "system:unknown"
     with ops_scope(REASON):
         closed, _ = ClosedTenant.objects.get_or_create(

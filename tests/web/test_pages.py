@@ -27,8 +27,24 @@ PLAIN = [
     "/app/developers/",
     "/app/settings/",
     "/app/settings/audit/",
+    "/app/settings/leave/",
+    "/app/team/",
+    "/app/team/leave/",
     "/app/design/",
 ]
+OWNERS = ["/app/settings/leave/delete/", "/app/team/transfer/"]
+# Fragments, files, and what answers to a form alone.
+PARTS = {
+    "/app/home/recent/",
+    "/app/settings/audit.csv",
+    "/app/settings/leave/export/",
+    "/app/settings/leave/live/",
+    "/app/settings/name/",
+    "/app/settings/tenant/",
+    "/app/settings/theme/",
+    "/app/team/invite/",
+    "/app/vendors/sandbox/",
+}
 ACCOUNT = [
     "/accounts/logout/",
     "/accounts/password/change/",
@@ -135,6 +151,13 @@ def test_a_page_for_strangers_is_sound(db: None, client: Client, path: str):
     assert_sound(answer.content.decode())
 
 
+@pytest.mark.parametrize("path", OWNERS)
+def test_a_page_of_the_owner_is_sound(sign_in: Any, owner: Any, path: str):
+    answer = sign_in(owner, confirmed=True).get(path)
+    assert answer.status_code == 200
+    assert_sound(answer.content.decode())
+
+
 @pytest.mark.parametrize("path", ACCOUNT)
 def test_an_account_page_is_sound(sign_in: Any, owner: Any, path: str):
     answer = sign_in(owner, confirmed=True).get(path)
@@ -144,8 +167,8 @@ def test_an_account_page_is_sound(sign_in: Any, owner: Any, path: str):
 
 def test_every_page_that_takes_no_object_is_looked_at_here():
     routes = {f"/app/{pattern.pattern}" for pattern in urlpatterns if "<" not in str(pattern.pattern)}
-    posts = {"/app/vendors/sandbox/", "/app/settings/theme/", "/app/settings/tenant/", "/app/home/recent/"}
-    assert routes - posts == {path.partition("?")[0] for path in PLAIN} - {"/app/workflows/email-waterfall/"}
+    looked_at = {path.partition("?")[0] for path in PLAIN + OWNERS}
+    assert routes - PARTS == looked_at - {"/app/workflows/email-waterfall/"}
 
 
 def test_a_stranger_is_sent_to_sign_in_and_back(db: None, client: Client):

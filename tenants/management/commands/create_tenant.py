@@ -3,6 +3,7 @@ import secrets
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 
 from tenants.errors import WeirError
 from tenants.models import User
@@ -18,7 +19,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--name", required=True)
         parser.add_argument(
-            "--email", required=True, help="the owner's address; an existing account is reused"
+            "--email",
+            required=True,
+            help="the owner's address; an existing account is reused and keeps its password, which is then printed as null",
         )
         parser.add_argument("--plan", default="free", choices=["free", "pro", "enterprise"])
         parser.add_argument("--password", help="made up when not given")
@@ -27,14 +30,21 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         email = options["email"].strip().lower()
         try:
-            owner = User.objects.filter(email=email).first()
-            password = None if owner else options["password"] or secrets.token_urlsafe(12)
-            owner = owner or create_user(email=email, password=password)
-            tenant = create_tenant(
-                name=options["name"], plan=options["plan"], owner=owner, actor="system:create_tenant"
-            )
-            with tenant_scope(tenant):
-                _, plain = create_api_key(name="First key", actor="system:create_tenant", created_by=owner)
+            with transaction.atomic():
+                owner = User.objects.filter(email=email).first()
+                if owner and options["password"]:
+                    raise CommandError(
+                        f"{email} has an account with a password of its own: leave --password out."
+                    )
+                password = None if owner else options["password"] or secrets.token_urlsafe(12)
+                owner = owner or create_user(email=email, password=password)
+                tenant = create_tenant(
+                    name=options["name"], plan=options["plan"], owner=owner, actor="system:create_tenant"
+                )
+                with tenant_scope(tenant):
+                    _, plain = create_api_key(
+                        name="First key", actor="system:create_tenant", created_by=owner
+                    )
         except WeirError as error:
             raise CommandError(error.detail) from error
         result = {"tenant_id": str(tenant.pk), "user_email": email, "password": password, "api_key": plain}
