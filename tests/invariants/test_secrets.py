@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 PROVIDERS = ("prospeo", "findymail", "hunter", "zerobounce")
 UNKIND = dict(zip(PROVIDERS, ("refuse", "fault", "redirect", "words"), strict=True))
+MORE_TENANTS = 3
 OWNER, STAFF = "a@acme.example", "staff@weir.example"
 # The session of whoever opens a reset link holds it for as long as it works; a used one opens nothing, which is tried.
 BY_DESIGN = {("reset link", "database dump"), ("reset link", "file postgres/…")}
@@ -50,6 +51,7 @@ def planted() -> dict[str, str]:
     """Name -> secret, of those that are known before the system starts."""
     keys = {f"kind {provider}": plant() for provider in PROVIDERS}
     keys |= {f"unkind {provider}": plant() for provider in PROVIDERS}
+    keys |= {f"kind {provider} {number}": plant() for provider in PROVIDERS for number in range(MORE_TENANTS)}
     keys |= {"replaced hunter": plant(), "refused connection": plant(), "typed into the page": plant()}
     keys |= {name: prefix + secrets.token_urlsafe(40) for name, prefix in ENVIRONMENT.items()}
     keys |= {"newest master key": new_master(), "older master key": new_master()}
@@ -106,8 +108,9 @@ def test_no_planted_secret_is_found_anywhere(
     tour.take_files()
     tour.traces += [Trace("error tracker", request) for request in errors.requests]
 
-    assert len(known) >= 20
-    for name in [name for name in known if name.startswith(("kind", "unkind", "replaced"))]:
+    reached = [name for name in known if name.startswith(("kind", "unkind", "replaced"))]
+    assert len(reached) >= 20
+    for name in reached:
         assert called.saw(known[name]), f"the {name} key never reached its vendor"
     controls = {where.split(" ")[0] for _, where in search({"control": CONTROL}, tour.traces)}
     assert controls >= {"answer", "database", "commands", "error", "file", "redis"}, controls
@@ -116,14 +119,17 @@ def test_no_planted_secret_is_found_anywhere(
 
 def _go(tour: Tour, known: dict[str, str], mails: Path, called: Listener) -> None:
     first = tour.system.tenant
-    second = _second_tenant(tour)
+    second, *more = (
+        tour.inside("make_tenant", name=name)
+        for name in ("globex", *(f"more{n}" for n in range(MORE_TENANTS)))
+    )
     known |= {"live key": first["api_key"], "second tenant's key": second["api_key"]}
     known["owner's password"] = first["password"]
     for name, url in tour.addresses.items():
         known[f"password of {name}"] = unquote(urlsplit(url).password or "")
     told = tour.inside(
         "set_up",
-        tenants=[first["tenant_id"], second["tenant_id"]],
+        tenants=[tenant["tenant_id"] for tenant in (first, second, *more)],
         owner=OWNER,
         staff=STAFF,
         staff_password=known["staff password"],
@@ -131,14 +137,12 @@ def _go(tour: Tour, known: dict[str, str], mails: Path, called: Listener) -> Non
     )
     known["invitation"] = told["invitation"]
     _integrators(tour, known, called, first, second)
+    for number, tenant in enumerate(more):
+        _more_keys(tour, known, tenant["api_key"], number)
     _bad_luck(tour, known, called, first, second)
     _people(tour, known, mails)
     tour.inside("export", tenant=first["tenant_id"])
     assert tour.inside("addresses")
-
-
-def _second_tenant(tour: Tour) -> dict[str, str]:
-    return tour.system.tenant | tour.inside("make_tenant")
 
 
 def _integrators(
@@ -179,6 +183,15 @@ def _integrators(
     known["key shown once"] = made["key"]
     assert tour.api(made["key"])("GET", "/runs").status_code == 200
     assert tour.api(made["key"][:-1] + "x")("GET", "/runs").status_code == 401
+
+
+def _more_keys(tour: Tour, known: dict[str, str], key: str, number: int) -> None:
+    api = tour.api(key)
+    for provider in PROVIDERS:
+        body = {"provider": provider, "secret": known[f"kind {provider} {number}"], "name": CONTROL}
+        assert api("POST", "/connections", json=body).status_code == 201
+    run = _run(api, "email-waterfall")
+    tour.until(lambda: api("GET", f"/runs/{run}").json()["status"] == "completed")
 
 
 def _refused(api: Any, known: dict[str, str]) -> None:

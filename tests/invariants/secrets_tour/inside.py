@@ -61,9 +61,9 @@ def set_up(tenants: list[str], owner: str, staff: str, staff_password: str, fact
     return {"invitation": invited.token}
 
 
-def make_tenant() -> dict[str, Any]:
+def make_tenant(name: str) -> dict[str, Any]:
     out = io.StringIO()
-    call_command("create_tenant", name="Globex", email="b@globex.example", plan="pro", json=True, stdout=out)
+    call_command("create_tenant", name=name, email=f"b@{name}.example", plan="pro", json=True, stdout=out)
     return dict(json.loads(out.getvalue()))
 
 
