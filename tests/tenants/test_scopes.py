@@ -261,8 +261,11 @@ def test_a_copied_context_does_not_keep_a_scope_that_was_left(mine: Tenant) -> N
 
 def test_tasks_of_one_loop_do_not_see_each_others_scopes(mine: Tenant, other: Tenant) -> None:
     def read(tenant: Tenant) -> set[Any]:
-        with tenant_scope(tenant):
-            return set(Workflow.objects.values_list("tenant_id", flat=True))
+        try:
+            with tenant_scope(tenant):
+                return set(Workflow.objects.values_list("tenant_id", flat=True))
+        finally:
+            connections.close_all()
 
     async def ask(tenant: Tenant) -> set[Any]:
         return await sync_to_async(read, thread_sensitive=False)(tenant)
