@@ -43,9 +43,9 @@ def test_keys_are_separated_by_commas_or_lines_newest_first():
         ",",
         "short",
         "!" * 44,
-        f"{new_master()},,{new_master()}",
-        new_master()[:-3],
-        new_master() + "AAAA",
+        pytest.param(f"{new_master()},,{new_master()}", id="nothing between two"),
+        pytest.param(new_master()[:-3], id="cut off"),
+        pytest.param(new_master() + "AAAA", id="too long"),
     ],
 )
 def test_anything_else_is_refused_without_repeating_it(text: str):
