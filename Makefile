@@ -37,7 +37,8 @@ chaos: install ## Run the long fault campaigns
 	@WEIR_ENV=test $(PY) -m pytest -m chaos --timeout 3600 $(ARGS)
 
 mutants: install ## Break the tenancy, vault and signature modules line by line, and count what the tests notice
-	@WEIR_ENV=test $(PY) -m bench.mutants --workers $(WORKERS) $(ARGS)
+	@.venv/bin/uv pip install --quiet --require-hashes --target .venv.mutants -r bench/mutants.lock
+	@WEIR_ENV=test PYTHONPATH=$(CURDIR)/.venv.mutants $(PY) -m bench.mutants --workers $(WORKERS) $(ARGS)
 
 bench: install ## Run the benchmarks: tables here, JSON in bench/results/
 	@$(PY) -m bench $(ARGS)
@@ -49,8 +50,10 @@ format: install ## Format the code
 lock: install ## Pin the newest allowed versions in requirements.lock
 	.venv/bin/uv pip compile --quiet --upgrade --no-header --no-emit-index-url --generate-hashes \
 		--python-version 3.11 --extra dev pyproject.toml --output-file requirements.lock
+	echo mutmut | .venv/bin/uv pip compile --quiet --upgrade --no-header --no-emit-index-url --generate-hashes \
+		--python-version 3.11 --constraint requirements.lock - --output-file bench/mutants.lock
 
 clean: ## Remove .venv, the local data and caches
 	@test ! -x $(PY) || $(PY) -m config.embedded --destroy .data/test .data
-	rm -rf .venv .venv.lock .data mutants .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv.lock .venv.mutants .data mutants .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

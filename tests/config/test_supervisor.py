@@ -143,6 +143,7 @@ def test_another_up_says_that_it_is_already_running(up: Up):
 )
 def test_what_is_killed_comes_back(up: Up, words: list[str]):
     old = up.pid_of(*words)
+    assert old, "it does not run, and killing 0 would kill whoever runs the tests"
     os.kill(old, signal.SIGKILL)
     assert eventually(lambda: up.pid_of(*words) not in (0, old), seconds=30)
     assert eventually(lambda: ready(up.port)["code"] == 200, seconds=30)
