@@ -34,7 +34,7 @@ check: install ## Lint, types, import directions, deploy checks, migrations drif
 	$(PY) -m config.deploy_check
 
 chaos: install ## Run the long fault campaigns
-	@WEIR_ENV=test $(PY) -m pytest -m chaos --timeout 3600 $(ARGS)
+	@WEIR_ENV=test $(PY) -m pytest -m 'chaos or campaign' --timeout 3600 $(ARGS)
 
 mutants: install ## Break the tenancy, vault and signature modules line by line, and count what the tests notice
 	@.venv/bin/uv pip install --quiet --require-hashes --target .venv.mutants -r bench/mutants.lock

@@ -149,7 +149,7 @@ def test_nonces_do_not_repeat():
     assert len({seal(key, b"", b"")[1 : 1 + NONCE_BYTES] for _ in range(count)}) == count
 
 
-@pytest.mark.chaos
+@pytest.mark.campaign
 def test_a_million_nonces_do_not_repeat():
     key = new_key()
     assert len({seal(key, b"", b"")[1 : 1 + NONCE_BYTES] for _ in range(1_000_000)}) == 1_000_000

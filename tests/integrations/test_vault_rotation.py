@@ -179,7 +179,7 @@ def test_rotation_goes_on_after_kills_and_no_reader_notices(
     assert [one for one in known if not opens(one, known)] == []
 
 
-@pytest.mark.chaos
+@pytest.mark.campaign
 @pytest.mark.parametrize("options", [[], ["--data-keys"]], ids=["master", "data"])
 @pytest.mark.parametrize(("tenants", "each"), [(10_000, 1), (100, 100)])
 def test_ten_thousand_secrets_take_less_than_a_minute(

@@ -248,7 +248,7 @@ def test_nobody_sees_anothers_rows(way: str, tenants: list[uuid.UUID]) -> None:
     assert campaign.done["forget_the_scope"], campaign.done
 
 
-@pytest.mark.chaos
+@pytest.mark.campaign
 def test_nobody_sees_anothers_rows_in_a_long_campaign(way: str, tenants: list[uuid.UUID]) -> None:
     campaign = Campaign(tenants, LONG)
     campaign.run()
