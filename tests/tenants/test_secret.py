@@ -73,6 +73,27 @@ def test_it_refuses_what_would_carry_it_away(use: Any):
     assert "4711" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (pickle.dumps, "A secret cannot be pickled."),
+        (lambda secret: secret.__getstate__(), "A secret cannot be pickled."),
+        (lambda secret: setattr(secret, "_value", "other"), "A secret cannot be changed."),
+    ],
+)
+def test_whoever_tries_is_told_why_not(use: Any, words: str):
+    with pytest.raises((TypeError, AttributeError)) as told:
+        use(Secret(PLAIN))
+    assert str(told.value) == words
+
+
+def test_what_is_shown_in_its_place_is_the_same_everywhere():
+    secret = Secret(PLAIN)
+    assert f"{secret}" == f"{secret:>40}" == repr(secret) == str(secret) == f"Secret({MASK})"
+    assert Secret("x")
+    assert not Secret("")
+
+
 def test_it_is_there_for_whoever_asks():
     assert Secret(PLAIN).reveal() == PLAIN
     assert Secret(Secret(PLAIN)).reveal() == PLAIN
