@@ -5,6 +5,7 @@ back. A test that needs real commits, the ops login, threads or other processes 
 removes its rows afterwards.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -31,16 +32,22 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    global CLAIMS, FOLDER
+    if CLAIMS.process != os.getpid():
+        CLAIMS, FOLDER = environment.prepare_fork()
     config.add_cleanup(lambda: shutil.rmtree(FOLDER, ignore_errors=True))
     config.add_cleanup(CLAIMS.release)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "committed" in getattr(item, "fixturenames", ()):
             item.add_marker(
                 pytest.mark.django_db(transaction=True, databases=["default", "ops"]), append=False
             )
+    if CLAIMS.forked:  # a mutant ends with the first test that notices: those that need no database go first
+        items.sort(key=lambda item: bool({"db", "transactional_db"} & set(item.fixturenames)))
 
 
 @pytest.fixture(scope="session")

@@ -34,9 +34,12 @@ def create(claims: Claims) -> str:
     """Create this process's database from the template, which is built first where it is missing or outdated."""
     name = _database_name()
     admin = claims.admin
-    admin.execute("SELECT pg_advisory_lock(%s)", (_BUILD_LOCK,))
+    # Whoever forked this process has built the template, which only has to stay; several may clone it at once.
+    shared = "_shared" if claims.forked else ""
+    admin.execute(f"SELECT pg_advisory_lock{shared}(%s)", (_BUILD_LOCK,))
     try:
-        claims.drop_abandoned()
+        if not claims.forked:
+            claims.drop_abandoned()
         template = _ensure_template(admin)
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         admin.execute(
@@ -46,7 +49,7 @@ def create(claims: Claims) -> str:
         )
         _guard(admin, name)
     finally:
-        admin.execute("SELECT pg_advisory_unlock(%s)", (_BUILD_LOCK,))
+        admin.execute(f"SELECT pg_advisory_unlock{shared}(%s)", (_BUILD_LOCK,))
     return name
 
 

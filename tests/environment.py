@@ -4,6 +4,7 @@ Imported before Django reads its settings. Each process (pytest, or each of its 
 that any number of test runs can share the servers.
 """
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import psycopg
 import pytest
 import redis
+from celery import current_app
 from django.conf import settings
 
 from config.embedded import Use, provide
@@ -32,8 +34,9 @@ _DATABASE_CLAIM = 0x57454953
 class Claims:
     """A connection of the administrator for as long as this process lives; its locks tell others what is in use."""
 
-    def __init__(self, servers: Use | None) -> None:
+    def __init__(self, servers: Use | None, *, forked: bool = False) -> None:
         self._servers = servers
+        self.process, self.forked = os.getpid(), forked
         self.admin = psycopg.connect(os.environ["DATABASE_ADMIN_URL"], autocommit=True)
 
     def release(self) -> None:
@@ -95,13 +98,30 @@ def prepare() -> Claims:
     if missing:
         raise pytest.UsageError(f"DATABASE_URL is set, so the tests need {', '.join(missing)} too.")
     claims = Claims(servers)
+    _name_in_environment(claims)
+    os.environ.pop("CELERY_BROKER_URL", None)
+    return claims
+
+
+def prepare_fork() -> tuple[Claims, Path]:
+    """The same for a process forked from one that had its settings read: bench/mutants.py makes one per mutant."""
+    gc.freeze()  # what was loaded before is nobody's garbage, and takes long to look through
+    claims = Claims(None, forked=True)  # whoever forked it keeps the servers
+    _name_in_environment(claims)
+    for alias in settings.DATABASES:
+        settings.DATABASES[alias]["NAME"] = urlsplit(os.environ["DATABASE_URL"]).path.strip("/")
+    settings.REDIS_URL = settings.CELERY_BROKER_URL = os.environ["REDIS_URL"]
+    settings.CACHES["default"]["LOCATION"] = os.environ["REDIS_URL"]
+    current_app.conf.broker_url = os.environ["REDIS_URL"]
+    return claims, own_folder()
+
+
+def _name_in_environment(claims: Claims) -> None:
     name = claims.database()
     for variable in LOGIN_URLS.values():
         os.environ[variable] = with_database(os.environ[variable], name)
     redis_url = os.environ["REDIS_URL"]
     os.environ["REDIS_URL"] = with_database(redis_url, claims.redis_database(redis_url))
-    os.environ.pop("CELERY_BROKER_URL", None)
-    return claims
 
 
 def load_settings() -> Path:
@@ -110,6 +130,12 @@ def load_settings() -> Path:
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
     assert settings.WEIR_ENV == "test"
     del os.environ["DJANGO_SETTINGS_MODULE"]
+    settings.PASSWORD_HASHERS = ["tests.factories.QuickHasher"]
+    return own_folder()
+
+
+def own_folder() -> Path:
+    """Let files go to a folder of this process, which is returned."""
     folder = Path(tempfile.mkdtemp(prefix="weir-tests-"))
     settings.MEDIA_ROOT = folder / "files"
     settings.STATIC_ROOT = folder / "static"
@@ -121,5 +147,4 @@ def load_settings() -> Path:
         },
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
-    settings.PASSWORD_HASHERS = ["tests.factories.QuickHasher"]
     return folder
