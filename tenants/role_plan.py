@@ -105,6 +105,24 @@ def ensure_roles(admin_dsn: str, database: str, passwords: Mapping[str, str]) ->
     return [change.shown for change in changes]
 
 
+def left_open(admin_dsn: str, database: str, passwords: Mapping[str, str]) -> list[str]:
+    """What is wanted and this administrator may not do, a sentence each; [] for a superuser. Changes nothing."""
+    with psycopg.connect(admin_dsn, autocommit=True, connect_timeout=10) as connection:
+        server = read_server(connection, database, passwords)
+    missing = [
+        (name, setting, value)
+        for name, settings in SETTINGS.items()
+        for setting, value in settings.items()
+        if server.fixed.get(setting, value) != value
+        and (name not in server.roles or server.roles[name].settings.get(setting) != value)
+    ]
+    return [
+        f"{name} has no {setting} = {value}, which {server.admin.name} may not set. Set it for the whole server, or "
+        f"have a superuser run GRANT SET ON PARAMETER {setting} TO {server.admin.name} and run this again."
+        for name, setting, value in missing
+    ]
+
+
 def _into(admin_dsn: str, database: str) -> Connection:
     dsn = psycopg.conninfo.make_conninfo(admin_dsn, dbname=database)
     return psycopg.connect(dsn, autocommit=True, connect_timeout=10)
@@ -150,7 +168,7 @@ def _made(connection: Connection, text: str, names: tuple[str, ...], *, inside: 
 
 def _roles(connection: Connection, server: Server, passwords: Mapping[str, str]) -> Iterator[Change]:
     for name in ROLES:
-        yield from _role(connection, name, server.roles.get(name), passwords)
+        yield from _role(connection, name, server.roles.get(name), passwords, server.fixed)
     for setting in server.settings:
         if _harmful(setting.role, setting.name, in_database=setting.database is not None):
             subject = "ROLE {}" if setting.role else "DATABASE {}" if setting.database else "ROLE ALL"
@@ -167,7 +185,11 @@ def _roles(connection: Connection, server: Server, passwords: Mapping[str, str])
 
 
 def _role(
-    connection: Connection, name: str, role: Role | None, passwords: Mapping[str, str]
+    connection: Connection,
+    name: str,
+    role: Role | None,
+    passwords: Mapping[str, str],
+    fixed: Mapping[str, str],
 ) -> Iterator[Change]:
     login = name != LOOKUP
     words = [sql.SQL(word) for word in _flag_words(role, login=login)]
@@ -184,7 +206,7 @@ def _role(
         run, told = (sql.SQL(" ").join([start, *parts]) for parts in (words, shown))
         yield Change(run, told.as_string(connection), inside=False)
     for setting, value in SETTINGS.get(name, {}).items():
-        if role is None or role.settings.get(setting) != value:
+        if setting not in fixed and (role is None or role.settings.get(setting) != value):
             yield _change(
                 connection,
                 sql.SQL("ALTER ROLE {} SET {} = {}").format(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from tenants.roles import FLAGS, LARGE_OBJECT_WRITERS, LOGINS, LOOKUP, LOOKUP_SCHEMA, OWNER
+from tenants.roles import FLAGS, LARGE_OBJECT_WRITERS, LOGINS, LOOKUP, LOOKUP_SCHEMA, OWNER, SETTINGS
 
 Connection = psycopg.Connection
 PUBLIC = "PUBLIC"
@@ -64,6 +64,8 @@ class Server:
     owner: str | None
     grants: Grants
     large_object_writers: tuple[str, ...]
+    fixed: Mapping[str, str]
+    """Settings that the administrator may not give to a role -> what the server has them at."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def read_server(connection: Connection, database: str, passwords: Mapping[str, s
         owner=found[0][0] if found else None,
         grants=_grants(row[1:] for row in found),
         large_object_writers=_writers(connection, open_only=False),
+        fixed=_fixed(connection),
     )
 
 
@@ -185,6 +188,17 @@ def _settings(connection: Connection, database: str) -> tuple[Setting, ...]:
         (database, [*LOGINS, LOOKUP]),
     ).fetchall()
     return tuple(Setting(*row) for row in rows)
+
+
+def _fixed(connection: Connection) -> dict[str, str]:
+    """Settings of ours that take a superuser, or GRANT SET ON PARAMETER, which the administrator lacks."""
+    names = sorted({name for settings in SETTINGS.values() for name in settings})
+    rows = connection.execute(
+        """SELECT name, reset_val FROM pg_settings
+           WHERE name = ANY(%s) AND context = 'superuser' AND NOT has_parameter_privilege(name, 'SET')""",
+        (names,),
+    ).fetchall()
+    return dict(rows)
 
 
 def _grants(rows: object) -> Grants:

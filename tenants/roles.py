@@ -21,9 +21,21 @@ FLAGS = {
 SETTINGS: dict[str, dict[str, str]] = {
     READONLY: {"default_transaction_read_only": "on", "statement_timeout": "60s"},
     BACKUP: {"default_transaction_read_only": "on"},
-    APP: {"statement_timeout": "30s", "idle_in_transaction_session_timeout": "60s", "lock_timeout": "10s"},
-    OPS: {"statement_timeout": "60s", "idle_in_transaction_session_timeout": "60s", "lock_timeout": "10s"},
+    APP: {
+        "statement_timeout": "30s",
+        "idle_in_transaction_session_timeout": "60s",
+        "lock_timeout": "10s",
+        "track_activities": "off",
+    },
+    OPS: {
+        "statement_timeout": "60s",
+        "idle_in_transaction_session_timeout": "60s",
+        "lock_timeout": "10s",
+        "track_activities": "off",
+    },
 }
+"""All tenants' sessions share a login, and what a login's session asks, values and all, every other session of that
+login could read in pg_stat_activity: so PostgreSQL is told not to show it. Only a superuser may change that one."""
 
 # A default for one of these would decide whose rows are seen, or as whom, before anybody entered a scope.
 HARMFUL_SETTINGS = (

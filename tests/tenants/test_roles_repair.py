@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from config.embedded import Endpoints, destroy, start
 from config.management.commands import ensure_roles as command
-from tenants.role_plan import AdminRefused, ensure_roles, plan_roles
+from tenants.role_plan import AdminRefused, ensure_roles, left_open, plan_roles
 from tenants.roles import LOGINS, LOOKUP, OWNER
 from tests.environment import LOGIN_URLS, with_database
 
@@ -67,6 +67,9 @@ DRIFT = {
     "no password": "ALTER ROLE weir_ops PASSWORD NULL",
     "a role that is gone": "DROP OWNED BY weir_readonly; DROP ROLE weir_readonly",
     "a setting that is gone": "ALTER ROLE weir_app RESET lock_timeout",
+    "queries that others see": "ALTER ROLE weir_app RESET track_activities",
+    "the staff's queries too": "ALTER ROLE weir_ops SET track_activities = on",
+    "queries seen in one database": "ALTER ROLE weir_app IN DATABASE weir SET track_activities = on",
     "a reader that may write by default": "ALTER ROLE weir_readonly SET default_transaction_read_only = off",
     "the same for one database": "ALTER ROLE weir_readonly IN DATABASE weir SET default_transaction_read_only = off",
     "a tenant by default": "ALTER ROLE weir_app SET app.tenant_id = '00000000-0000-0000-0000-000000000001'",
@@ -152,7 +155,11 @@ def remove(admin: str) -> None:
 
 
 def test_a_managed_servers_administrator_makes_everything_and_keeps_no_power(
-    admin: str, passwords: dict[str, str]
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    server: Endpoints,
+    admin: str,
+    passwords: dict[str, str],
 ) -> None:
     remove(admin)
     manager = managed(with_database(admin, "postgres"), "CREATEROLE CREATEDB")
@@ -164,8 +171,22 @@ def test_a_managed_servers_administrator_makes_everything_and_keeps_no_power(
         assert connection.execute("SELECT pg_has_role('weir_owner', 'USAGE')").fetchone() == (False,)
     for login, password in passwords.items():
         psycopg.connect(admin, user=login, password=password).close()
-    # What belongs to the server itself is left to a superuser.
-    assert {line.split(" ON ")[0] for line in plan(admin, passwords)} == {"REVOKE EXECUTE"}
+    # What belongs to the server itself is left to a superuser; whose sessions see each other's queries is said.
+    left = {line.split(" ON ")[0] for line in plan(admin, passwords)}
+    hidden = {f'ALTER ROLE "weir_{login}" SET "track_activities" = \'off\'' for login in ("app", "ops")}
+    assert left == {"REVOKE EXECUTE", *hidden}
+    told = left_open(manager, DATABASE, passwords)
+    assert [line.split(", which manager may not set")[0] for line in told] == [
+        "weir_app has no track_activities = off", "weir_ops has no track_activities = off",
+    ]  # fmt: skip
+    urls = dict(server.urls) | {"DATABASE_ADMIN_URL": manager}
+    assert "There is nothing else to do." in ask(monkeypatch, urls, "--apply")
+    assert "weir_app has no track_activities" in capsys.readouterr().err
+    run(with_database(admin, "postgres"), "GRANT SET ON PARAMETER track_activities TO manager")
+    assert {change.shown for change in plan_roles(manager, DATABASE, passwords)} == hidden
+    ensure_roles(manager, DATABASE, passwords)
+    assert left_open(manager, DATABASE, passwords) == plan(manager, passwords) == []
+    run(with_database(admin, "postgres"), "REVOKE SET ON PARAMETER track_activities FROM manager")
     remove(admin)
     run(with_database(admin, "postgres"), "DROP ROLE manager")
     ensure_roles(with_database(admin, "postgres"), DATABASE, passwords)

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from config.env import ENV
 from config.variables import LOGINS
 from tenants.errors import WeirError
-from tenants.role_plan import ensure_roles, plan_roles
+from tenants.role_plan import ensure_roles, left_open, plan_roles
 
 ROLE_OF_URL = {name: f"weir_{name}" for name in LOGINS if name != "admin"}
 
@@ -30,10 +30,16 @@ class Command(BaseCommand):
                 lines = ensure_roles(admin, database, passwords)
             else:
                 lines = [change.shown for change in plan_roles(admin, database, passwords)]
+            open_still = left_open(admin, database, passwords)
         except WeirError as error:
             raise CommandError(error.detail) from error
         except psycopg.Error as error:
             raise CommandError(f"The server of DATABASE_ADMIN_URL: {str(error).strip()}") from error
+        for sentence in open_still:
+            self.stderr.write(f"Not done: {sentence}")
+        if not lines and open_still:
+            self.stdout.write("There is nothing else to do.")
+            return
         if not lines:
             self.stdout.write(f"The roles and the database {database} are as they should be: nothing to do.")
             return
