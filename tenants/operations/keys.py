@@ -33,8 +33,9 @@ def create_api_key(
 ) -> tuple[ApiKey, str]:
     """Create a key of the open tenant; returns it with the plain key, which is shown once.
 
-    `by` is the key that asks, where a key does: it cannot give what it does not have (NotAllowed). Raises InvalidInput
-    for an unusable name, scope or expiry, and Conflict when the tenant has too many keys.
+    `by` is the key that asks, where a key does: it cannot give what it does not have (NotAllowed), and what it makes
+    ends when it ends, if not before. Raises InvalidInput for an unusable name, scope or expiry, and Conflict when the
+    tenant has too many keys.
     """
     tenant_id = require_tenant_id()
     wanted = _clean_scopes(scopes)
@@ -42,6 +43,7 @@ def create_api_key(
     now = timezone.now()
     if expires_at is not None and expires_at <= now:
         raise _invalid("expires_at", "The expiry must lie in the future.")
+    expires_at = _within(by, expires_at)
     minted = new_key(livemode=livemode)
     with tenant_scope(tenant_id):
         _require_room(now)
@@ -148,6 +150,17 @@ def _require_reach(by: KeyOwner | None, *, livemode: bool, scopes: Collection[st
             f"This key cannot give a scope that it does not have: {', '.join(lacking)}. "
             "Use a key that has it, or the page “Developers”."
         )
+
+
+def _within(by: KeyOwner | None, expires_at: datetime | None) -> datetime | None:
+    """The expiry of a key that `by` makes. Raises NotAllowed for one that outlives it."""
+    if by is None or by.expires_at is None:
+        return expires_at
+    if expires_at is not None and expires_at > by.expires_at:
+        raise NotAllowed(
+            "A key cannot make one that outlives it. Give an earlier expiry, or use the page “Developers”."
+        )
+    return expires_at or by.expires_at
 
 
 def _require_room(now: datetime) -> None:

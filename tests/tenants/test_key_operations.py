@@ -25,7 +25,7 @@ def mine(tenant: Tenant) -> Iterator[Tenant]:
         yield tenant
 
 
-def make(**options: Any) -> tuple[ApiKey, str]:
+def make(**options: Any) -> tuple[Any, str]:
     return create_api_key(**{"name": "CRM", "actor": ACTOR, **options})
 
 
@@ -118,6 +118,25 @@ def test_a_test_key_makes_test_keys_alone(mine: Tenant):
     live = owner_of(make()[1])
     assert make(livemode=False, by=live)
     assert make(livemode=True, by=live)
+
+
+def test_no_key_makes_one_that_outlives_it(mine: Tenant):
+    end = timezone.now() + timedelta(hours=1)
+    by = owner_of(make(expires_at=end)[1])
+    with pytest.raises(NotAllowed) as told:
+        make(expires_at=end + timedelta(microseconds=1), by=by)
+    assert str(told.value) == (
+        "A key cannot make one that outlives it. Give an earlier expiry, or use the page “Developers”."
+    )
+    sooner = end - timedelta(minutes=1)
+    assert make(expires_at=sooner, by=by)[0].expires_at == sooner
+    assert make(expires_at=end, by=by)[0].expires_at == end
+    child, plain = make(by=by)
+    assert child.expires_at == end
+    assert make(by=owner_of(plain))[0].expires_at == end
+    endless = owner_of(make()[1])
+    assert make(by=endless)[0].expires_at is None
+    assert make(expires_at=end, by=endless)[0].expires_at == end
 
 
 def test_keys_that_ended_leave_room(mine: Tenant, monkeypatch: pytest.MonkeyPatch):
