@@ -26,7 +26,7 @@ def register() -> None:
     rls.LOOKUP_READS["integrations_datakey"] = "(tenant_id, master_key_id, created_at)"
     rls.FUNCTIONS["data_keys_due(known text[], before timestamptz, after uuid, most int)"] = """
         RETURNS TABLE (tenant_id uuid, master_key_id text)
-        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
             SELECT k.tenant_id, k.master_key_id::text FROM public.integrations_datakey k
             WHERE (k.master_key_id <> ALL (known) OR k.created_at < before) AND k.tenant_id > after
             ORDER BY k.tenant_id LIMIT most
