@@ -30,6 +30,7 @@ from workflows.lanes.work import Batch, Flushed, RunInLane
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.75
+LOOK_TOGETHER_S = 0.005
 RENEW_EVERY_S = 1.0
 SWEEP_EVERY_S = 1.0
 # With many calls in flight a short breath gathers more of their answers into one transaction.
@@ -47,6 +48,7 @@ class Runner:
         self.lanes: dict[uuid.UUID, LaneHolder] = {}
         self._drivers: dict[uuid.UUID, LaneDriver] = {}
         self._acquiring: set[uuid.UUID] = set()
+        self._to_look: set[uuid.UUID] = set()
         self._on_broken = on_broken
         self._draining = False
         self._ready = threading.Event()
@@ -145,7 +147,9 @@ class Runner:
         if lane is not None:
             lane.poke()
             self._drivers[lane_id].wake()
-            self._desk.spawn(self._look([lane_id]))  # a run that is new to this lane is known only then
+            self._to_look.add(lane_id)  # a run that is new to this lane is known only then
+            if len(self._to_look) == 1:
+                self._desk.spawn(self._look_soon())
         elif lane_id not in self._acquiring and len(self.lanes) < MAX_LANES and not self._draining:
             self._acquiring.add(lane_id)
             self._desk.spawn(self._acquire(lane_id))
@@ -282,6 +286,13 @@ class Runner:
             if self.lanes:
                 await self._look(list(self.lanes))
                 await self._note_healthy()
+
+    async def _look_soon(self) -> None:
+        """One look for all lanes that were poked in the same breath: a flush pokes many."""
+        await asyncio.sleep(LOOK_TOGETHER_S)
+        lane_ids = list(self._to_look)
+        self._to_look.clear()
+        await self._look(lane_ids)
 
     async def _look(self, lane_ids: list[uuid.UUID]) -> None:
         """See changed limits, pauses and runs of these lanes."""
