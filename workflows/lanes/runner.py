@@ -30,7 +30,6 @@ from workflows.lanes.work import Batch, Flushed, RunInLane
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.75
-LOOK_TOGETHER_S = 0.005
 RENEW_EVERY_S = 1.0
 SWEEP_EVERY_S = 1.0
 # With many calls in flight a short breath gathers more of their answers into one transaction.
@@ -49,6 +48,7 @@ class Runner:
         self._drivers: dict[uuid.UUID, LaneDriver] = {}
         self._acquiring: set[uuid.UUID] = set()
         self._to_look: set[uuid.UUID] = set()
+        self._looking = False
         self._on_broken = on_broken
         self._draining = False
         self._ready = threading.Event()
@@ -148,8 +148,9 @@ class Runner:
             lane.poke()
             self._drivers[lane_id].wake()
             self._to_look.add(lane_id)  # a run that is new to this lane is known only then
-            if len(self._to_look) == 1:
-                self._desk.spawn(self._look_soon())
+            if not self._looking:
+                self._looking = True
+                self._desk.spawn(self._look_at_poked())
         elif lane_id not in self._acquiring and len(self.lanes) < MAX_LANES and not self._draining:
             self._acquiring.add(lane_id)
             self._desk.spawn(self._acquire(lane_id))
@@ -287,12 +288,15 @@ class Runner:
                 await self._look(list(self.lanes))
                 await self._note_healthy()
 
-    async def _look_soon(self) -> None:
-        """One look for all lanes that were poked in the same breath: a flush pokes many."""
-        await asyncio.sleep(LOOK_TOGETHER_S)
-        lane_ids = list(self._to_look)
-        self._to_look.clear()
-        await self._look(lane_ids)
+    async def _look_at_poked(self) -> None:
+        """One look at a time, at all lanes that were poked since the one before: a flush pokes many."""
+        try:
+            while self._to_look:
+                lane_ids = list(self._to_look)
+                self._to_look.clear()
+                await self._look(lane_ids)
+        finally:
+            self._looking = False
 
     async def _look(self, lane_ids: list[uuid.UUID]) -> None:
         """See changed limits, pauses and runs of these lanes."""
