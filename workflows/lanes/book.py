@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from tenants.ids import uuid7
 from workflows.lanes.work import Work
 from workflows.states import RECORD_COUNTS
@@ -31,7 +33,12 @@ class QueueEntry:
 
 def dump(value: Any) -> str | None:
     """JSON text for a jsonb column; None stays NULL."""
-    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if value is None:
+        return None
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # what orjson refuses (integers beyond 64 bits) and JSON can say
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def rows(cursor: Any, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:

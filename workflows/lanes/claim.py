@@ -1,13 +1,14 @@
 """Reading what waits in a lane. Claiming writes nothing: only a stamp (stamp.py) makes a step somebody's."""
 
-import json
 import uuid
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import orjson
 from django.db import connections
 
 from tenants.scope import APP_ALIAS, tenant_scope
+from workflows.lanes.wire import engine_cursor
 from workflows.lanes.work import RunFacts, RunInLane, Work
 
 # The lane's provider, not the one in the step's name: split_part() is not leakproof, and under row-level security an
@@ -38,9 +39,10 @@ def claim(
     Returns per run its steps and whether there were no more. Reads from the run's cursor on; the caller moves it.
     """
     result = []
-    with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
+    with tenant_scope(tenant_id), engine_cursor(APP_ALIAS) as cursor:
         for run, count in wanted:
             facts = run.facts
+            after = run.cursor or FIRST
             cursor.execute(
                 CLAIM,
                 [
@@ -50,8 +52,8 @@ def claim(
                     facts.config.get("reuse_days") or 0,
                     lane_id,
                     facts.id,
-                    run.cursor or FIRST,
-                    list(known),
+                    after,
+                    [entry for entry in known if entry > after],
                     count,
                 ],
             )
@@ -83,7 +85,7 @@ def _work(row: tuple[Any, ...], lane_id: uuid.UUID, run: RunInLane) -> Work:
 
 def load(value: Any) -> Any:
     """A jsonb value: Django registers a loader that leaves text, raw psycopg one that parses."""
-    return json.loads(value) if isinstance(value, str) else value
+    return orjson.loads(value) if isinstance(value, str) else value
 
 
 def stamped_by_others(tenant_id: uuid.UUID, lane_id: uuid.UUID, entries: Sequence[uuid.UUID]) -> list[Work]:

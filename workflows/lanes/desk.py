@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 import uuid
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,9 @@ from workflows.lanes.work import Settlement, Work
 
 T = TypeVar("T")
 DATABASE_THREADS = 4
+# How often a thread asks whether its connection is still good: not at each use, which would be a round trip more.
+CHECK_EVERY_S = 1.0
+_thread = threading.local()
 
 
 class Desk:
@@ -77,7 +81,10 @@ class Desk:
 
 
 def _with_fresh_connection(work: Callable[..., T], args: tuple[Any, ...]) -> T:
-    close_old_connections()
+    now = time.monotonic()
+    if now - getattr(_thread, "checked_at", 0.0) > CHECK_EVERY_S:
+        _thread.checked_at = now
+        close_old_connections()
     try:
         return work(*args)
     except DatabaseError:

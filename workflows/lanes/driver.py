@@ -62,10 +62,7 @@ class LaneDriver:
                 self.desk.spawn(self._claim())
             if lane.stamp_room(now):
                 self.desk.dirty.set()
-            at = lane.send_at(now)
-            if at is not None and at <= now:
-                self._send(now)
-                continue
+            at = self._send_what_may(now)
             if lane.idle_for(now) > IDLE_RELEASE_S:
                 await self._let_go(lane)
                 return
@@ -132,6 +129,13 @@ class LaneDriver:
             self.desk.settle(lost(work, holders[work.id], on_ambiguous=lane.facts.on_ambiguous))
 
     # --- calls ---------------------------------------------------------------------------------------------------------
+
+    def _send_what_may(self, now: float) -> float | None:
+        """Send every stamped step whose time has come; when the next one may go, None if something else comes first."""
+        while (at := self.lane.send_at(now)) is not None and at <= now:
+            self._send(now)
+            now = time.monotonic()
+        return at
 
     def _send(self, now: float) -> None:
         lane = self.lane

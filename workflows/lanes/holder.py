@@ -19,6 +19,7 @@ from workflows.lanes.work import RunInLane, Work
 
 HORIZON_S = 0.25
 STAMP_MAX_AGE_S = 3.0
+STAMP_AHEAD = 8  # times the calls in flight: what a crash leaves ambiguous stays bounded
 CLAIM_MOST = 400
 RUNS_AT_ONCE = 16
 IDLE_RELEASE_S = 3.0
@@ -154,8 +155,10 @@ class LaneHolder:
             return 0
         limit = self.facts.parallelism
         busy = len(self.in_flight) + len(self.foreign)
-        ending = ceil(busy * HORIZON_S / max(self.latency, 0.001) * 1.2)
-        room = min(4 * limit, max(0, limit - busy) + ending) - len(self.stamped) - len(self.stamping)
+        ending = ceil(limit * HORIZON_S / max(self.latency, 0.001) * 1.2)
+        room = (
+            min(STAMP_AHEAD * limit, max(0, limit - busy) + ending) - len(self.stamped) - len(self.stamping)
+        )
         room = min(room, self.pacer.capacity(now, HORIZON_S) - len(self.stamped) - len(self.stamping))
         return max(0, min(room, self.buffered() if buffered is None else buffered))
 

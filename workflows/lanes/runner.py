@@ -47,6 +47,8 @@ class Runner:
         self.lanes: dict[uuid.UUID, LaneHolder] = {}
         self._drivers: dict[uuid.UUID, LaneDriver] = {}
         self._acquiring: set[uuid.UUID] = set()
+        self._to_look: set[uuid.UUID] = set()
+        self._looking = False
         self._on_broken = on_broken
         self._draining = False
         self._ready = threading.Event()
@@ -145,7 +147,10 @@ class Runner:
         if lane is not None:
             lane.poke()
             self._drivers[lane_id].wake()
-            self._desk.spawn(self._look([lane_id]))  # a run that is new to this lane is known only then
+            self._to_look.add(lane_id)  # a run that is new to this lane is known only then
+            if not self._looking:
+                self._looking = True
+                self._desk.spawn(self._look_at_poked())
         elif lane_id not in self._acquiring and len(self.lanes) < MAX_LANES and not self._draining:
             self._acquiring.add(lane_id)
             self._desk.spawn(self._acquire(lane_id))
@@ -282,6 +287,16 @@ class Runner:
             if self.lanes:
                 await self._look(list(self.lanes))
                 await self._note_healthy()
+
+    async def _look_at_poked(self) -> None:
+        """One look at a time, at all lanes that were poked since the one before: a flush pokes many."""
+        try:
+            while self._to_look:
+                lane_ids = list(self._to_look)
+                self._to_look.clear()
+                await self._look(lane_ids)
+        finally:
+            self._looking = False
 
     async def _look(self, lane_ids: list[uuid.UUID]) -> None:
         """See changed limits, pauses and runs of these lanes."""

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import transaction
 
 from integrations.connectors import registry
 from tenants.ids import uuid7
@@ -18,6 +18,7 @@ from workflows.catalog import Taken
 from workflows.lanes import book
 from workflows.lanes.stamp import stamp, unstamp
 from workflows.lanes.tally import Tally
+from workflows.lanes.wire import engine_cursor
 from workflows.lanes.work import Batch, Flushed, Settlement
 
 
@@ -34,7 +35,7 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
         tenants[work.run.tenant_id].unstamps.append(work)
     for starts in batch.starts:
         tenants[starts[0]].starts.append(starts)
-    with transaction.atomic(using=APP_ALIAS), connections[APP_ALIAS].cursor() as cursor:
+    with transaction.atomic(using=APP_ALIAS), engine_cursor(APP_ALIAS) as cursor:
         for tenant_id in sorted(tenants):
             part = tenants[tenant_id]
             part.retried = batch.retried
@@ -173,10 +174,14 @@ class _TenantFlush:
         if answered:
             self.cursor.execute(
                 """UPDATE lookup l SET outcome = t.outcome, answer = t.answer::jsonb, answered_at = clock_timestamp()
-                   FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[]) t(leader, fingerprint, outcome, answer)
-                   WHERE l.leader = t.leader AND l.fingerprint = t.fingerprint AND l.tenant_id = %s""",
+                   FROM unnest(%s::uuid[], %s::text[], %s::bool[], %s::text[], %s::text[], %s::text[])
+                        t(leader, provider, livemode, fingerprint, outcome, answer)
+                   WHERE l.tenant_id = %s AND l.provider = t.provider AND l.livemode = t.livemode
+                     AND l.fingerprint = t.fingerprint AND l.leader = t.leader""",
                 [
                     [s.work.id for s in answered],
+                    [s.work.provider for s in answered],
+                    [s.work.run.livemode for s in answered],
                     [s.work.fingerprint for s in answered],
                     [s.outcome for s in answered],
                     [book.dump(s.answer) for s in answered],

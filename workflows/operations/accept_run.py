@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from django.db import connections
 from django.utils import timezone
 
 from integrations.connectors import registry
@@ -33,6 +32,7 @@ from workflows.errors import (
 from workflows.lanes import book
 from workflows.lanes.decide import decide, fingerprint
 from workflows.lanes.ring import ring_after_commit, ring_fill_after_commit
+from workflows.lanes.wire import engine_cursor
 from workflows.models import Lane, Run, RunEvent, Upload, Workflow
 from workflows.states import RecordStatus, RunStatus
 from workflows.worst_case import most_credits
@@ -199,7 +199,7 @@ def write_records(run: Run, records: Sequence[NewRecord]) -> int:
              book.dump(storable(record.originals) or None), status, book.dump(output), book.dump(storable(error)),
              status != RecordStatus.FAILED and run.status != RunStatus.CANCELLED)
         )  # fmt: skip
-    with connections[APP_ALIAS].cursor() as cursor:
+    with engine_cursor(APP_ALIAS) as cursor:
         _insert_records(cursor, run, rows)
         woken = book.insert_queue(cursor, run.tenant_id, entries)
         _count(cursor, run, len(records), final, counted_before)

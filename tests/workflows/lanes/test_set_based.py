@@ -1,0 +1,80 @@
+"""The engine writes sets: the number of statements does not grow with the number of steps, and arrays arrive whole."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import Error, connections, transaction
+from django.test.utils import CaptureQueriesContext
+
+from integrations.outcomes import Done, Miss, Retry
+from tenants.models import Tenant
+from tests.sandbox import Sandbox
+from tests.workflows.lanes.helpers import people, start
+from tests.workflows.lanes.test_recovery import Hand
+from workflows.lanes.wire import array_text, engine_cursor
+
+FOUND = {"email_status": "valid"}
+
+
+def statements_of_a_flush(hand: Hand, count: int) -> tuple[int, int, int]:
+    """How many statements it takes to claim, to stamp and to settle `count` steps, of every outcome."""
+    with CaptureQueriesContext(connections["default"]) as claiming:
+        works = hand.claim(count)
+    assert len(works) == count
+    with CaptureQueriesContext(connections["default"]) as stamping:
+        assert len(hand.stamp(works)) == count
+    outcomes: list[Any] = [Done({"email": "ada@firm.example"}, credits=1000), Miss(), Retry("error", "away")]
+    settlements = [hand.answer(work, outcomes[n % 3]) for n, work in enumerate(works)]
+    with CaptureQueriesContext(connections["default"]) as settling:
+        hand.settle(settlements)
+    return len(claiming), len(stamping), len(settling)
+
+
+def test_a_flush_takes_as_many_statements_for_sixty_steps_as_for_six(
+    tenant: Tenant, vendors: Sandbox
+) -> None:
+    start(tenant, people(72), credit_limit=10**9)
+    hand = Hand(tenant)
+    few = statements_of_a_flush(hand, 6)
+    assert statements_of_a_flush(hand, 60) == few
+    claiming, stamping, settling = few
+    assert claiming > 0
+    assert stamping > 4
+    assert settling > 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("uuid", [uuid.uuid4(), None, uuid.uuid4()]),
+        (
+            "text",
+            ['a "quoted" one', "back\\slash", "{curly, comma}", "NULL", "null", None, "", " ", "Zoë\n\t😀"],
+        ),
+        ("text", [None, None]),
+        ("bigint", [0, -1, 2**62, None]),
+        ("float8", [0, 0.1, 1e300, None]),
+        ("boolean", [True, None, False]),
+        ("timestamptz", [datetime(2026, 2, 28, 23, 59, 59, 999_999, UTC), None]),
+        ("uuid", []),
+    ],
+)
+def test_an_array_arrives_as_it_was_sent(committed: None, kind: str, values: list[Any]) -> None:
+    with transaction.atomic(), engine_cursor("default") as cursor:
+        cursor.execute(f"SELECT v FROM unnest(%s::{kind}[]) WITH ORDINALITY t(v, n) ORDER BY n", [values])
+        assert [row[0] for row in cursor.fetchall()] == values
+
+
+def test_what_cannot_be_kept_is_refused_and_not_cut_off() -> None:
+    with pytest.raises(psycopg.DataError, match="NUL"):
+        array_text(["before\0after"])
+    with pytest.raises(TypeError, match="dict"):
+        array_text([{}])
+
+
+def test_errors_are_those_of_django(committed: None) -> None:
+    with pytest.raises(Error), transaction.atomic(), engine_cursor("default") as cursor:
+        cursor.execute("SELECT 1 / %s", [0])
