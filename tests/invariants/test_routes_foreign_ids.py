@@ -36,6 +36,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/connections"): {"provider": "hunter", "secret": "hunter-key-0001", "mode": "sandbox"},
     ("POST", "/api/v1/keys"): {"name": "a key"},
     ("POST", "/api/v1/keys/<uuid:key_id>/rotate"): {"overlap_seconds": 60},
+    ("POST", "/api/v1/runs/<uuid:run_id>/retry"): {"provider": "prospeo"},
+    ("POST", "/api/v1/runs/<uuid:run_id>/records/<uuid:record_id>/retry"): {"mode": "resume"},
     ("POST", "/api/v1/runs"): {"workflow": "email-waterfall", "records": [contact(7)]},
 }
 # What a query or a form might call an id.

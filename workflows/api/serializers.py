@@ -101,6 +101,29 @@ class RunBody(Body):
         return attrs
 
 
+@extend_schema_field({"type": "object", "additionalProperties": {"type": ["string", "null"]}})
+class ChangesField(MappingField):
+    """field of the record's input -> its new value, or null to remove it."""
+
+
+class RetryBody(Body):
+    error_code = serializers.CharField(
+        max_length=64, required=False, help_text="Only failed with this error."
+    )
+    provider = serializers.CharField(
+        max_length=32, required=False, help_text="Only where this vendor gave up."
+    )
+
+
+class RetryRecordBody(Body):
+    mode = serializers.ChoiceField(
+        ["resume", "restart"],
+        default="resume",
+        help_text="`resume` keeps the answers that the record has; `restart` begins anew.",
+    )
+    input = ChangesField(required=False, help_text="Fields to change; null removes one.")
+
+
 class LanePatch(LimitsBody):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)

@@ -199,7 +199,7 @@ class _TenantFlush:
         rows = book.rows(
             self.cursor,
             """UPDATE record r SET status = t.status, output = t.output::jsonb, error = t.error::jsonb,
-                      credits = t.credits, finished_at = now(), started_at = coalesce(r.started_at, now())
+                      credits = r.credits + t.credits, finished_at = now(), started_at = coalesce(r.started_at, now())
                FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::bigint[])
                         t(id, status, output, error, credits),
                     (SELECT id, status FROM record WHERE id = ANY(%s) AND tenant_id = %s FOR UPDATE) was
