@@ -96,3 +96,16 @@ def test_a_cancelled_run_and_a_test_key_get_no_retry(api, tenant, failed):
         Run.objects.update(status="cancelled")
     answer = api.post(f"/runs/{failed.pk}/retry")
     assert (answer.status_code, answer.json()["code"]) == (409, "run_is_final")
+
+
+def test_a_run_s_limit_and_turn_are_changed_while_it_is_under_way(api, tenant):
+    connect_all(tenant)
+    run = make_run(tenant, 2, credit_limit=1_000)
+    answer = api.patch(f"/runs/{run.pk}", {"credit_limit": 2.5, "priority": 9})
+    assert answer.status_code == 200
+    assert (answer.json()["credits"]["limit"], answer.json()["priority"]) == (2.5, 9)
+    assert api.patch(f"/runs/{run.pk}", {"credit_limit": None}).json()["credits"]["limit"] is None
+    for body in ({}, {"priority": 10}, {"credit_limit": -1}, {"limit": 1}):
+        assert api.patch(f"/runs/{run.pk}", body).status_code == 422
+    api.post(f"/runs/{run.pk}/cancel")
+    assert api.patch(f"/runs/{run.pk}", {"priority": 1}).json()["code"] == "run_is_final"

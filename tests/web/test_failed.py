@@ -94,3 +94,18 @@ def test_a_faulty_row_is_mended_on_its_form(admin: Client, tenant: Tenant, faile
     with tenant_scope(tenant):
         record.refresh_from_db()
     assert record.input == {"first_name": "Ada", "last_name": "Byron", "domain": "engines.example"}
+
+
+def test_a_run_at_its_limit_says_so_and_its_limit_is_changed(admin: Client, tenant: Tenant, run: Run) -> None:
+    with tenant_scope(tenant):
+        Run.objects.update(credit_limit=1_000)
+        LaneRun.objects.update(state="budget")
+    assert 'id="at-limit"' in admin.get(f"/app/runs/{run.pk}/").content.decode()
+    page = f"/app/runs/{run.pk}/limit/"
+    assert 'value="1' in admin.get(page).content.decode()
+    assert admin.post(page, {"credit_limit": "-1"}).status_code == 422
+    assert admin.post(page, {"credit_limit": "12.5"})["Location"] == f"/app/runs/{run.pk}/"
+    with tenant_scope(tenant):
+        assert Run.objects.get().credit_limit == 12_500
+        assert set(LaneRun.objects.values_list("state", flat=True)) == {"active"}
+    assert 'id="at-limit"' not in admin.get(f"/app/runs/{run.pk}/").content.decode()

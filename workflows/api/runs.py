@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -16,11 +16,12 @@ from tenants.api.schema import PAGING, page_of, problems
 from tenants.errors import NotFound
 from tenants.scope import tenant_scope
 from workflows import queries
-from workflows.api.serializers import RetryBody, RunBody, RunSerializer
+from workflows.api.serializers import RetryBody, RunBody, RunPatch, RunSerializer
 from workflows.models import Run, Upload
 from workflows.operations import control_run
 from workflows.operations.accept_run import accept_run, accept_upload, find_workflow
 from workflows.operations.answer_once import Answer, answer_once, check_key, hash_of
+from workflows.operations.change_run import RunChanges, change_run
 from workflows.operations.failed_records import FailedFilter
 from workflows.operations.retry import retry_run
 from workflows.states import RunStatus
@@ -118,6 +119,21 @@ class RunView(ApiView):
         """One run."""
         with tenant_scope(self.tenant_id):
             return Response(run_json(queries.get_run(run_id, test_only=self.test_mode)))
+
+    @extend_schema(
+        operation_id="runs_change",
+        tags=["runs"],
+        request=RunPatch,
+        responses={200: RunSerializer, **problems(404, 409, 422)},
+    )
+    def patch(self, request: Request, run_id: uuid.UUID) -> Response:
+        """Change the credit limit or the priority of a run that is under way. In effect within 2 s."""
+        changes = cast(RunChanges, read_body(RunPatch, request.data))
+        with tenant_scope(self.tenant_id):
+            queries.get_run(run_id, test_only=self.test_mode)
+        change_run(tenant_id=self.tenant_id, run_id=run_id, actor=self.actor, changes=changes)
+        with tenant_scope(self.tenant_id):
+            return Response(run_json(queries.get_run(run_id)))
 
 
 def _control(name: str, operation: Callable[..., Run], what: str) -> type[ApiView]:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from integrations.connectors import registry
 from tenants.ids import uuid7
 from workflows.lanes import book
 from workflows.lanes.tally import Tally
@@ -51,6 +50,8 @@ def _mark(
     result: Flushed,
 ) -> None:
     stamps = sorted(stamps, key=lambda entry: entry[0].id)
+    for work, _, worst in stamps:
+        work.reserved = 0 if work.run.credit_limit is None else worst
     stamped = book.ids(
         cursor,
         """UPDATE step_queue q SET sent_at = now(), deadline_at = now() + t.span * interval '1 second', holder = %s,
@@ -65,17 +66,16 @@ def _mark(
             [work.id for work, _, _ in stamps],
             [work.attempt for work, _, _ in stamps],
             [span + STAMP_GRACE_S for _, span, _ in stamps],
-            [worst for _, _, worst in stamps],
+            [work.reserved for work, _, _ in stamps],
         ],
     )
     result.stamped |= stamped
     tally.mark_running([work.record_id for work, _, _ in stamps if work.id in stamped and not work.taken])
     served: Counter[tuple[uuid.UUID, uuid.UUID]] = Counter()
-    for work, _, worst in stamps:
+    for work, _, _ in stamps:
         if work.id in stamped:
             served[(work.lane_id, work.run.id)] += 1
-            if work.run.credit_limit is not None:
-                tally.runs[work.run.id]["reserved"] += worst
+            tally.runs[work.run.id]["reserved"] += work.reserved
     keys = sorted(served)
     cursor.execute(
         """UPDATE lane_run l SET vtime = l.vtime + t.n FROM unnest(%s::uuid[], %s::uuid[], %s::int[])
@@ -101,8 +101,7 @@ def unstamp(
     back = [work for work in works if work.id in back_ids]
     result.woken |= book.drop_leads(cursor, tenant_id, back)
     for work in back:
-        if work.run.credit_limit is not None:
-            tally.runs[work.run.id]["reserved"] -= registry.get(work.provider).worst_credits(work.operation)
+        tally.runs[work.run.id]["reserved"] -= work.reserved
 
 
 def _within_budget(

@@ -29,6 +29,7 @@ SENTENCES = {
     "record.retried": "asked for a record again",
     "run.accepted": "started a run",
     "run.cancelled": "cancelled a run",
+    "run.changed": "changed the limit or the turn of a run",
     "run.discarded": "put failed records aside",
     "run.paused": "paused a run",
     "run.retried": "asked for failed records again",

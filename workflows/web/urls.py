@@ -33,6 +33,7 @@ urlpatterns = [
     path("runs/<uuid:run_id>/pause/", actions.pause, name="pause_run"),
     path("runs/<uuid:run_id>/resume/", actions.resume, name="resume_run"),
     path("runs/<uuid:run_id>/cancel/", actions.cancel, name="cancel_run"),
+    path("runs/<uuid:run_id>/limit/", actions.change_limit, name="change_limit"),
     path("runs/<uuid:run_id>/retry/", failed.retry_all, name="retry_run"),
     path("runs/<uuid:run_id>/discard/", failed.discard_all, name="discard_run"),
     path("runs/<uuid:run_id>/results.<str:kind>", runs.results, name="run_results"),

@@ -1,22 +1,26 @@
 """Records that failed are asked for again: where they failed, once, and with nothing paid twice."""
 
 import threading
+import time
+from collections import Counter
 from typing import Any
 
 import pytest
 from django.db import connections
 from django.db.models import Sum
+from django.db.models.functions import Now
 
 from billing.models import UsageEvent
 from tenants.errors import InvalidInput
 from tenants.models import AuditEvent, Tenant
-from tenants.scope import tenant_scope
+from tenants.scope import APP_ALIAS, tenant_scope
 from tests.factories import ACTOR
 from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import again, people, start, wait
 from workflows.errors import RecordNotRetryable, RunIsFinal
+from workflows.lanes import book
 from workflows.lanes.runner import Runner
-from workflows.models import Lane, LaneRun, Record, Run, RunEvent, Step, Workflow
+from workflows.models import Lane, LaneRun, Record, Run, RunEvent, Step, StepQueue, Workflow
 from workflows.operations import control_lane, control_run
 from workflows.operations.failed_records import FailedFilter, discard_failed, discard_record
 from workflows.operations.retry import retry_record, retry_run
@@ -253,3 +257,49 @@ def test_retries_pressed_at_once_while_the_run_is_ending_lose_and_repeat_nothing
     assert (run.status, run.found) == ("completed", 60)
     assert calls(vendors)["prospeo"] == 60
     assert_books_balance(run, vendors)
+
+
+def test_a_retry_that_meets_the_end_of_its_run_leaves_no_step_outside_of_its_lane(
+    tenant: Tenant, vendors: Sandbox
+) -> None:
+    """The last record ends, and with it the run's entry in its lanes, after the retry saw that entry there."""
+    run = start(tenant, people(2))
+    given_up, last = records(run)
+    with tenant_scope(tenant):
+        StepQueue.objects.filter(record_id=given_up.pk).delete()
+        Record.objects.filter(pk=given_up.pk).update(
+            status="failed",
+            started_at=Now(),
+            finished_at=Now(),
+            error={"code": "vendor_error", "message": "Gave up."},
+        )
+        Run.objects.update(pending=1, queued=1, failed=1)
+    ending, end = threading.Event(), threading.Event()
+
+    def finish() -> None:
+        with tenant_scope(tenant), connections[APP_ALIAS].cursor() as cursor:
+            StepQueue.objects.filter(record_id=last.pk).delete()
+            Record.objects.filter(pk=last.pk).update(status="not_found", finished_at=Now())
+            change = Counter({"queued": -1, "not_found": 1, "ended": 1})
+            assert book.count_runs(cursor, tenant.pk, {run.pk: change}) == [run.pk]
+            ending.set()
+            end.wait(10)
+        connections.close_all()
+
+    def press() -> None:
+        retry(run)
+        connections.close_all()
+
+    finishing, pressing = threading.Thread(target=finish), threading.Thread(target=press)
+    finishing.start()
+    assert ending.wait(10)
+    pressing.start()
+    time.sleep(1)
+    assert pressing.is_alive(), "it waits for the run"
+    end.set()
+    for thread in (finishing, pressing):
+        thread.join(10)
+    assert (again(run).status, again(run).pending, again(run).finished_at) == ("running", 1, None)
+    with tenant_scope(tenant):
+        entry = StepQueue.objects.get()
+        assert LaneRun.objects.filter(lane_id=entry.lane_id, run_id=run.pk, state="active").count() == 1
