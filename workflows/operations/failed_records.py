@@ -27,7 +27,7 @@ class FailedFilter:
     code: str = ""
     provider: str = ""
 
-    def told(self) -> dict[str, str]:
+    def told(self) -> dict[str, Any]:
         """For the trail."""
         return {name: value for name, value in (("code", self.code), ("provider", self.provider)) if value}
 

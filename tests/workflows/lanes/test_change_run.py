@@ -37,7 +37,7 @@ def test_parked_work_goes_on_when_the_limit_is_raised_and_stops_at_the_new_one(
         before = again(run).credits_spent
         began = time.monotonic()
         change(run, credit_limit=limit)
-        wait(run, until=lambda run, before=before: run.credits_spent > before, seconds=5)  # type: ignore[misc]
+        wait(run, until=lambda run, before=before: run.credits_spent > before, seconds=5)
         assert time.monotonic() - began < 2
         assert before < wait(run, until=parked).credits_spent <= limit
     change(run, credit_limit=None)
@@ -66,6 +66,19 @@ def test_a_run_without_a_limit_gets_one_under_way(tenant: Tenant, vendors: Sandb
         control_lane.pin_limits(lane_id=lane.pk, windows=[], parallelism=20, actor=ACTOR)
     run = wait(run)
     assert (run.found + run.not_found, run.credits_reserved) == (100, 0)
+
+
+def test_steps_that_wait_for_another_run_s_answers_take_no_room_under_a_limit(
+    tenant: Tenant, vendors: Sandbox, runner: Runner
+) -> None:
+    """More questions than the limit has room for, all asked already: nothing may park for good with nothing spent."""
+    vendors.fault("prospeo", "slow", rate=1.0, count=12)
+    first = wait(start(tenant, people(12)), until=lambda run: run.running == 12)
+    second = wait(start(tenant, people(12), credit_limit=5_000))
+    assert second.found + second.not_found == 12
+    assert second.credits_spent <= 5_000
+    assert vendors.summary()["prospeo"]["calls"] == 12
+    assert wait(first).found == second.found
 
 
 def test_a_turn_is_changed_in_every_lane(tenant: Tenant, vendors: Sandbox) -> None:
