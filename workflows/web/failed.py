@@ -49,7 +49,11 @@ def failed_list(request: TenantRequest) -> HttpResponse:
 def retry_all(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
     """Ask again for the run's failed records, or for those with one error."""
     return _carry_out(
-        request, run_id, retry_run, "asked for again", "Nothing was left to be asked for again."
+        request,
+        run_id,
+        retry_run,
+        "asked for again",
+        "Nothing was left to ask again. A faulty row is changed on its own page.",
     )
 
 

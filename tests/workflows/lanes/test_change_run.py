@@ -13,7 +13,7 @@ from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import again, people, start, wait
 from workflows.errors import RunIsFinal
 from workflows.lanes.runner import Runner
-from workflows.models import Lane, LaneRun, Run
+from workflows.models import Lane, LaneRun, Run, StepQueue
 from workflows.operations import control_lane
 from workflows.operations.change_run import change_run
 
@@ -24,7 +24,11 @@ def change(run: Run, **changes: Any) -> None:
 
 def parked(run: Run) -> bool:
     with tenant_scope(run.tenant_id):
-        states = set(LaneRun.objects.filter(run_id=run.pk).values_list("state", flat=True))
+        lanes = StepQueue.objects.filter(run_id=run.pk).values_list("lane_id", flat=True)
+        of_run = LaneRun.objects.filter(
+            run_id=run.pk, lane_id__in=list(lanes)
+        )  # where nothing waits, nothing parks
+        states = set(of_run.values_list("state", flat=True))
     return states == {"budget"} and again(run).credits_reserved == 0
 
 
