@@ -53,6 +53,13 @@ class RunIsFinal(Conflict):
     title = "The run has ended"
 
 
+class RecordNotRetryable(Conflict):
+    """The record has not failed, or is under way again."""
+
+    code = "record_not_retryable"
+    title = "The record cannot be asked for again"
+
+
 class UploadRefused(InvalidInput):
     """A file as a whole cannot be used; the code says what it is (`empty_file`, `not_csv`, `payload_too_large`, …)."""
 

@@ -1,18 +1,20 @@
 """Reads of runs, records and their steps. All of them need the tenant's scope."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Min, Q, QuerySet
+from django.db.models.fields.json import KeyTextTransform
 
 from tenants.errors import NotFound
 from workflows.catalog import TEMPLATES
 from workflows.estimates import estimated_finish, estimates
 from workflows.lane_queries import LaneView, RunLane, lane_views, run_lanes, run_wait, waiting_for
 from workflows.models import Lane, LaneRun, LaneState, Record, Run, RunVendor, Step, StepQueue, Workflow
-from workflows.states import FINAL_RECORD, LaneRunState, StepStatus, WaitReason
+from workflows.states import FINAL_RECORD, LaneRunState, RecordStatus, StepStatus, WaitReason
 
 __all__ = [
     "LaneView",
@@ -20,6 +22,7 @@ __all__ = [
     "StepView",
     "estimated_finish",
     "estimates",
+    "failed_groups",
     "get_record",
     "get_run",
     "lane_views",
@@ -98,6 +101,34 @@ def records(run_id: uuid.UUID, status: str | None = None) -> QuerySet[Record]:
     """The records of a run by position; of one status where given. The run is not looked for."""
     found = Record.objects.filter(run_id=run_id).order_by("position")
     return found.filter(status=status) if status else found
+
+
+@dataclass(frozen=True, slots=True)
+class FailedGroup:
+    """The failed records of a run that have one error, with the message of one of them."""
+
+    code: str
+    message: str
+    count: int
+    asked: bool  # a vendor was asked: without other input a retry can help
+
+
+def failed_groups(run_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[FailedGroup]]:
+    """The errors of these runs' failed records, the commonest first: one query."""
+    found = (
+        Record.objects.filter(run_id__in=run_ids, status=RecordStatus.FAILED)
+        .order_by()
+        .values("run_id", code=KeyTextTransform("code", "error"))
+        .annotate(
+            count=Count("id"), message=Min(KeyTextTransform("message", "error")), started=Count("started_at")
+        )
+        .order_by("-count", "code")
+    )
+    groups: dict[uuid.UUID, list[FailedGroup]] = {}
+    for row in found:
+        group = FailedGroup(row["code"] or "", row["message"] or "", row["count"], bool(row["started"]))
+        groups.setdefault(row["run_id"], []).append(group)
+    return groups
 
 
 def get_record(run_id: uuid.UUID, record_id: uuid.UUID) -> Record:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
@@ -15,6 +16,7 @@ from tenants.scope import ops_scope, tenant_scope
 from tests.admin.rows import fill
 from tests.admin.test_access import every_url
 from tests.factories import PASSWORD, connect_all, make_run, make_user
+from workflows.models import Record, Run, StepQueue
 
 LAST = ("cancel", "revoke", "erase", "remove")
 pytestmark = pytest.mark.usefixtures("committed")
@@ -38,6 +40,18 @@ def rows_of(model: Any, tenant: Tenant) -> list[Any]:
         return list(own.order_by("-pk"))
 
 
+def with_failed(run: Run) -> None:
+    """A vendor gave up on two of the run's records."""
+    with tenant_scope(run.tenant_id):
+        given_up = list(Record.objects.filter(run=run)[:2])
+        StepQueue.objects.filter(record_id__in=[record.pk for record in given_up]).delete()
+        error = {"code": "vendor_error", "message": "Gave up."}
+        Record.objects.filter(pk__in=[record.pk for record in given_up]).update(
+            status="failed", started_at=Now(), finished_at=Now(), error=error
+        )
+        Run.objects.filter(pk=run.pk).update(pending=1, queued=1, failed=2)
+
+
 def in_turn(actions: tuple[OpsAction, ...], model: Any, tenant: Tenant) -> Iterator[tuple[OpsAction, Any]]:
     """Each action once, with a row to which it applies; those that cannot be taken back come last."""
     left = sorted(actions, key=lambda action: action.name in LAST)
@@ -58,7 +72,7 @@ def test_there_are_actions_to_try():
 def test_an_action_leaves_one_entry(console: Client, model: Any, actions: tuple[OpsAction, ...]):
     tenant = fill(1).tenant
     connect_all(tenant)
-    make_run(tenant, 2, livemode=False)
+    with_failed(make_run(tenant, 3, livemode=False))
     make_user(tenant, role="admin")
     for action, row in in_turn(actions, model, tenant):
         before = entries(tenant)

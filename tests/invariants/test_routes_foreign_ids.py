@@ -32,10 +32,13 @@ PAGES = [route for route in ROUTES if route.kind == "page"]
 # A body that the route takes, so that what is refused is the id in its path.
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "/api/v1/lanes/<uuid:lane_id>"): {"parallelism": 2},
+    ("PATCH", "/api/v1/runs/<uuid:run_id>"): {"priority": 6},
     ("PATCH", "/api/v1/tenant"): {"retention_days": 90},
     ("POST", "/api/v1/connections"): {"provider": "hunter", "secret": "hunter-key-0001", "mode": "sandbox"},
     ("POST", "/api/v1/keys"): {"name": "a key"},
     ("POST", "/api/v1/keys/<uuid:key_id>/rotate"): {"overlap_seconds": 60},
+    ("POST", "/api/v1/runs/<uuid:run_id>/retry"): {"provider": "prospeo"},
+    ("POST", "/api/v1/runs/<uuid:run_id>/records/<uuid:record_id>/retry"): {"mode": "resume"},
     ("POST", "/api/v1/runs"): {"workflow": "email-waterfall", "records": [contact(7)]},
 }
 # What a query or a form might call an id.

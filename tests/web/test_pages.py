@@ -18,6 +18,7 @@ PLAIN = [
     "/app/",
     "/app/runs/",
     "/app/runs/new/",
+    "/app/failed/",
     "/app/vendors/",
     "/app/vendors/new/",
     "/app/workflows/",

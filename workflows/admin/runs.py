@@ -15,7 +15,9 @@ from tenants.ops_console.base import ReadOnlyAdmin, ReadOnlyInline
 from tenants.ops_console.filters import TENANT, MadeFilter, choice, id_filter, yes_or_no
 from workflows.models import Record, Run, RunEvent, RunVendor, Step, StepQueue
 from workflows.operations import control_run
-from workflows.states import FINAL_RUN, RECORD_COUNTS, RunStatus
+from workflows.operations.failed_records import discard_record
+from workflows.operations.retry import RETRYABLE, retry_record, retry_run
+from workflows.states import FINAL_RUN, RECORD_COUNTS, RecordStatus, RunStatus
 
 CANCEL = OpsAction(
     name="cancel",
@@ -46,6 +48,35 @@ RESUME = OpsAction(
 )
 
 
+RETRY_RUN = OpsAction(
+    name="retry",
+    label="Retry failed records",
+    done="run(s) retried",
+    warning="Failed records are asked for again where they failed; new calls cost the tenant credits.",
+    run=lambda run, actor: retry_run(tenant_id=run.tenant_id, run_id=run.pk, actor=actor),
+    applies=lambda run: run.failed > 0 and run.status not in (RunStatus.CANCELLED, RunStatus.FAILED),
+    icon="refresh",
+)
+RETRY = OpsAction(
+    name="retry",
+    label="Retry record",
+    done="record(s) asked for again",
+    warning="Each goes on where it failed; new calls cost the tenant credits.",
+    run=lambda record, actor: retry_record(run_id=record.run_id, record_id=record.pk, actor=actor),
+    applies=lambda record: record.status in RETRYABLE,
+    icon="refresh",
+)
+DISCARD = OpsAction(
+    name="discard",
+    label="Discard record",
+    done="record(s) put aside",
+    warning="They count as skipped, and a retry of the run leaves them.",
+    run=lambda record, actor: discard_record(run_id=record.run_id, record_id=record.pk, actor=actor),
+    applies=lambda record: record.status == RecordStatus.FAILED,
+    icon="skip_next",
+)
+
+
 class RunVendorInline(ReadOnlyInline):
     model = RunVendor
     fields = ("provider", "operation", "calls", "hits", "misses", "cached", "errors", "accepted", "credit")
@@ -68,10 +99,11 @@ class RunAdmin(ReadOnlyAdmin):
         id_filter("upload_id", "upload id"), MadeFilter,
     )  # fmt: skip
     list_select_related = ("tenant", "workflow")
-    actions: ClassVar[list[Any]] = [PAUSE.in_bulk(), RESUME.in_bulk(), CANCEL.in_bulk()]
-    page_actions = (PAUSE, RESUME, CANCEL)
-    actions_detail = ("pause", "resume", "cancel")
+    actions: ClassVar[list[Any]] = [PAUSE.in_bulk(), RESUME.in_bulk(), RETRY_RUN.in_bulk(), CANCEL.in_bulk()]
+    page_actions = (PAUSE, RESUME, RETRY_RUN, CANCEL)
+    actions_detail = ("pause", "resume", "retry", "cancel")
     pause, resume, cancel = PAUSE.on_page(), RESUME.on_page(), CANCEL.on_page()
+    retry = RETRY_RUN.on_page()
     inlines = (RunVendorInline,)
     fieldsets = (
         (
@@ -177,6 +209,10 @@ class RecordAdmin(ReadOnlyAdmin):
     )
     list_filter = (id_filter("run_id", "run id"), TENANT, choice("status"), MadeFilter)
     list_select_related = ("tenant", "run")
+    actions: ClassVar[list[Any]] = [RETRY.in_bulk(), DISCARD.in_bulk()]
+    page_actions = (RETRY, DISCARD)
+    actions_detail = ("retry", "discard")
+    retry, discard = RETRY.on_page(), DISCARD.on_page()
     change_form_outer_after_template = "admin/ops/record_steps.html"
     fieldsets = (
         (

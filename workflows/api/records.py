@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from django.http import HttpResponseBase, StreamingHttpResponse
 from django.utils.http import content_disposition_header
@@ -10,13 +11,15 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants.api.base import ApiView, choice_of
+from tenants.api.base import ApiView, choice_of, read_body
 from tenants.api.paging import paginate
 from tenants.api.schema import PAGING, page_of, problems
 from tenants.scope import tenant_scope
 from workflows import exports, queries
-from workflows.api.serializers import RecordSerializer, RecordWithStepsSerializer
-from workflows.models import Run
+from workflows.api.serializers import RecordSerializer, RecordWithStepsSerializer, RetryRecordBody
+from workflows.models import Record, Run
+from workflows.operations.failed_records import discard_record
+from workflows.operations.retry import retry_record
 from workflows.states import RecordStatus
 
 
@@ -50,9 +53,56 @@ class RecordView(ApiView):
         """One record with its steps: what was asked of whom, what came back, and what it waits for."""
         with tenant_scope(self.tenant_id):
             queries.get_run(run_id, test_only=self.test_mode)
-            record = queries.get_record(run_id, record_id)
-            steps = queries.record_steps(record)
-        return Response(RecordWithStepsSerializer(record, context={"steps": steps}).data)
+            return Response(_with_steps(queries.get_record(run_id, record_id)))
+
+
+class RetryRecordView(ApiView):
+    resource = "runs"
+
+    @extend_schema(
+        operation_id="records_retry",
+        tags=["records"],
+        request=RetryRecordBody,
+        responses={200: RecordWithStepsSerializer, **problems(404, 409, 422)},
+    )
+    def post(self, request: Request, run_id: uuid.UUID, record_id: uuid.UUID) -> Response:
+        """Ask again for a record that failed, was skipped or was not found, with other input where some is given.
+
+        It goes on from the step that failed, or begins anew; what was answered in this run is not paid for twice.
+        A record that is under way already is answered as it is.
+        """
+        body = read_body(RetryRecordBody, request.data)
+        with tenant_scope(self.tenant_id):
+            queries.get_run(run_id, test_only=self.test_mode)
+            record = retry_record(
+                run_id=run_id,
+                record_id=record_id,
+                actor=self.actor,
+                restart=body["mode"] == "restart",
+                changes=body.get("input"),
+            )
+            return Response(_with_steps(record))
+
+
+class DiscardRecordView(ApiView):
+    resource = "runs"
+
+    @extend_schema(
+        operation_id="records_discard",
+        tags=["records"],
+        request=None,
+        responses={200: RecordWithStepsSerializer, **problems(404, 409)},
+    )
+    def post(self, request: Request, run_id: uuid.UUID, record_id: uuid.UUID) -> Response:
+        """Put a failed record aside: it counts as skipped, and a retry of the run leaves it."""
+        with tenant_scope(self.tenant_id):
+            queries.get_run(run_id, test_only=self.test_mode)
+            return Response(_with_steps(discard_record(run_id=run_id, record_id=record_id, actor=self.actor)))
+
+
+def _with_steps(record: Record) -> dict[str, Any]:
+    steps = queries.record_steps(record)
+    return dict(RecordWithStepsSerializer(record, context={"steps": steps}).data)
 
 
 class _ResultsView(ApiView):

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -16,11 +16,14 @@ from tenants.api.schema import PAGING, page_of, problems
 from tenants.errors import NotFound
 from tenants.scope import tenant_scope
 from workflows import queries
-from workflows.api.serializers import RunBody, RunSerializer
+from workflows.api.serializers import RetryBody, RunBody, RunPatch, RunSerializer
 from workflows.models import Run, Upload
 from workflows.operations import control_run
 from workflows.operations.accept_run import accept_run, accept_upload, find_workflow
 from workflows.operations.answer_once import Answer, answer_once, check_key, hash_of
+from workflows.operations.change_run import RunChanges, change_run
+from workflows.operations.failed_records import FailedFilter
+from workflows.operations.retry import retry_run
 from workflows.states import RunStatus
 
 IDEMPOTENCY = OpenApiParameter(
@@ -117,6 +120,21 @@ class RunView(ApiView):
         with tenant_scope(self.tenant_id):
             return Response(run_json(queries.get_run(run_id, test_only=self.test_mode)))
 
+    @extend_schema(
+        operation_id="runs_change",
+        tags=["runs"],
+        request=RunPatch,
+        responses={200: RunSerializer, **problems(404, 409, 422)},
+    )
+    def patch(self, request: Request, run_id: uuid.UUID) -> Response:
+        """Change the credit limit or the priority of a run that is under way. In effect within 2 s."""
+        changes = cast(RunChanges, read_body(RunPatch, request.data))
+        with tenant_scope(self.tenant_id):
+            queries.get_run(run_id, test_only=self.test_mode)
+        change_run(tenant_id=self.tenant_id, run_id=run_id, actor=self.actor, changes=changes)
+        with tenant_scope(self.tenant_id):
+            return Response(run_json(queries.get_run(run_id)))
+
 
 def _control(name: str, operation: Callable[..., Run], what: str) -> type[ApiView]:
     """POST without a body: moves the run and answers with it."""
@@ -146,3 +164,27 @@ PauseRunView = _control(
     "pause", control_run.pause_run, "Start no more calls; those in flight are finished. In effect within 2 s."
 )
 ResumeRunView = _control("resume", control_run.resume_run, "Let a paused run go on.")
+
+
+class RetryRunView(ApiView):
+    resource = "runs"
+
+    @extend_schema(
+        operation_id="runs_retry",
+        tags=["runs"],
+        request=RetryBody,
+        responses={200: RunSerializer, **problems(404, 409, 422)},
+    )
+    def post(self, request: Request, run_id: uuid.UUID) -> Response:
+        """Ask again for the failed records, and for those not found because a vendor gave up.
+
+        Each goes on from the step that failed; answers that were paid for are kept. A run that had ended is running
+        again. Faulty records are left: change their input, one by one. Asked twice, it retries once.
+        """
+        body = read_body(RetryBody, request.data)
+        with tenant_scope(self.tenant_id):
+            queries.get_run(run_id, test_only=self.test_mode)
+        which = FailedFilter(body.get("error_code", ""), body.get("provider", ""))
+        retry_run(tenant_id=self.tenant_id, run_id=run_id, actor=self.actor, which=which)
+        with tenant_scope(self.tenant_id):
+            return Response(run_json(queries.get_run(run_id)))

@@ -101,6 +101,41 @@ class RunBody(Body):
         return attrs
 
 
+@extend_schema_field({"type": "object", "additionalProperties": {"type": ["string", "null"]}})
+class ChangesField(MappingField):
+    """field of the record's input -> its new value, or null to remove it."""
+
+
+class RunPatch(Body):
+    credit_limit = CreditsInput(
+        required=False, allow_null=True, help_text="The vendors' credits at most; null: none."
+    )
+    priority = serializers.IntegerField(min_value=0, max_value=9, required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError("Give credit_limit, priority, or both.")
+        return attrs
+
+
+class RetryBody(Body):
+    error_code = serializers.CharField(
+        max_length=64, required=False, help_text="Only failed with this error."
+    )
+    provider = serializers.CharField(
+        max_length=32, required=False, help_text="Only where this vendor gave up."
+    )
+
+
+class RetryRecordBody(Body):
+    mode = serializers.ChoiceField(
+        ["resume", "restart"],
+        default="resume",
+        help_text="`resume` keeps the answers that the record has; `restart` begins anew.",
+    )
+    input = ChangesField(required=False, help_text="Fields to change; null removes one.")
+
+
 class LanePatch(LimitsBody):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)

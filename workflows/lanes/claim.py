@@ -94,7 +94,7 @@ def stamped_by_others(tenant_id: uuid.UUID, lane_id: uuid.UUID, entries: Sequenc
         cursor.execute(
             """SELECT q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at,
                       r.input, '', NULL, run.id, run.tenant_id, run.template, run.config, run.lanes, run.livemode,
-                      run.created_at, run.credit_limit
+                      run.created_at, run.credit_limit, q.reserved
                FROM step_queue q JOIN record r ON r.id = q.record_id AND r.tenant_id = q.tenant_id
                JOIN run ON run.id = q.run_id
                WHERE q.lane_id = %s AND q.id = ANY(%s) AND q.sent_at IS NOT NULL""",
@@ -105,5 +105,7 @@ def stamped_by_others(tenant_id: uuid.UUID, lane_id: uuid.UUID, entries: Sequenc
     for row in found:
         facts = RunFacts(row[12], row[13], row[14], load(row[15]), load(row[16]), row[17], row[18], row[19])
         run = RunInLane(facts=facts, priority=0, vtime=0.0, since=facts.created_at)
-        works.append(_work(row, lane_id, run))
+        work = _work(row, lane_id, run)
+        work.reserved = row[20]
+        works.append(work)
     return works

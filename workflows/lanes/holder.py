@@ -99,6 +99,7 @@ class LaneHolder:
                 self.runs[run_id] = run
             else:
                 mine.priority = run.priority
+                mine.facts.credit_limit = run.facts.credit_limit  # shared with what was claimed before
         for run_id in [run_id for run_id in self.runs if run_id not in active]:
             del self.runs[run_id]
 

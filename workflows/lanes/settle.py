@@ -11,7 +11,6 @@ from typing import Any
 
 from django.db import transaction
 
-from integrations.connectors import registry
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, set_tenant
 from workflows.catalog import Taken
@@ -204,7 +203,7 @@ class _TenantFlush:
         rows = book.rows(
             self.cursor,
             """UPDATE record r SET status = t.status, output = t.output::jsonb, error = t.error::jsonb,
-                      credits = t.credits, finished_at = now(), started_at = coalesce(r.started_at, now())
+                      credits = r.credits + t.credits, finished_at = now(), started_at = coalesce(r.started_at, now())
                FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::bigint[])
                         t(id, status, output, error, credits),
                     (SELECT id, status FROM record WHERE id = ANY(%s) AND tenant_id = %s FOR UPDATE) was
@@ -293,11 +292,9 @@ class _TenantFlush:
 
     def _release_reserved(self, kept: Sequence[Settlement]) -> None:
         """What was reserved for these calls is free again; runs parked at their limit may have room now."""
-        limited = [s for s in kept if s.work.run.credit_limit is not None and s.called]
+        limited = [s for s in kept if s.work.reserved]
         for s in limited:
-            self.tally.runs[s.work.run.id]["reserved"] -= registry.get(s.work.provider).worst_credits(
-                s.work.operation
-            )
+            self.tally.runs[s.work.run.id]["reserved"] -= s.work.reserved
         if limited:
             lanes = self._ids(
                 """UPDATE lane_run SET state = 'active' WHERE tenant_id = %s AND run_id = ANY(%s) AND state = 'budget'

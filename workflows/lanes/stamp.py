@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from integrations.connectors import registry
 from tenants.ids import uuid7
 from workflows.lanes import book
 from workflows.lanes.tally import Tally
@@ -33,13 +32,21 @@ def stamp(
     result: Flushed,
 ) -> None:
     """Mark starts in the queue; `result.stamped` names those that may be sent, the others are dropped or wait."""
-    stamps, parked = _within_budget(cursor, tenant_id, stamps, tally)
+    stamps, refused, room = _within_budget(cursor, tenant_id, stamps, tally)
+    before = {run_id: tally.runs[run_id]["reserved"] for run_id in room}
     stamps = _leaders(cursor, tenant_id, stamps, result)
     if stamps:
         _mark(cursor, tenant_id, holder, stamps, tally, result)
-    if parked:  # only now: the marking needs the run to be active in its lane
+    # Only now: the marking needs the run to be active in its lane. And only where there is no room in truth: steps that
+    # turned out to wait for somebody else's answer took none, and nothing of theirs in flight would end the parking.
+    left = {run_id: room[run_id] + before[run_id] - tally.runs[run_id]["reserved"] for run_id in room}
+    parked = {(work.lane_id, work.run.id) for work, _, worst in refused if worst > left[work.run.id]}
+    if parked:
         _park(cursor, tenant_id, sorted(parked))
         result.parked |= parked
+    result.woken |= {
+        (tenant_id, work.lane_id) for work, _, _ in refused if (work.lane_id, work.run.id) not in parked
+    }
 
 
 def _mark(
@@ -51,6 +58,8 @@ def _mark(
     result: Flushed,
 ) -> None:
     stamps = sorted(stamps, key=lambda entry: entry[0].id)
+    for work, _, worst in stamps:
+        work.reserved = 0 if work.run.credit_limit is None else worst
     stamped = book.ids(
         cursor,
         """UPDATE step_queue q SET sent_at = now(), deadline_at = now() + t.span * interval '1 second', holder = %s,
@@ -65,17 +74,16 @@ def _mark(
             [work.id for work, _, _ in stamps],
             [work.attempt for work, _, _ in stamps],
             [span + STAMP_GRACE_S for _, span, _ in stamps],
-            [worst for _, _, worst in stamps],
+            [work.reserved for work, _, _ in stamps],
         ],
     )
     result.stamped |= stamped
     tally.mark_running([work.record_id for work, _, _ in stamps if work.id in stamped and not work.taken])
     served: Counter[tuple[uuid.UUID, uuid.UUID]] = Counter()
-    for work, _, worst in stamps:
+    for work, _, _ in stamps:
         if work.id in stamped:
             served[(work.lane_id, work.run.id)] += 1
-            if work.run.credit_limit is not None:
-                tally.runs[work.run.id]["reserved"] += worst
+            tally.runs[work.run.id]["reserved"] += work.reserved
     keys = sorted(served)
     cursor.execute(
         """UPDATE lane_run l SET vtime = l.vtime + t.n FROM unnest(%s::uuid[], %s::uuid[], %s::int[])
@@ -101,17 +109,16 @@ def unstamp(
     back = [work for work in works if work.id in back_ids]
     result.woken |= book.drop_leads(cursor, tenant_id, back)
     for work in back:
-        if work.run.credit_limit is not None:
-            tally.runs[work.run.id]["reserved"] -= registry.get(work.provider).worst_credits(work.operation)
+        tally.runs[work.run.id]["reserved"] -= work.reserved
 
 
 def _within_budget(
     cursor: Any, tenant_id: uuid.UUID, stamps: Sequence[Stamp], tally: Tally
-) -> tuple[list[Stamp], set[tuple[uuid.UUID, uuid.UUID]]]:
-    """What fits into the runs' credit limits, and the (lane, run) pairs for which there was no more room."""
+) -> tuple[list[Stamp], list[Stamp], dict[uuid.UUID, int]]:
+    """What fits into the runs' credit limits, what does not, and the room that each limited run had."""
     limited = sorted({work.run.id for work, _, _ in stamps if work.run.credit_limit is not None})
     if not limited:
-        return list(stamps), set()
+        return list(stamps), [], {}
     left = book.rows(
         cursor,
         """SELECT id, credit_limit - credits_spent - credits_reserved FROM run
@@ -122,17 +129,18 @@ def _within_budget(
     room = {
         run_id: free - tally.runs[run_id]["spent"] - tally.runs[run_id]["reserved"] for run_id, free in left
     }
+    had = dict(room)
     kept: list[Stamp] = []
-    parked: set[tuple[uuid.UUID, uuid.UUID]] = set()
+    refused: list[Stamp] = []
     for entry in stamps:
         work, _, worst = entry
         if work.run.id in room:
             if worst > room[work.run.id]:
-                parked.add((work.lane_id, work.run.id))
+                refused.append(entry)
                 continue
             room[work.run.id] -= worst
         kept.append(entry)
-    return kept, parked
+    return kept, refused, had
 
 
 def _park(cursor: Any, tenant_id: uuid.UUID, pairs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> None:

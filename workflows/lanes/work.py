@@ -11,7 +11,10 @@ from workflows.catalog import Ask, Final, Taken
 
 @dataclass(slots=True)
 class RunFacts:
-    """What the engine needs to know of a run; the configuration is the run's own snapshot and never changes."""
+    """What the engine needs to know of a run; the configuration is the run's own snapshot and never changes.
+
+    `credit_limit` follows the run's: here it only says whether there is one (stamp.py reads how much is left).
+    """
 
     id: uuid.UUID
     tenant_id: uuid.UUID
@@ -43,6 +46,7 @@ class Work:
     cached_outcome: str = ""
     cached_answer: dict[str, Any] | None = None
     stamped_at: float = 0.0  # monotonic
+    reserved: int = 0  # of its run's credit limit, while it is stamped
 
 
 @dataclass(slots=True)

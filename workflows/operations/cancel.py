@@ -32,7 +32,9 @@ def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
                    FOR UPDATE SKIP LOCKED) t
                WHERE q.id = t.id
                RETURNING q.id, q.lane_id, q.record_id, split_part(q.name, ':', 1), split_part(q.name, ':', 2), q.attempt,
-                         q.ready_at, q.fingerprint, q.context = '[]'::jsonb AND q.attempt = 1 AND q.crashes = 0""",
+                         q.ready_at, q.fingerprint, q.context = '[]'::jsonb AND q.attempt = 1 AND q.crashes = 0
+                         AND NOT EXISTS (SELECT 1 FROM step s WHERE s.tenant_id = q.tenant_id AND s.record_id = q.record_id
+                                         AND s.status IN ('done', 'dead', 'ambiguous'))""",
             [run_id, tenant_id, CHUNK],
         )
         if gone:

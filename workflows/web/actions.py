@@ -1,6 +1,7 @@
-"""Pausing, resuming and cancelling a run from its page."""
+"""Pausing, resuming and cancelling a run from its page, and changing what it may spend."""
 
 import uuid
+from decimal import Decimal
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -12,7 +13,9 @@ from tenants.scope import tenant_scope
 from tenants.web import figures
 from tenants.web.access import TenantRequest, actor, tenant_page
 from workflows import queries
+from workflows.operations.change_run import change_run
 from workflows.operations.control_run import cancel_run, pause_run, resume_run
+from workflows.web.forms import LimitForm
 from workflows.web.frame import render_page
 
 
@@ -42,6 +45,30 @@ def cancel(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
         run=run,
         left=figures.counted(run.pending, "row"),
     )
+
+
+@tenant_page("runs.change")
+def change_limit(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
+    """Raise, lower or lift what the run may spend."""
+    with tenant_scope(request.membership.tenant_id):
+        run = queries.get_run(run_id)
+    limit = None if run.credit_limit is None else Decimal(run.credit_limit) / 1000
+    form = LimitForm(request.POST or None, initial={"credit_limit": limit})
+    if request.method == "POST" and form.is_valid():
+        try:
+            change_run(
+                tenant_id=run.tenant_id,
+                run_id=run_id,
+                actor=actor(request),
+                changes={"credit_limit": form.in_thousandths()},
+            )
+        except Conflict as error:
+            messages.error(request, error.detail)
+        else:
+            messages.success(request, "The limit is changed. What waits for it goes on where there is room.")
+        return redirect("run", run_id=run_id)
+    status = 422 if form.errors else 200
+    return render_page(request, "workflows/limit.html", nav="runs", status=status, run=run, form=form)
 
 
 def _carry_out(request: TenantRequest, run_id: uuid.UUID, operation: object, done: str) -> HttpResponse:

@@ -25,9 +25,14 @@ SENTENCES = {
     "ops.added": "added a {subject}",
     "ops.changed": "changed a {subject}",
     "ops.viewed": "looked at a {subject}",
+    "record.discarded": "put a failed record aside",
+    "record.retried": "asked for a record again",
     "run.accepted": "started a run",
     "run.cancelled": "cancelled a run",
+    "run.changed": "changed the limit or the turn of a run",
+    "run.discarded": "put failed records aside",
     "run.paused": "paused a run",
+    "run.retried": "asked for failed records again",
     "run.running": "let a run go on",
     "tenant.active": "opened the tenant again",
     "tenant.changed": "changed the settings",
@@ -47,7 +52,8 @@ NOUNS = {
     "lanerun": "run in a lane", "usageevent": "entry of the ledger", "tenantexport": "export",
 }  # fmt: skip
 KINDS = [
-    ("run.", "Runs"), ("upload.", "Files"), ("workflow.", "Workflows"), ("connection.", "Vendors"), ("lane.", "Lanes"),
+    ("run.", "Runs"), ("record.", "Records"), ("upload.", "Files"), ("workflow.", "Workflows"),
+    ("connection.", "Vendors"), ("lane.", "Lanes"),
     ("key.", "API keys"), ("member.", "Members"), ("invitation.", "Invitations"), ("tenant.", "The tenant"),
     ("ops.", "Weir's staff"),
 ]  # fmt: skip

@@ -101,6 +101,23 @@ class StartForm(forms.Form):
         return None if limit is None else int(limit * 1000)
 
 
+class LimitForm(forms.Form):
+    """What a run may spend in all; nothing for no limit."""
+
+    credit_limit = forms.DecimalField(
+        label="Stop at credits",
+        min_value=Decimal(0),
+        max_value=Decimal(1_000_000_000),
+        decimal_places=3,
+        required=False,
+        help_text="The run's total, with what it has spent already. Leave it empty for no limit.",
+    )
+
+    def in_thousandths(self) -> int | None:
+        limit = self.cleaned_data["credit_limit"]
+        return None if limit is None else int(limit * 1000)
+
+
 class NewKeyForm(forms.Form):
     """Another key for a vendor that is connected, or the same one again."""
 

@@ -15,6 +15,7 @@ from tenants.web.access import TenantRequest, tenant_page
 from workflows import contacts, field_text, queries
 from workflows.queries import StepView
 from workflows.web import describe
+from workflows.web.failed import can_be_retried
 from workflows.web.frame import render_live, render_page, version_of
 from workflows.web.run_view import RecordRow
 
@@ -88,6 +89,7 @@ def record_page(request: TenantRequest, run_id: uuid.UUID, record_id: uuid.UUID)
         "length": length,
         "previous": nearby.get(record.position - 1),
         "next": nearby.get(record.position + 1),
+        "may_retry": can_be_retried(record, run),
         "version": version_of(record.status, steps),
     }
     if request.htmx:

@@ -15,7 +15,7 @@ from workflows import contacts, queries
 from workflows.catalog import TEMPLATES
 from workflows.models import Record, Run, RunVendor
 from workflows.queries import RunLane
-from workflows.states import RecordStatus, RunStatus
+from workflows.states import RecordStatus, RunStatus, WaitReason
 from workflows.web import describe, progress
 from workflows.web.frame import version_of
 from workflows.web.paging import Page, page_of, position
@@ -123,6 +123,14 @@ class RunView:
     @property
     def calls(self) -> int:
         return sum(vendor.row.calls for vendor in self.vendors)
+
+    @property
+    def at_its_limit(self) -> bool:
+        """Whether work waits for the run's credit limit to be raised."""
+        lanes = (vendor.lane for vendor in self.vendors)
+        return self.under_way and any(
+            lane is not None and lane.wait_reason == WaitReason.BUDGET for lane in lanes
+        )
 
     @property
     def sandbox(self) -> bool:

@@ -1,0 +1,45 @@
+"""Where a record goes on that failed: its workflow is played again over the answers it has. Pure."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from workflows.catalog import Ask, Final, Taken
+from workflows.lanes.decide import decide
+
+# What a vendor has answered, as against failed to.
+_KEPT = ("hit", "miss", "invalid", "cached")
+Answers = dict[tuple[str, str, str], Taken]
+
+
+def answers_of(steps: Iterable[Any]) -> Answers:
+    """The answers among a record's attempts, which come in time order: of two to one question the later one counts.
+
+    A verifier's answer belongs to the address that it judged; a finder is asked once.
+    """
+    kept: Answers = {}
+    for step in steps:
+        if step.status == "done" and step.outcome in _KEPT:
+            answer = step.answer or {}
+            key = (step.operation, step.provider, _address(step.operation, answer))
+            kept[key] = Taken(step.operation, step.provider, step.outcome, answer, step.credits)
+    return kept
+
+
+def replay(
+    template: str, config: Mapping[str, Any], record: Mapping[str, str], answers: Answers
+) -> tuple[Ask | Final, list[Taken]]:
+    """The first question that has no answer yet, or the record's end, and the steps that lie behind it."""
+    taken: list[Taken] = []
+    while True:
+        plan, skipped = decide(template, config, record, taken)
+        taken = [*taken, *skipped]
+        if isinstance(plan, Final):
+            return plan, taken
+        known = answers.get((plan.operation, plan.provider, _address(plan.operation, plan.query)))
+        if known is None or known in taken:
+            return plan, taken
+        taken.append(known)
+
+
+def _address(operation: str, values: Mapping[str, Any]) -> str:
+    return str(values.get("email") or "").casefold() if operation == "verify" else ""
