@@ -26,6 +26,7 @@ from workflows.lanes.desk import Desk
 from workflows.lanes.driver import RETRY_DATABASE_S, LaneDriver
 from workflows.lanes.holder import LaneHolder
 from workflows.lanes.work import Batch, Flushed, RunInLane
+from workflows.operations.note_lane import pause_for_trouble, tell_admins
 
 log = structlog.get_logger(__name__)
 
@@ -168,6 +169,8 @@ class Runner:
         self.lanes[lane_id] = lane
         self._drivers[lane_id] = LaneDriver(lane, self._desk, let_go=self._let_go, look_again=self._look)
         self._drivers[lane_id].start()
+        if leased.paused_now:
+            self._desk.spawn(self._desk.aside(tell_admins, lane_id, leased.facts.tenant_id))
 
     async def _let_go(self, lane: LaneHolder) -> None:
         """Release an idle lane; work that came in between is noticed once more."""
@@ -332,6 +335,7 @@ class _Leased:
     secret: Secret | None
     base_url: str
     runs: list[RunInLane]
+    paused_now: bool  # its secret could not be opened
 
 
 def _lease(lane_id: uuid.UUID, holder: uuid.UUID) -> _Leased | None:
@@ -340,6 +344,7 @@ def _lease(lane_id: uuid.UUID, holder: uuid.UUID) -> _Leased | None:
         return None
     facts, foreign, quiet_s = taken
     secret: Secret | None = None
+    paused = False
     with tenant_scope(facts.tenant_id):
         connection = Connection.objects.get(pk=facts.connection_id)
         url = base_url(connection)
@@ -354,6 +359,6 @@ def _lease(lane_id: uuid.UUID, holder: uuid.UUID) -> _Leased | None:
             log.warning("secret_unreadable", lane_id=str(lane_id), why=error.detail)
             unreadable = error.detail
     if secret is None:
-        lease.pause_for(lane_id, facts.tenant_id, "auth_failed", unreadable)
+        paused = pause_for_trouble(lane_id, facts.tenant_id, "auth_failed", unreadable)
     now, runs = lease.look([lane_id])  # with the pause, if there was one
-    return _Leased(now.get(lane_id, facts), foreign, quiet_s, secret, url, runs[lane_id])
+    return _Leased(now.get(lane_id, facts), foreign, quiet_s, secret, url, runs[lane_id], paused)

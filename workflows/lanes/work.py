@@ -43,6 +43,7 @@ class Work:
     cached_outcome: str = ""
     cached_answer: dict[str, Any] | None = None
     stamped_at: float = 0.0  # monotonic
+    tried_s: float = 0.0  # how long ago its first call was, when it was claimed; 0 without one
 
 
 @dataclass(slots=True)
@@ -81,6 +82,9 @@ class Settlement:
     final: Final | None = None
     again_after: float | None = None
     again_reason: str = ""
+    again_afresh: bool = (
+        False  # the time that a step may take starts anew: it was the key's trouble, not the step's
+    )
     next_attempt: int = 0
     skipped: list[Taken] = field(default_factory=list)
 
