@@ -21,7 +21,7 @@ from integrations.queries import base_url
 from integrations.vault import open_connection_secret
 from tenants.scope import tenant_scope
 from tenants.secret import Secret
-from workflows.lanes import lease, ring, settle, sweep
+from workflows.lanes import balance, lease, ring, settle, sweep
 from workflows.lanes.desk import Desk
 from workflows.lanes.driver import RETRY_DATABASE_S, LaneDriver
 from workflows.lanes.holder import LaneHolder
@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 0.75
 RENEW_EVERY_S = 1.0
 SWEEP_EVERY_S = 1.0
+BALANCE_EVERY_S = 20.0
 # With many calls in flight a short breath gathers more of their answers into one transaction.
 BUSY_CALLS, BUSY_FLUSH_GAP_S = 16, 0.01
 DRAIN_S = 60.0
@@ -92,7 +93,13 @@ class Runner:
             self._desk = Desk(self.holder, client)
             loops = [
                 self._loop.create_task(loop())
-                for loop in (self._flush_loop, self._renew_loop, self._look_loop, self._sweep_loop)
+                for loop in (
+                    self._flush_loop,
+                    self._renew_loop,
+                    self._look_loop,
+                    self._sweep_loop,
+                    self._balance_loop,
+                )
             ]
             self._ready.set()
             while not self._draining:
@@ -314,6 +321,20 @@ class Runner:
             await self._desk.database(lease.note_ok, [lane.facts.connection_id for lane in healthy])
         except DatabaseError as error:
             log.warning("health_not_noted", error=type(error).__name__)
+
+    async def _balance_loop(self) -> None:
+        """Lanes without credits go on by themselves when their vendor says that there are some again."""
+        desk = self._desk
+        while True:
+            await asyncio.sleep(BALANCE_EVERY_S)
+            try:
+                for asked in await desk.database(balance.due):
+                    told = await desk.client.balance(
+                        asked.connector, secret=asked.secret, base_url=asked.base_url
+                    )
+                    await desk.database(balance.answered, asked, told)
+            except DatabaseError as error:
+                log.warning("balance_not_asked", error=type(error).__name__)
 
     async def _sweep_loop(self) -> None:
         while True:

@@ -1,21 +1,24 @@
 """What the engine writes of a lane by itself: a rest, a recovery, a key that the vendor refuses."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import connections
 from django.urls import reverse
+from django.utils import timezone
 
 from integrations.connectors import registry
 from integrations.models import Connection
 from tenants import audit, mails
-from tenants.models import Membership, Tenant
+from tenants.models import AuditEvent, Membership, Tenant
 from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.lanes import book
 from workflows.models import Lane
 
 ENGINE = "system:engine"
+AGAIN = timedelta(hours=1)
 
 
 def note_breaker(tenant_id: uuid.UUID, lane_id: uuid.UUID, event: str, rests_s: float) -> None:
@@ -51,13 +54,20 @@ def pause_for_trouble(lane_id: uuid.UUID, tenant_id: uuid.UUID, outcome: str, re
 
 
 def tell_admins(lane_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
-    """Mail the admins why a lane stands still; False where it does not, or the mail server did not take it."""
+    """Mail the admins why a lane stands still; False where it does not, or the mail server did not take it.
+
+    A vendor that tells of credits and refuses all the same would make one incident many: no mail within AGAIN of the
+    engine's own resuming.
+    """
     with tenant_scope(tenant_id):
         lane = Lane.objects.select_related("connection").filter(pk=lane_id, paused=True).first()
         people = Membership.objects.filter(role=Membership.Role.ADMIN, user__is_active=True)
+        resumed = (
+            AuditEvent.objects.filter(verb="lane.resumed", subject_id=str(lane_id)).order_by("-id").first()
+        )
         admins = list(people.order_by("user__email").values_list("user__email", flat=True))
         tenant_name = Tenant.objects.values_list("name", flat=True).get(pk=tenant_id)
-    if lane is None:
+    if lane is None or (resumed and resumed.actor == ENGINE and timezone.now() - resumed.at < AGAIN):
         return False
     return mails.send_lane_paused(
         admins,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.utils import timezone
 
 from integrations.models import Connection
 from tenants.models import AuditEvent, Tenant
@@ -40,6 +41,18 @@ def state_of(tenant: Tenant, provider: str = "prospeo") -> LaneState:
         return LaneState.objects.get(lane__provider=provider)
 
 
+def shown(tenant: Tenant) -> queries.LaneView:
+    with tenant_scope(tenant):
+        return queries.lane_views([lane_of(tenant).pk])[0]
+
+
+def rested_until(tenant: Tenant) -> float:
+    """When the lane's rest is over, on the clock that the vendors' calls are listed by."""
+    moment = state_of(tenant).breaker_until
+    assert moment is not None
+    return time.monotonic() + (moment - timezone.now()).total_seconds()
+
+
 def lane_of(tenant: Tenant, provider: str = "prospeo") -> Lane:
     with tenant_scope(tenant):
         return Lane.objects.get(provider=provider)
@@ -63,10 +76,10 @@ def test_records_wait_unburned_while_the_lane_rests_and_all_are_answered_afterwa
     vendors.fault("prospeo", "status_500")
     run = start(tenant, people(30))
     until(lambda: state_of(tenant).breaker == "open")
-    with tenant_scope(tenant):
-        [view] = queries.lane_views([lane_of(tenant).pk])
-    assert (view.breaker, view.wait_reason) == ("open", "breaker")
-    assert view.breaker_until is not None
+    until(lambda: shown(tenant).wait_reason == "breaker")
+    assert shown(tenant).breaker in ("open", "half_open")
+    view = shown(tenant)
+    assert (view.breaker_until is None) == (view.breaker == "half_open")
     time.sleep(1)  # what was in flight at the opening is back
     before = vendors.summary()["prospeo"]["calls"]
     time.sleep(4 * REST)
@@ -89,16 +102,15 @@ def test_records_wait_unburned_while_the_lane_rests_and_all_are_answered_afterwa
 
 def test_one_probe_at_a_time(tenant: Tenant, vendors: Sandbox, runner: Runner) -> None:
     vendors.fault("prospeo", "status_500", count=breaker.FAILURES)
-    run = start(tenant, people(60))
     with tenant_scope(tenant):
         control_lane.pin_limits(lane_id=lane_of(tenant).pk, windows=[], parallelism=4, actor=ACTOR)
+    run = start(tenant, people(60))
     until(lambda: state_of(tenant).breaker == "open")
     vendors.fault("prospeo", "slow", seconds=1.0, count=1)
-    rested = state_of(tenant).breaker_until
-    assert rested is not None
+    rested = rested_until(tenant)
     wait(run)
-    after = [call for call in vendors.calls(provider="prospeo") if call["unix"] >= rested.timestamp() - 0.2]
-    assert after[1]["unix"] - after[0]["unix"] >= 0.9, "the second call waits for the answer to the probe"
+    after = [call["mono"] for call in vendors.calls(provider="prospeo") if call["mono"] >= rested - 0.2]
+    assert after[1] - after[0] >= 0.9, "the second call waits for the answer to the probe"
 
 
 @pytest.mark.parametrize("orderly", [True, False])
@@ -113,8 +125,7 @@ def test_the_rest_outlives_its_holder(
     try:
         run = start(tenant, people(12))
         until(lambda: state_of(tenant).breaker == "open")
-        rested = state_of(tenant).breaker_until
-        assert rested is not None
+        rested = rested_until(tenant)
         if not orderly:  # its last renewal is the one that told of the opening; then it is gone
             monkeypatch.setattr("workflows.lanes.runner.RENEW_EVERY_S", 3600)
             with tenant_scope(tenant):
@@ -122,13 +133,13 @@ def test_the_rest_outlives_its_holder(
         else:
             first.stop()
         vendors.control("DELETE", "faults")
-        before = time.time()
+        before = time.monotonic()
         second.start()
         run = wait(run, seconds=40)
         assert run.failed == 0
-        later = [call["unix"] for call in vendors.calls(provider="prospeo") if call["unix"] > before]
+        later = [call["mono"] for call in vendors.calls(provider="prospeo") if call["mono"] > before]
         assert later
-        assert later[0] >= rested.timestamp() - 0.1, "the new holder kept the rest"
+        assert later[0] >= rested - 0.1, "the new holder kept the rest"
     finally:
         first.stop()
         second.stop()
@@ -184,9 +195,13 @@ def test_an_address_that_nobody_could_verify_is_kept_and_the_record_can_be_retri
     vendors.fault("zerobounce", "bad_key")
     run = wait(start(tenant, people(3)))
     for record in records_of(tenant, run):
+        assert record.error is not None
+        assert record.output is not None
         assert (record.status, record.error["code"]) == ("failed", "vendor_out_of_service")
         assert (record.output["email_status"], record.output["verified_by"]) == ("unverified", None)
-    assert "findymail" not in vendors.summary(), "no second address is bought that could not be judged either"
+    assert vendors.summary()["findymail"]["calls"] == 0, (
+        "no second address is bought that could not be judged either"
+    )
 
 
 def test_a_refused_key_is_told_once_to_each_admin_and_a_new_one_goes_on(
@@ -197,7 +212,7 @@ def test_a_refused_key_is_told_once_to_each_admin_and_a_new_one_goes_on(
     until(lambda: mail.outbox)
     time.sleep(1.5)
     [letter] = mail.outbox
-    assert letter.to == ["ada@engine.example"] or len(letter.to) == 1
+    assert len(letter.to) == 1
     assert "Prospeo refuses your key" in letter.subject
     assert "/vendors" in letter.body
     assert "key-prospeo" not in letter.body
@@ -239,3 +254,26 @@ def test_a_hung_vendor_costs_the_lanes_of_others_nothing(
     assert again(hung).pending == 40
     assert beside <= alone * 1.1 + 0.25
     vendors.control("DELETE", "faults")
+
+
+def test_a_lane_without_credits_goes_on_when_there_are_some(
+    tenant: Tenant, vendors: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.lanes.runner.BALANCE_EVERY_S", 0.2)
+    monkeypatch.setattr("workflows.lanes.balance.ASK_EVERY_S", 0.5)
+    vendors.set_key("prospeo", "key-prospeo", credits=0)
+    runner = Runner()
+    runner.start()
+    try:
+        run = start(tenant, people(5))
+        until(lambda: lane_of(tenant).paused)
+        time.sleep(2)
+        assert lane_of(tenant).paused, "nothing was bought yet"
+        vendors.set_key("prospeo", "key-prospeo", credits=500)
+        assert wait(run).pending == 0
+    finally:
+        runner.stop()
+    with tenant_scope(tenant):
+        assert Connection.objects.get(provider="prospeo").status == "ok"
+        assert AuditEvent.objects.get(verb="lane.resumed").actor == "system:engine"
+    assert len(mail.outbox) == 1
