@@ -39,6 +39,7 @@ from tenants.secret import Secret
 CONNECT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 15.0
 BALANCE_SECONDS = 15.0
+BROKE_OFF = "the call broke off"
 UNSENDABLE = "the key is empty or has characters that no key has"
 
 OnSent = Callable[[float], None]
@@ -152,7 +153,7 @@ class VendorClient:
         try:
             result = await self._ask(session, connector, operation, query, secret, attempt)
         except Exception:  # noqa: BLE001 - a fault of ours in one answer must not stop the lane's other calls
-            broken = Retry("error", "the call broke off", uncertain=attempt.sent_at is not None)
+            broken = Retry("error", BROKE_OFF, uncertain=attempt.sent_at is not None)
             result = CallResult(broken, None, 0)
         latency = round((time.monotonic() - (attempt.sent_at or started)) * 1000)
         return CallResult(result.outcome, result.http_status, latency, result.quotas)

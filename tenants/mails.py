@@ -55,6 +55,23 @@ def send_ownership_moved(*, tenant_name: str, former: str, owner: str, by: str) 
     )
 
 
+def send_lane_paused(
+    to: Iterable[str], *, tenant_name: str, vendor: str, key_hint: str, kind: str, why: str, link: str
+) -> bool:
+    """Tell a tenant's admins that a vendor refuses their key (`kind`: auth_failed) or is out of credits (no_credits)."""
+    facts: dict[str, object] = {
+        "tenant": harmless(tenant_name),
+        "vendor": vendor,
+        "key_hint": key_hint,
+        "kind": kind,
+        "why": harmless(why),
+        "link": link,
+    }
+    what = "is out of credits" if kind == "no_credits" else "refuses your key"
+    subject = f"{vendor} {what} …{key_hint}"
+    return _send([_message(address, subject, "mail/lane_paused.txt", facts) for address in to])
+
+
 def _message(to: str, subject: str, template: str, facts: dict[str, object]) -> EmailMessage:
     return EmailMessage(f"Weir: {subject}", render_to_string(template, facts).strip() + "\n", to=[to])
 

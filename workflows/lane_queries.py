@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import connections
@@ -42,6 +43,7 @@ class LaneView:
     oldest_waiting_s: float | None
     wait_reason: str | None
     breaker: str
+    breaker_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,14 @@ def waiting_for(lane: Lane | None, state: LaneState | None, in_lane: str) -> str
     return state.wait_reason or None
 
 
+def breaker_now(state: LaneState | None) -> str:
+    """closed, open or half_open: a rest that is over is half-open, also where nobody holds the lane to say so."""
+    if state is None or state.breaker == "closed":
+        return "closed"
+    over = state.breaker_until is None or state.breaker_until <= timezone.now()
+    return "half_open" if over else "open"
+
+
 def _loads(lane_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, _Load]:
     with connections[APP_ALIAS].cursor() as cursor:
         cursor.execute(_LOADS, [require_tenant_id(), list(lane_ids)])
@@ -195,7 +205,8 @@ def _view(lane: Lane, state: LaneState | None, load: _Load) -> LaneView:
         started_last_period=_recent_starts(state, window["period"] or 0.0),
         oldest_waiting_s=None if load.oldest_s is None else round(max(0.0, load.oldest_s), 3),
         wait_reason=reason,
-        breaker=state.breaker if state else "closed",
+        breaker=breaker_now(state),
+        breaker_until=state.breaker_until if state and breaker_now(state) == "open" else None,
     )
 
 

@@ -42,6 +42,8 @@ _SHOWN = {
     "no_credits": Shown("Out of credits", "red", "alert"),
     "degraded": Shown("Degraded", "amber", "alert"),
     "reauth_needed": Shown("Sign in again", "red", "alert"),
+    "open": Shown("Resting", "amber", "pause"),
+    "half_open": Shown("Testing", "amber", "clock"),
     "missing": Shown("Not connected", "grey", "minus"),
     # workflows, keys
     "enabled": Shown("On", "green", "check"),

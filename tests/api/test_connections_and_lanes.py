@@ -16,6 +16,7 @@ CONNECTION_KEYS = {
 LANE_KEYS = {
     "id", "connection", "provider", "key_hint", "windows", "rate", "period", "parallelism", "paused", "pinned",
     "waiting", "in_flight", "started_last_period", "oldest_waiting_s", "wait_reason", "breaker",
+    "breaker_until",
 }  # fmt: skip
 
 

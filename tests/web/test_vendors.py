@@ -1,16 +1,18 @@
 """The vendors' page and the API keys: what is shown, what is refused, and that no secret comes back."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from integrations import vault
 from integrations.models import Connection
 from tenants.models import ApiKey
 from tenants.scope import tenant_scope
 from tests.factories import connect_all, contact, make_connection, make_run
-from workflows.models import Lane
+from workflows.models import Lane, LaneState
 
 if TYPE_CHECKING:
     from tenants.models import Tenant
@@ -162,6 +164,29 @@ def test_a_key_that_was_refused_is_entered_again(admin: Client, tenant: "Tenant"
     with tenant_scope(tenant):
         assert (Connection.objects.get().status, Lane.objects.get().paused) == ("ok", False)
         assert vault.open_connection_secret(connection).reveal() == "a-fresh-key-0815"
+
+
+@pytest.mark.parametrize("page", ["/app/", "/app/vendors/"])
+def test_what_stands_still_says_what_to_do_and_what_rests_asks_for_nothing(
+    admin: Client, tenant: "Tenant", page: str
+):
+    make_connection(tenant, "prospeo", secret="key-that-is-refused-0815")
+    make_connection(tenant, "findymail", secret="key-that-works-4711")
+    make_connection(tenant, "zerobounce", secret="key-that-works-4712")
+    make_run(tenant)
+    with tenant_scope(tenant):
+        Connection.objects.filter(provider="prospeo").update(status="no_credits")
+        Lane.objects.filter(provider="prospeo").update(paused=True, pause_reason="no_credits")
+        LaneState.objects.filter(lane__provider="findymail").update(
+            breaker="open", trips=1, breaker_until=timezone.now() + timedelta(minutes=2)
+        )
+    html = admin.get(page).content.decode()
+    assert "Prospeo …0815 has no credits left. Buy some at the vendor, and its records go on." in html
+    assert "Findymail …4711" not in html.split("notice", 1)[1].split("</div></div>", 1)[0]
+    assert "Resting" in html
+    with tenant_scope(tenant):
+        LaneState.objects.update(breaker_until=timezone.now() - timedelta(seconds=1))
+    assert "Testing" in admin.get(page).content.decode(), "a rest that is over, though nobody holds the lane"
 
 
 @pytest.mark.parametrize("secret", ["", "two words", "taken-key-4711"])

@@ -250,3 +250,60 @@ def test_every_waterfall_ends_asks_no_finder_twice_and_stays_within_its_cap(
     assert len(asked) == len(set(asked))
     if cap is not None:
         assert sum(step.credits for step in taken) <= cap * 1000
+
+
+def passed_over(operation: str, provider: str) -> Taken:
+    return Taken(operation, provider, "skipped", {"why": "outage"})
+
+
+def test_a_finder_that_was_passed_over_is_said_and_the_record_can_be_retried_where_none_answered() -> None:
+    skip = config(on_outage="skip")
+    assert plan([passed_over("find", "prospeo")], skip) == Ask("find", "findymail", ADA)
+    some = plan([passed_over("find", "prospeo"), miss("findymail")], skip)
+    none = plan([passed_over("find", "prospeo"), Taken("find", "findymail", "timeout")], skip)
+    assert isinstance(some, Final)
+    assert isinstance(none, Final)
+    assert (some.status, none.status) == ("not_found", "failed")
+    assert some.error is not None
+    assert none.error is not None
+    assert some.error["code"] == none.error["code"] == "vendor_out_of_service"
+    assert "prospeo" in some.error["message"]
+    assert "findymail" not in some.error["message"]
+
+
+@pytest.mark.parametrize(
+    "last", [passed_over("verify", "zerobounce"), Taken("verify", "zerobounce", "error")]
+)
+@pytest.mark.parametrize(("accept", "status"), [(["valid"], "failed"), (["valid", "unverified"], "found")])
+def test_a_verifier_out_of_service_leaves_the_address_unverified_and_no_other_is_bought(
+    last: Taken, accept: list[str], status: str
+) -> None:
+    final = plan([hit("prospeo"), last], config(on_outage="skip", accept=accept))
+    assert isinstance(final, Final)
+    assert final.status == status
+    assert final.output == {
+        "email": "ada@engine.example",
+        "email_status": "unverified",
+        "found_by": "prospeo",
+        "verified_by": None,
+    }
+
+
+def test_a_better_judged_address_stays_when_the_verifier_goes_out_of_service() -> None:
+    taken = [
+        hit("prospeo", "a@x.example"),
+        verdict("catch_all", "a@x.example"),
+        hit("findymail", "b@x.example"),
+    ]
+    final = plan([*taken, passed_over("verify", "zerobounce")], config(on_outage="skip"))
+    assert isinstance(final, Final)
+    assert final.output is not None
+    assert (final.status, final.output["email"]) == ("failed", "a@x.example")
+
+
+def test_an_address_check_whose_verifier_is_out_of_service_fails_and_can_be_retried() -> None:
+    template = TEMPLATES["email-verify"]
+    settings, _ = template.clean_config({"on_outage": "skip"})
+    final = template.advance(settings, {"email": "a@x.example"}, [passed_over("verify", "zerobounce")])
+    assert isinstance(final, Final)
+    assert (final.status, final.output) == ("failed", None)

@@ -319,7 +319,10 @@ class LaneSerializer(serializers.Serializer):
     started_last_period = serializers.IntegerField()
     oldest_waiting_s = serializers.FloatField(allow_null=True)
     wait_reason = serializers.ChoiceField(WaitReason.choices, allow_null=True)
-    breaker = serializers.CharField()
+    breaker = serializers.ChoiceField(["closed", "open", "half_open"])
+    breaker_until = serializers.DateTimeField(
+        allow_null=True, help_text="When the rest is over, while it is open."
+    )
 
 
 def lane_json(view: LaneView) -> Any:

@@ -61,6 +61,12 @@ class Taken:
             "credits": self.credits,
         }
 
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether the vendor failed, or was passed over because it was out of service."""
+        passed_over = self.outcome == "skipped" and self.answer.get("why") == "outage"
+        return passed_over or self.outcome in ("error", "timeout")
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Taken":
         return cls(

@@ -6,7 +6,7 @@ from typing import Any
 from workflows import contacts
 from workflows.catalog.base import Ask, Fault, Final, Taken
 from workflows.catalog.email_waterfall import VERIFIERS
-from workflows.catalog.rules import EMAIL_STATUSES, clean_settings, vendor_failed
+from workflows.catalog.rules import EMAIL_STATUSES, clean_settings, out_of_service, vendor_failed
 
 
 class EmailVerify:
@@ -44,6 +44,8 @@ class EmailVerify:
         last = taken[-1]
         if stop := vendor_failed(last, config):
             return stop
+        if last.came_to_nothing:
+            return Final("failed", error=out_of_service([last.provider]))
         status = last.answer.get("email_status") or "unknown"
         output = {
             "email": record["email"],

@@ -5,7 +5,7 @@ from typing import Any
 
 from workflows import contacts
 from workflows.catalog.base import Ask, Fault, Final, Taken
-from workflows.catalog.rules import EMAIL_STATUSES, clean_settings, vendor_failed
+from workflows.catalog.rules import EMAIL_STATUSES, clean_settings, out_of_service, vendor_failed
 
 FINDERS = ("prospeo", "findymail", "hunter")
 VERIFIERS = ("zerobounce", "hunter")
@@ -51,6 +51,8 @@ class EmailWaterfall:
             return stop
         if last and last.operation == "verify" and last.answer.get("email_status") in config["accept"]:
             return Final("found", _output(taken, last))
+        if last and last.operation == "verify" and last.came_to_nothing:
+            return _unjudged(config, taken, last)
         if last and last.operation == "find" and last.answer.get("email"):
             if not config["verifier"]:
                 return Final("found", _output(taken, last))
@@ -69,7 +71,21 @@ class EmailWaterfall:
         for finder in config["finders"]:
             if finder not in asked:
                 return Ask("find", finder, query)
-        return Final("not_found", _best(taken))
+        out = [step.provider for step in taken if step.operation == "find" and step.came_to_nothing]
+        if out and len(out) == len(asked):
+            return Final("failed", error=out_of_service(out))
+        return Final("not_found", _best(taken), out_of_service(out) if out else None)
+
+
+def _unjudged(config: Mapping[str, Any], taken: Sequence[Taken], verifier: Taken) -> Final:
+    """The verifier is out of service: another finder's address could not be judged either, so none is paid for."""
+    found = next(step for step in reversed(taken) if step.operation == "find" and step.answer.get("email"))
+    output = _output(taken, found) | {"email_status": "unverified"}
+    if "unverified" in config["accept"]:
+        return Final("found", output)
+    judged = [_output(taken, s) for s in taken if s.operation == "verify" and s.answer.get("email")]
+    best = min((output, *judged), key=lambda out: BEST_FIRST.index(out["email_status"]))
+    return Final("failed", best, out_of_service([verifier.provider]))
 
 
 def _judged(taken: Sequence[Taken], email: str) -> bool:

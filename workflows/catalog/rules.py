@@ -1,6 +1,6 @@
 """What the templates share: the checking of configurations, and the policy for vendors that failed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workflows.catalog.base import ANSWERED, Fault, Final, Taken
@@ -31,6 +31,15 @@ def vendor_failed(last: Taken, config: Mapping[str, Any]) -> Final | None:
         f"{last.provider} did not give a usable answer after all attempts. Retry the record when it is well."
     )
     return Final("failed", error={"code": f"vendor_{last.outcome}", "message": message})
+
+
+def out_of_service(vendors: Sequence[str]) -> dict[str, str]:
+    """The error of a record that ended without these vendors' answers, in a workflow that does not wait."""
+    names = " and ".join(vendors)
+    return {
+        "code": "vendor_out_of_service",
+        "message": f"{names} did not answer or was out of service. Retry the record to ask again.",
+    }
 
 
 def clean_settings(schema: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:

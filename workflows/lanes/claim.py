@@ -15,7 +15,7 @@ from workflows.lanes.work import RunFacts, RunInLane, Work
 # index is not searched with what such a function returns.
 CLAIM = """
     SELECT q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at, r.input,
-           l.outcome, l.answer
+           l.outcome, l.answer, coalesce(extract(epoch FROM clock_timestamp() - q.tried_at), 0)::float
     FROM step_queue q
     JOIN record r ON r.id = q.record_id AND r.tenant_id = q.tenant_id
     LEFT JOIN lookup l ON l.tenant_id = q.tenant_id AND l.provider = (SELECT provider FROM lane WHERE id = %s)
@@ -57,7 +57,10 @@ def claim(
                     count,
                 ],
             )
-            works = [_work(row, lane_id, run) for row in cursor.fetchall()]
+            found = cursor.fetchall()
+            works = [_work(row, lane_id, run) for row in found]
+            for work, row in zip(works, found, strict=True):
+                work.tried_s = row[12]
             result.append((run, works, len(works) < count))
     return result
 

@@ -9,11 +9,14 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import structlog
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 
 from integrations.http import VendorClient
 from workflows.lanes.work import Settlement, Work
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 DATABASE_THREADS = 4
@@ -61,6 +64,19 @@ class Desk:
     async def lease_database(self, work: Callable[..., T], *args: Any) -> T:
         """As `database`, on the thread that is kept for leases."""
         return await self.loop.run_in_executor(self._lease_pool, _with_fresh_connection, work, args)
+
+    async def aside(self, work: Callable[..., object], *args: Any) -> None:
+        """Do something slow (a mail) on a thread of its own; what goes wrong in it is logged and no more."""
+
+        def run() -> None:
+            try:
+                work(*args)
+            except Exception as error:  # noqa: BLE001 - nothing of the engine's depends on it
+                log.warning("aside_failed", what=work.__name__, error=type(error).__name__)
+            finally:
+                connections.close_all()
+
+        await asyncio.to_thread(run)
 
     def close(self) -> None:
         for pool in (self._pool, self._lease_pool):

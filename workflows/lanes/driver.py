@@ -10,10 +10,12 @@ import structlog
 from django.db import Error as DatabaseError
 
 from workflows.lanes import claim, lease
+from workflows.lanes.breaker import CLOSED
 from workflows.lanes.desk import Desk
 from workflows.lanes.holder import IDLE_RELEASE_S, LaneHolder
-from workflows.lanes.outcome import Verdict, cached, judge, lost
+from workflows.lanes.outcome import Verdict, cached, judge, lost, passed_over, vendor_well
 from workflows.lanes.work import Work
+from workflows.operations.note_lane import note_breaker, pause_for_trouble, tell_admins
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +59,7 @@ class LaneDriver:
             now = time.monotonic()
             self.desk.unstamp(lane.overdue(now))
             self._recover_lost(now)
+            self._pass_over(now)
             lane.recover_pace(now)
             if lane.claim_plan(now):
                 self.desk.spawn(self._claim())
@@ -128,6 +131,12 @@ class LaneDriver:
         for work in works:
             self.desk.settle(lost(work, holders[work.id], on_ambiguous=lane.facts.on_ambiguous))
 
+    def _pass_over(self, now: float) -> None:
+        """Let records that do not wait for vendors go on while this one is out of service."""
+        for work in self.lane.take_to_pass_over(now):
+            self.lane.settling.add(work.id)
+            self.desk.settle(passed_over(work))
+
     # --- calls ---------------------------------------------------------------------------------------------------------
 
     def _send_what_may(self, now: float) -> float | None:
@@ -141,6 +150,8 @@ class LaneDriver:
         lane = self.lane
         work = lane.stamped.popleft()
         lane.in_flight[work.id] = work
+        if lane.breaker.state(now) != CLOSED:
+            lane.probe = work.id
         lane.pacer.started(now, work.operation)
         task = self.desk.loop.create_task(self._call(work, now))
         self.desk.calls.add(task)
@@ -164,12 +175,38 @@ class LaneDriver:
         )
         now = time.monotonic()
         lane.observed(now - planned)
-        verdict = judge(work, self.desk.holder, result, started, time.time())
+        was_probe = lane.probe == work.id
+        self._weigh(work, vendor_well(result), planned, now)
+        spare_s = max(0.0, lane.breaker.until - now) if was_probe else None
+        verdict = judge(work, self.desk.holder, result, started, time.time(), spare_s=spare_s)
         del lane.in_flight[work.id]
         lane.settling.add(work.id)
         self._act_on(verdict, planned, now)
         self.desk.settle(verdict.settlement)
         self.wake()
+
+    def _weigh(self, work: Work, well: bool | None, sent: float, now: float) -> None:
+        """Let the breaker know how a call went; a change is written at once, so that the next holder knows it."""
+        lane = self.lane
+        if lane.probe == work.id:
+            lane.probe = None
+        resting = lane.breaker.trips > 0
+        if well is False and lane.breaker.failed(sent, now):
+            lane.poke()
+            log.warning("lane_rests", lane_id=str(lane.facts.id), rests_s=round(lane.breaker.until - now, 1))
+            self.desk.spawn(self._tell_breaker(None if resting else "lane.rests", lane.breaker.until - now))
+        elif well and lane.breaker.answered(sent, now):
+            log.info("lane_recovered", lane_id=str(lane.facts.id))
+            self.desk.spawn(self._tell_breaker("lane.recovered", 0.0))
+
+    async def _tell_breaker(self, event: str | None, rests_s: float) -> None:
+        facts, report = self.lane.facts, self.lane.report(time.monotonic())
+        try:
+            await self.desk.lease_database(lease.renew, self.desk.holder, [report])
+            if event is not None:
+                await self.desk.database(note_breaker, facts.tenant_id, facts.id, event, round(rests_s, 1))
+        except DatabaseError as error:
+            log.warning("breaker_not_told", lane_id=str(facts.id), error=type(error).__name__)
 
     def _act_on(self, verdict: Verdict, sent: float, now: float) -> None:
         if verdict.cooldown_s:
@@ -189,9 +226,11 @@ class LaneDriver:
     async def _pause(self, outcome: str, reason: str) -> None:
         facts = self.lane.facts
         try:
-            await self.desk.database(lease.pause_for, facts.id, facts.tenant_id, outcome, reason)
+            fresh = await self.desk.database(pause_for_trouble, facts.id, facts.tenant_id, outcome, reason)
         except DatabaseError:
             self.lane.pausing = False
             return  # the next refused key says it again
         await self._look_again([facts.id])
         self.lane.pausing = False
+        if fresh:
+            await self.desk.aside(tell_admins, facts.id, facts.tenant_id)

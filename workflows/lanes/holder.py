@@ -13,6 +13,7 @@ from typing import Any
 from integrations.connectors import registry
 from integrations.connectors.base import Connector
 from tenants.secret import Secret
+from workflows.lanes.breaker import CLOSED, OPEN, Breaker
 from workflows.lanes.lease import LEASE_S, SAFE_SHARE, Foreign, LaneFacts, Report
 from workflows.lanes.pace import Pacer, WindowLimit
 from workflows.lanes.work import RunInLane, Work
@@ -28,6 +29,12 @@ SLOWEST_PACE = 0.1
 LONG_WINDOW_S = 60.0
 REASON_STAYS_S = 2.0
 RECOVER_EVERY_S, RECOVER_STEP = 5.0, 0.1
+TROUBLE = ("auth_failed", "no_credits")  # pauses that are the vendor's doing, not a person's
+
+
+def goes_on(run: RunInLane) -> bool:
+    """Whether the run's records go on to the next vendor rather than wait for one that is out of service."""
+    return run.facts.config.get("on_outage") == "skip"
 
 
 class LaneHolder:
@@ -66,6 +73,10 @@ class LaneHolder:
         self._waited = ("", now)
         self.pausing = False
         self.resumed_at = 0.0
+        self.breaker = Breaker()
+        self.breaker.restore(failures=facts.failures, trips=facts.trips, rest_s=facts.rest_s, now=now)
+        self.probe: uuid.UUID | None = None
+        self.pacer.pace = max(SLOWEST_PACE, min(1.0, facts.pace))
         self._take_history(foreign, quiet_s, now)
 
     def _take_history(self, foreign: Sequence[Foreign], quiet_s: float | None, now: float) -> None:
@@ -115,11 +126,18 @@ class LaneHolder:
     def claim_plan(self, now: float) -> list[tuple[RunInLane, int]]:
         """Which runs to read from, and how many steps of each; empty when enough is at hand."""
         want = min(CLAIM_MOST, max(20, 4 * self.stamp_room(now, buffered=CLAIM_MOST)))
-        if self.claiming or self.facts.paused:
+        out = self.is_out(now)
+        if self.claiming or (self.facts.paused and not out):
             return []
         short = [
-            run for run in self.runs.values() if not run.exhausted and len(run.buffer) < max(2, want // 4)
+            run
+            for run in self.runs.values()
+            if not run.exhausted
+            and len(run.buffer) < max(2, want // 4)
+            and (goes_on(run) or not self.facts.paused)
         ]
+        if out and any(goes_on(run) for run in short):
+            want = CLAIM_MOST
         if not short or (self.buffered() >= want and all(run.buffer for run in self.runs.values())):
             return []
         chosen = sorted(short, key=lambda run: self._rank(run, now))[:RUNS_AT_ONCE]
@@ -148,11 +166,40 @@ class LaneHolder:
         aged = run.priority + (now - run.last_turn) / AGEING_S if run.last_turn else run.priority
         return -int(aged), run.vtime
 
+    # --- when the vendor is out of service ------------------------------------------------------------------------------
+
+    def is_out(self, now: float) -> bool:
+        """Whether records that do not wait for vendors pass this one over: it rests, or its key is the trouble."""
+        if self.facts.paused:
+            return self.facts.pause_reason in TROUBLE
+        state = self.breaker.state(now)
+        return state == OPEN or (state != CLOSED and self.probe is not None)
+
+    def take_to_pass_over(self, now: float) -> list[Work]:
+        """The claimed steps of runs that do not wait, while the vendor is out of service."""
+        if not self.is_out(now):
+            return []
+        works: list[Work] = []
+        for run in self.runs.values():
+            if run.buffer and goes_on(run):
+                works.extend(run.buffer)
+                run.buffer.clear()
+        return works
+
+    def _may_probe(self) -> bool:
+        """Half-open: one call at a time, those of earlier holders included."""
+        return self.probe is None and not self.foreign
+
     # --- what to stamp and send ----------------------------------------------------------------------------------------
 
     def stamp_room(self, now: float, *, buffered: int | None = None) -> int:
         """How many starts the next flush may stamp: about what can be sent before the flush after it."""
         if self.facts.paused or now < self.cooldown_until - HORIZON_S or now >= self.held_until:
+            return 0
+        closed = self.breaker.state(now) == CLOSED
+        if not closed and (
+            now < self.breaker.until - HORIZON_S or not self._may_probe() or self.stamped or self.stamping
+        ):
             return 0
         limit = self.facts.parallelism
         busy = len(self.in_flight) + len(self.foreign)
@@ -161,6 +208,8 @@ class LaneHolder:
             min(STAMP_AHEAD * limit, max(0, limit - busy) + ending) - len(self.stamped) - len(self.stamping)
         )
         room = min(room, self.pacer.capacity(now, HORIZON_S) - len(self.stamped) - len(self.stamping))
+        if not closed:
+            room = min(room, 1)
         return max(0, min(room, self.buffered() if buffered is None else buffered))
 
     def take_for_stamping(self, now: float) -> list[Work]:
@@ -190,12 +239,17 @@ class LaneHolder:
             return None
         if len(self.in_flight) + len(self.foreign) >= self.facts.parallelism:
             return None
-        at = max(self.cooldown_until, self.pacer.next_start(now, self.stamped[0].operation))
+        if self.breaker.state(now) != CLOSED and not self._may_probe():
+            return None
+        at = max(
+            self.cooldown_until, self.breaker.until, self.pacer.next_start(now, self.stamped[0].operation)
+        )
         return max(at, now)
 
     def overdue(self, now: float) -> list[Work]:
         """Stamped steps that cannot be sent soon enough: they go back, their stamp would outlive its meaning."""
-        stuck = self.facts.paused or now >= self.held_until or self.cooldown_until > now + STAMP_MAX_AGE_S
+        rests_until = max(self.cooldown_until, self.breaker.until)
+        stuck = self.facts.paused or now >= self.held_until or rests_until > now + STAMP_MAX_AGE_S
         back = [work for work in self.stamped if stuck or now - work.stamped_at > STAMP_MAX_AGE_S]
         gone = [work for work in self.stamped if work.run.id not in self.runs and work not in back]
         for work in (*back, *gone):
@@ -235,6 +289,8 @@ class LaneHolder:
             return "paused"
         if now < self.cooldown_until:
             return "cooldown"
+        if self.breaker.state(now) != CLOSED:
+            return "breaker" if self.stamped or self.buffered() else ""
         if not self.stamped and not self.buffered():
             return ""
         if len(self.in_flight) + len(self.foreign) >= self.facts.parallelism:
@@ -265,6 +321,9 @@ class LaneHolder:
             cooldown_s=max(0.0, self.cooldown_until - now),
             pace=self.pacer.pace,
             starts=self.starts(now) or "{}",
+            failures=self.breaker.failures,
+            trips=self.breaker.trips,
+            rest_s=max(0.0, self.breaker.until - now),
         )
 
     def idle_for(self, now: float) -> float:

@@ -39,6 +39,11 @@ class LaneFacts:
     cooldown_s: float
     starts: dict[str, Any]
     database_now: float
+    pause_reason: str = ""
+    pace: float = 1.0
+    failures: int = 0
+    trips: int = 0
+    rest_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ class Foreign:
 FACTS = """
     SELECT l.id, l.tenant_id, c.id, l.provider, c.mode, c.key_hash, c.on_ambiguous, l.windows, l.parallelism, l.paused,
            greatest(0, extract(epoch FROM s.cooldown_until - clock_timestamp()))::float, s.starts,
-           extract(epoch FROM clock_timestamp())::float
+           extract(epoch FROM clock_timestamp())::float, l.pause_reason, s.pace, s.failures, s.trips,
+           greatest(0, extract(epoch FROM s.breaker_until - clock_timestamp()))::float
     FROM lane l JOIN integrations_connection c ON c.id = l.connection_id JOIN lane_state s ON s.lane_id = l.id
     WHERE l.id = ANY(%s)
 """
@@ -107,6 +113,9 @@ class Report:
     cooldown_s: float
     pace: float
     starts: str
+    failures: int = 0
+    trips: int = 0
+    rest_s: float = 0.0
 
 
 def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
@@ -116,10 +125,13 @@ def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
             cursor,
             """UPDATE lane_state s SET lease_until = clock_timestamp() + %s * interval '1 second', seen_at = now(),
                       in_flight = t.in_flight, started_last_period = t.started, wait_reason = t.reason,
-                      pace = t.pace, starts = t.starts::jsonb,
-                      cooldown_until = CASE WHEN t.cooldown > 0 THEN now() + t.cooldown * interval '1 second' END
-               FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::float[], %s::float[], %s::text[])
-                    t(lane_id, in_flight, started, reason, cooldown, pace, starts)
+                      pace = t.pace, starts = t.starts::jsonb, failures = t.failures, trips = t.trips,
+                      cooldown_until = CASE WHEN t.cooldown > 0 THEN now() + t.cooldown * interval '1 second' END,
+                      breaker = CASE WHEN t.trips = 0 THEN 'closed' WHEN t.rest > 0 THEN 'open' ELSE 'half_open' END,
+                      breaker_until = CASE WHEN t.rest > 0 THEN now() + t.rest * interval '1 second' END
+               FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::float[], %s::float[], %s::text[],
+                           %s::int[], %s::int[], %s::float[])
+                    t(lane_id, in_flight, started, reason, cooldown, pace, starts, failures, trips, rest)
                WHERE s.lane_id = t.lane_id AND s.holder = %s RETURNING s.lane_id""",
             [
                 LEASE_S,
@@ -130,6 +142,9 @@ def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
                 [r.cooldown_s for r in reports],
                 [r.pace for r in reports],
                 [r.starts for r in reports],
+                [r.failures for r in reports],
+                [r.trips for r in reports],
+                [r.rest_s for r in reports],
                 holder,
             ],
         )
@@ -156,21 +171,6 @@ def look(
         for row in rows(cursor, RUNS, [list(lane_ids)]):
             runs[row[0]].append(_run(row))
     return facts, runs
-
-
-def pause_for(lane_id: uuid.UUID, tenant_id: uuid.UUID, outcome: str, reason: str) -> None:
-    """Pause a lane whose key was refused or is out of credits, and mark its connection; records wait unburned."""
-    with ops_scope(REASON), transaction.atomic(using=OPS_ALIAS), connections[OPS_ALIAS].cursor() as cursor:
-        cursor.execute(
-            "UPDATE lane SET paused = true, pause_reason = %s WHERE id = %s AND NOT paused RETURNING connection_id",
-            [outcome, lane_id],
-        )
-        row = cursor.fetchone()
-        if row:
-            cursor.execute(
-                "UPDATE integrations_connection SET status = %s, last_error = %s WHERE id = %s",
-                [outcome, reason[:300], row[0]],
-            )
 
 
 def note_ok(connection_ids: Sequence[uuid.UUID]) -> None:

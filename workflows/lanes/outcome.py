@@ -5,7 +5,7 @@ import uuid
 from dataclasses import dataclass
 
 from integrations.connectors import registry
-from integrations.http import CallResult
+from integrations.http import BROKE_OFF, CallResult
 from integrations.outcomes import Done, Fail, Miss, Outcome, Retry
 from tenants.ids import uuid7
 from workflows.catalog import Ask, Taken
@@ -17,6 +17,9 @@ BACKOFF_BASE_S, BACKOFF_MAX_S = 2.0, 300.0
 COOLDOWN_DEFAULT_S, COOLDOWN_MAX_S = 5.0, 3600.0
 CRASHES_ALONE, CRASHES_DEAD = 2, 3
 PAUSING = ("auth_failed", "no_credits")
+# However often it may be put back without costing an attempt: after this long it is dead.
+STEP_DEADLINE_S = 24 * 3600.0
+OUTAGE = "outage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,29 @@ class Verdict:
     pause: str = ""  # auth_failed or no_credits: the key itself is the trouble
 
 
-def judge(work: Work, holder: uuid.UUID, result: CallResult, started: float, finished: float) -> Verdict:
-    """What follows from a call that came back; `started` and `finished` are Unix times, for the history alone."""
+def vendor_well(result: CallResult) -> bool | None:
+    """Whether this call shows the vendor at work (True) or failing (False); None where it says neither."""
+    match result.outcome:
+        case Retry(kind=kind, reason=reason):
+            return None if kind == "rate_limited" or reason == BROKE_OFF else False
+        case _:
+            return True if result.http_status is not None else None
+
+
+def judge(
+    work: Work,
+    holder: uuid.UUID,
+    result: CallResult,
+    started: float,
+    finished: float,
+    *,
+    spare_s: float | None = None,
+) -> Verdict:
+    """What follows from a call that came back; `started` and `finished` are Unix times, for the history alone.
+
+    `spare_s`: the call was a probe of a resting lane, which rests again for this many seconds. A failure of it costs
+    the step no attempt, and the next probe is another step's, so that one that always fails keeps no lane at rest.
+    """
     settlement = Settlement(
         work=work,
         attempt_id=uuid7(),
@@ -50,12 +74,16 @@ def judge(work: Work, holder: uuid.UUID, result: CallResult, started: float, fin
             settlement.credits = credits
             return Verdict(go_on(settlement))
         case Retry(kind="rate_limited", reason=reason, after=after):
+            cooldown = min(after or COOLDOWN_DEFAULT_S, COOLDOWN_MAX_S)
+            if _too_old(settlement, reason):
+                return Verdict(settlement, cooldown_s=cooldown)
             _back(settlement, reason, after=0.0, why="cooldown", attempt=work.attempt)
-            return Verdict(settlement, cooldown_s=min(after or COOLDOWN_DEFAULT_S, COOLDOWN_MAX_S))
+            return Verdict(settlement, cooldown_s=cooldown)
         case Retry(reason=reason, after=after, uncertain=uncertain):
-            return Verdict(_again(settlement, reason, after, uncertain=uncertain))
+            return Verdict(_again(settlement, reason, after, uncertain=uncertain, spare_s=spare_s))
         case Fail(kind="auth_failed" | "no_credits" as kind, reason=reason):
             _back(settlement, reason, after=0.0, why="paused", attempt=work.attempt)
+            settlement.again_afresh = True
             return Verdict(settlement, pause=kind)
         case Fail(kind="invalid" | "suppressed", reason=reason):
             settlement.reason = reason
@@ -77,6 +105,21 @@ def cached(work: Work) -> Settlement:
         status="done",
         answer=work.cached_answer,
         reason="Answered before; not asked again.",
+        called=False,
+    )
+    return go_on(settlement)
+
+
+def passed_over(work: Work) -> Settlement:
+    """A step whose vendor is out of service, in a run that does not wait for vendors: no call, no cost."""
+    settlement = Settlement(
+        work=work,
+        attempt_id=uuid7(),
+        holder=None,
+        outcome="skipped",
+        status="done",
+        answer={"why": OUTAGE},
+        reason="The vendor was out of service; the workflow does not wait.",
         called=False,
     )
     return go_on(settlement)
@@ -138,8 +181,24 @@ def dead(settlement: Settlement, reason: str, *, status: str = "dead") -> Settle
     return go_on(settlement, outcome="error" if settlement.outcome != "timeout" else "timeout")
 
 
-def _again(settlement: Settlement, reason: str, after: float | None, *, uncertain: bool) -> Settlement:
+def _too_old(settlement: Settlement, reason: str) -> bool:
+    """End a step that has been tried for too long; whether it was."""
+    if settlement.work.tried_s < STEP_DEADLINE_S:
+        return False
+    dead(settlement, f"{reason} (not answered within {STEP_DEADLINE_S / 3600:.0f} hours)")
+    return True
+
+
+def _again(
+    settlement: Settlement, reason: str, after: float | None, *, uncertain: bool, spare_s: float | None
+) -> Settlement:
     work = settlement.work
+    if _too_old(settlement, reason):
+        return settlement
+    if spare_s is not None and work.run.config.get("on_outage") != "skip":
+        delay = spare_s + random.uniform(1.0, BACKOFF_BASE_S * 2)
+        _back(settlement, reason, after=delay, why="breaker", attempt=work.attempt)
+        return settlement
     most = work.run.config.get("max_attempts") or 3
     if work.attempt >= most:
         return dead(settlement, f"{reason} (attempt {work.attempt} of {most})")

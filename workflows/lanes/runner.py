@@ -21,17 +21,19 @@ from integrations.queries import base_url
 from integrations.vault import open_connection_secret
 from tenants.scope import tenant_scope
 from tenants.secret import Secret
-from workflows.lanes import lease, ring, settle, sweep
+from workflows.lanes import balance, lease, ring, settle, sweep
 from workflows.lanes.desk import Desk
 from workflows.lanes.driver import RETRY_DATABASE_S, LaneDriver
 from workflows.lanes.holder import LaneHolder
 from workflows.lanes.work import Batch, Flushed, RunInLane
+from workflows.operations.note_lane import pause_for_trouble, tell_admins
 
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.75
 RENEW_EVERY_S = 1.0
 SWEEP_EVERY_S = 1.0
+BALANCE_EVERY_S = 20.0
 # With many calls in flight a short breath gathers more of their answers into one transaction.
 BUSY_CALLS, BUSY_FLUSH_GAP_S = 16, 0.01
 DRAIN_S = 60.0
@@ -93,7 +95,13 @@ class Runner:
             self._desk = Desk(self.holder, client)
             loops = [
                 self._loop.create_task(loop())
-                for loop in (self._flush_loop, self._renew_loop, self._look_loop, self._sweep_loop)
+                for loop in (
+                    self._flush_loop,
+                    self._renew_loop,
+                    self._look_loop,
+                    self._sweep_loop,
+                    self._balance_loop,
+                )
             ]
             self._ready.set()
             while not self._draining:
@@ -173,6 +181,8 @@ class Runner:
         self.lanes[lane_id] = lane
         self._drivers[lane_id] = LaneDriver(lane, self._desk, let_go=self._let_go, look_again=self._look)
         self._drivers[lane_id].start()
+        if leased.paused_now:
+            self._desk.spawn(self._desk.aside(tell_admins, lane_id, leased.facts.tenant_id))
 
     async def _let_go(self, lane: LaneHolder) -> None:
         """Release an idle lane; work that came in between is noticed once more."""
@@ -327,6 +337,20 @@ class Runner:
         except DatabaseError as error:
             log.warning("health_not_noted", error=type(error).__name__)
 
+    async def _balance_loop(self) -> None:
+        """Lanes without credits go on by themselves when their vendor says that there are some again."""
+        desk = self._desk
+        while True:
+            await asyncio.sleep(BALANCE_EVERY_S)
+            try:
+                for asked in await desk.database(balance.due):
+                    told = await desk.client.balance(
+                        asked.connector, secret=asked.secret, base_url=asked.base_url
+                    )
+                    await desk.database(balance.answered, asked, told)
+            except DatabaseError as error:
+                log.warning("balance_not_asked", error=type(error).__name__)
+
     async def _sweep_loop(self) -> None:
         while True:
             try:
@@ -347,6 +371,7 @@ class _Leased:
     secret: Secret | None
     base_url: str
     runs: list[RunInLane]
+    paused_now: bool  # its secret could not be opened
 
 
 def _lease(lane_id: uuid.UUID, holder: uuid.UUID) -> _Leased | None:
@@ -355,6 +380,7 @@ def _lease(lane_id: uuid.UUID, holder: uuid.UUID) -> _Leased | None:
         return None
     facts, foreign, quiet_s = taken
     secret: Secret | None = None
+    paused = False
     with tenant_scope(facts.tenant_id):
         connection = Connection.objects.get(pk=facts.connection_id)
         url = base_url(connection)
@@ -369,6 +395,6 @@ def _lease(lane_id: uuid.UUID, holder: uuid.UUID) -> _Leased | None:
             log.warning("secret_unreadable", lane_id=str(lane_id), why=error.detail)
             unreadable = error.detail
     if secret is None:
-        lease.pause_for(lane_id, facts.tenant_id, "auth_failed", unreadable)
+        paused = pause_for_trouble(lane_id, facts.tenant_id, "auth_failed", unreadable)
     now, runs = lease.look([lane_id])  # with the pause, if there was one
-    return _Leased(now.get(lane_id, facts), foreign, quiet_s, secret, url, runs[lane_id])
+    return _Leased(now.get(lane_id, facts), foreign, quiet_s, secret, url, runs[lane_id], paused)

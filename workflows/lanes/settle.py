@@ -85,6 +85,9 @@ class _TenantFlush:
         self._write_history(settlements, kept_ids)
         self._write_usage(settlements)
         self._answer_lookups(kept)
+        self.result.woken |= book.drop_leads(
+            self.cursor, self.tenant_id, [s.work for s in kept if s.outcome == "skipped"]
+        )
         self._finish_records([s for s in kept if s.final])
         self._queue_next([s for s in kept if s.ask])
         self._count_vendors(settlements)
@@ -108,9 +111,10 @@ class _TenantFlush:
             mine |= self._ids(
                 """UPDATE step_queue q SET attempt = t.next_attempt, crashes = t.crashes, reserved = 0, sent_at = NULL,
                           deadline_at = NULL, holder = NULL, ready_at = now(), reason = t.reason,
-                          not_before = CASE WHEN t.after > 0 THEN now() + t.after * interval '1 second' END
-                   FROM unnest(%s::uuid[], %s::int[], %s::uuid[], %s::int[], %s::int[], %s::float[], %s::text[])
-                        t(id, attempt, holder, next_attempt, crashes, after, reason)
+                          not_before = CASE WHEN t.after > 0 THEN now() + t.after * interval '1 second' END,
+                          tried_at = CASE WHEN NOT t.afresh THEN coalesce(q.tried_at, q.sent_at) END
+                   FROM unnest(%s::uuid[], %s::int[], %s::uuid[], %s::int[], %s::int[], %s::float[], %s::text[],
+                               %s::bool[]) t(id, attempt, holder, next_attempt, crashes, after, reason, afresh)
                    WHERE q.id = t.id AND q.attempt = t.attempt AND q.holder IS NOT DISTINCT FROM t.holder
                    RETURNING q.id""",
                 [
@@ -121,6 +125,7 @@ class _TenantFlush:
                     [s.work.crashes for s in back],
                     [s.again_after for s in back],
                     [s.again_reason for s in back],
+                    [s.again_afresh for s in back],
                 ],
             )
         return [s for s in settlements if s.work.id in mine]
@@ -262,7 +267,7 @@ class _TenantFlush:
                 sums[key]["hits"] += 1
             elif s.outcome in ("miss", "invalid", "cached"):
                 sums[key]["misses"] += 1
-            else:
+            elif s.outcome != "skipped":
                 sums[key]["errors"] += 1
             if s.final and s.final.status == "found" and (finder := (s.final.output or {}).get("found_by")):
                 sums[(s.work.run.id, finder, "find")]["accepted"] += 1

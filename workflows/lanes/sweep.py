@@ -18,8 +18,14 @@ LOCK = 0x57454952  # "WEIR"
 BATCH = 2_000
 FILL_STALLED_S = 10
 
+# A lane that stands still for its key's sake has work all the same for runs that do not wait for vendors.
+PASSED_OVER = """(l.pause_reason IN ('auth_failed', 'no_credits') AND EXISTS (
+        SELECT 1 FROM lane_run lr JOIN run r ON r.id = lr.run_id
+        WHERE lr.tenant_id = l.tenant_id AND lr.lane_id = l.id AND lr.state = 'active'
+          AND r.config->>'on_outage' = 'skip'))"""
+
 # A loose index scan: one probe per lane that has waiting work, however many steps wait in it.
-LANES_WITH_WORK = """
+LANES_WITH_WORK = f"""
     WITH RECURSIVE lanes AS (
         (SELECT lane_id FROM step_queue WHERE not_before IS NULL ORDER BY lane_id LIMIT 1)
         UNION ALL
@@ -27,9 +33,9 @@ LANES_WITH_WORK = """
                 ORDER BY q.lane_id LIMIT 1)
         FROM lanes WHERE lanes.lane_id IS NOT NULL)
     SELECT l.tenant_id, l.id FROM lanes JOIN lane l ON l.id = lanes.lane_id JOIN lane_state s ON s.lane_id = l.id
-    WHERE NOT l.paused AND (s.holder IS NULL OR s.lease_until < clock_timestamp())
+    WHERE (NOT l.paused OR {PASSED_OVER}) AND (s.holder IS NULL OR s.lease_until < clock_timestamp())
       AND (s.rung_at IS NULL OR s.rung_at < clock_timestamp() - interval '5 seconds')
-"""
+"""  # noqa: S608 - a fragment of ours
 
 
 def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
@@ -72,9 +78,9 @@ def has_work(lane_id: uuid.UUID) -> bool:
     """Whether anything could be started in this lane: asked once more after a release."""
     with ops_scope("lane runner"), connections[OPS_ALIAS].cursor() as cursor:
         cursor.execute(
-            """SELECT EXISTS (SELECT 1 FROM step_queue q JOIN lane_run r ON r.lane_id = q.lane_id AND r.run_id = q.run_id
+            f"""SELECT EXISTS (SELECT 1 FROM step_queue q JOIN lane_run r ON r.lane_id = q.lane_id AND r.run_id = q.run_id
                               WHERE q.lane_id = %s AND q.not_before IS NULL AND r.state = 'active')
-                      AND NOT (SELECT paused FROM lane WHERE id = %s)""",
+                      AND (SELECT NOT l.paused OR {PASSED_OVER} FROM lane l WHERE l.id = %s)""",  # noqa: S608
             [lane_id, lane_id],
         )
         return bool(cursor.fetchone()[0])

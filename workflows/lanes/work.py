@@ -47,6 +47,7 @@ class Work:
     cached_answer: dict[str, Any] | None = None
     stamped_at: float = 0.0  # monotonic
     reserved: int = 0  # of its run's credit limit, while it is stamped
+    tried_s: float = 0.0  # how long ago its first call was, when it was claimed; 0 without one
 
 
 @dataclass(slots=True)
@@ -85,6 +86,9 @@ class Settlement:
     final: Final | None = None
     again_after: float | None = None
     again_reason: str = ""
+    again_afresh: bool = (
+        False  # the time that a step may take starts anew: it was the key's trouble, not the step's
+    )
     next_attempt: int = 0
     skipped: list[Taken] = field(default_factory=list)
 

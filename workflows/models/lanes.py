@@ -58,6 +58,11 @@ class LaneState(TenantOwned):
     pace = models.FloatField(default=1.0)
     breaker = models.CharField(max_length=16, default="closed")
     failures = models.PositiveIntegerField(default=0)
+    trips = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="rests in a row; 0 while the breaker is closed"
+    )
+    breaker_until = models.DateTimeField(null=True)
+    balance_asked_at = models.DateTimeField(null=True)
     seen_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -27,6 +27,7 @@ class StepQueue(TenantOwned):
     ready_at = models.DateTimeField(db_default=Now())
     not_before = models.DateTimeField(null=True)
     reason = models.CharField(max_length=16, blank=True, help_text="why it may not start before")
+    tried_at = models.DateTimeField(null=True, help_text="when its first call was sent")
     sent_at = models.DateTimeField(null=True)
     deadline_at = models.DateTimeField(null=True)
     holder = models.UUIDField(null=True)

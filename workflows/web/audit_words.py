@@ -17,6 +17,8 @@ SENTENCES = {
     "key.revoked": "revoked the API key “{name}”",
     "key.rotated": "rotated the API key “{name}”",
     "lane.paused": "paused a lane",
+    "lane.recovered": "found a vendor well again",
+    "lane.rests": "let a lane rest",
     "lane.pinned": "changed the limits of a lane",
     "lane.resumed": "let a lane go on",
     "member.changed": "changed the role of {user}",

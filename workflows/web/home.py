@@ -44,7 +44,7 @@ def home(request: TenantRequest) -> HttpResponse:
         month=month,
         month_name=f"{timezone.now():%B}",
         vendors=vendors,
-        unwell=[vendor for vendor in vendors if vendor.state != "ok"],
+        unwell=[vendor for vendor in vendors if vendor.needs_a_person],
         rows=rows,
         version=_version(rows),
         has_key=has_key,

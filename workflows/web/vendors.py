@@ -28,6 +28,13 @@ from workflows.web.frame import render_live, render_page, version_of
 SANDBOX_SET = ("prospeo", "findymail", "zerobounce")
 
 
+_NEEDS = {
+    "auth_failed": "is refused by the vendor. Enter another key, and its records go on.",
+    "no_credits": "has no credits left. Buy some at the vendor, and its records go on.",
+    "paused": "was paused by somebody. Resume it when you want its records to go on.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class VendorView:
     """A connection with its lane, as the page shows them."""
@@ -46,10 +53,30 @@ class VendorView:
 
     @property
     def state(self) -> str:
-        """The connection's own status, else a pause that a person made, else working."""
+        """The connection's own status, else a pause that a person made, else the breaker's (open, half_open), else ok."""
         if self.connection.status != Connection.Status.OK:
             return self.connection.status
-        return "paused" if self.lane and self.lane.paused else "ok"
+        if self.lane and self.lane.paused:
+            return "paused"
+        return self.lane.breaker if self.lane and self.lane.breaker != "closed" else "ok"
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether it stands still until somebody does something; a lane at rest goes on by itself."""
+        return self.state not in ("ok", "open", "half_open")
+
+    @property
+    def needs(self) -> str:
+        """One sentence on what is wrong and what to do; empty where nothing is."""
+        words = _NEEDS.get(self.state, "needs your attention.") if self.needs_a_person else ""
+        return f"{self.title} …{self.connection.secret_hint} {words}" if words else ""
+
+    @property
+    def rests(self) -> str:
+        """What a lane at rest does; empty for every other."""
+        if self.state == "half_open":
+            return "The vendor failed several times in a row. One call at a time tests whether it is back."
+        return "The vendor failed several times in a row. Calls rest" if self.state == "open" else ""
 
     @property
     def waiting(self) -> str:
@@ -64,7 +91,13 @@ class VendorView:
     @property
     def shown(self) -> tuple[object, ...]:
         """What the page shows of it, and may change without anybody's doing."""
-        lane = self.lane and (self.lane.waiting, self.lane.in_flight, self.lane.wait_reason, self.lane.paused)
+        lane = self.lane and (
+            self.lane.waiting,
+            self.lane.in_flight,
+            self.lane.wait_reason,
+            self.lane.paused,
+            self.lane.breaker_until,
+        )
         return (self.connection.pk, self.state, self.connection.balance, lane, self.limits)
 
     @property
@@ -90,7 +123,7 @@ def vendor_list(request: TenantRequest) -> HttpResponse:
         "vendors": vendors,
         "others": [c for c in registry.CONNECTORS.values() if c.provider not in connected],
         "may_connect": allows(request, "connections.change"),
-        "unwell": [view for view in vendors if view.state != "ok"],
+        "unwell": [view for view in vendors if view.needs_a_person],
         "version": version_of([view.shown for view in vendors]),
     }
     if request.htmx:
