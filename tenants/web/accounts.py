@@ -87,7 +87,17 @@ class AccountAdapter(DefaultAccountAdapter):
         return bool(required) and not is_confirmed(allauth_context.request)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """A mail server that does not answer undoes nothing that the person did; they are told of it."""
+        """A mail server that does not answer undoes nothing that the person did; they are told of it.
+
+        Links lead to BASE_URL where it is set, not to the host that the caller names.
+        """
+        if settings.BASE_URL:
+            here = self.request.build_absolute_uri("/")
+            base = settings.BASE_URL.rstrip("/") + "/"
+            links = {name: value for name, value in context.items() if name.endswith("_url")}
+            context = context | {
+                name: base + str(value).removeprefix(here) for name, value in links.items() if value
+            }
         try:
             super().send_mail(template_prefix, email, context)
         except OSError as error:  # SMTPException is one

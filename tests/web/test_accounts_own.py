@@ -336,7 +336,7 @@ def forget(client: Client) -> None:
 
 
 def link_in(text: str) -> str:
-    found = re.search(r"http://testserver(\S+)", text)
+    found = re.search(r"https?://[^/\s]+(\S+)", text)
     assert found
     return found[1]
 

@@ -137,7 +137,7 @@ def test_somebody_who_took_the_address_first_cannot_keep_it(client: Client, redi
     redis_client.flushdb()
     owner = Client()
     owner.post("/accounts/password/reset/", {"email": NEW})
-    link = re.search(r"https?://testserver(\S+)", str(mail.outbox[-1].body))
+    link = re.search(r"https?://[^/\s]+(\S+)", str(mail.outbox[-1].body))
     assert link
     form = owner.get(link[1], follow=True)
     owner.post(form.redirect_chain[-1][0], {"password1": "my own phrase 12", "password2": "my own phrase 12"})
@@ -281,3 +281,11 @@ def test_a_mail_server_that_is_away_loses_nothing(client: Client, settings: Any,
     redis_client.flushdb()
     client.post("/accounts/confirm-email/", {"action": "resend"})
     assert enter_code(client, code())["Location"] == "/app/"
+
+
+def test_links_in_mails_lead_to_our_own_address(client: Client, owner: "Person", settings: Any):
+    settings.BASE_URL = "https://weir.example"
+    client.post("/accounts/password/reset/", {"email": owner.email}, headers={"host": "testserver:8123"})
+    body = str(mail.outbox[-1].body)
+    assert "https://weir.example/accounts/password/reset/key/" in body
+    assert "testserver" not in body
