@@ -28,7 +28,24 @@ _TIME_LIMIT = 300
 
 BEAT: dict[str, dict[str, Any]] = {}
 
-app = Celery("weir", task_cls="tenants.task_base:WeirTask")
+# A broker that is dead or silent must not hold up the request that rings: its row is safe, and the sweep finds it.
+_WRITING = {
+    "socket_timeout": 0.5,
+    "socket_connect_timeout": 0.5,
+    "connect_retries_timeout": 1.0,
+    "max_retries": 1,
+}
+
+
+class Weir(Celery):
+    """Celery, whose messages go out soon or not at all; workers wait for theirs with more patience."""
+
+    def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Any:
+        options = {**(kwargs.pop("transport_options", None) or {}), **_WRITING}
+        return super().connection_for_write(url, transport_options=options, **kwargs)
+
+
+app = Weir("weir", task_cls="tenants.task_base:WeirTask")
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,
@@ -41,13 +58,12 @@ app.conf.update(
         "health_check_interval": 10,
         "queue_order_strategy": "priority",
     },
-    # A dead broker must not hold up the request that rings: its row is safe, and the sweep finds it.
     task_publish_retry=True,
     task_publish_retry_policy={
-        "max_retries": 3,
+        "max_retries": 1,
         "interval_start": 0,
-        "interval_step": 0.3,
-        "interval_max": 0.6,
+        "interval_step": 0.1,
+        "interval_max": 0.1,
     },
     task_ignore_result=True,
     task_store_errors_even_if_ignored=False,

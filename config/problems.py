@@ -16,6 +16,7 @@ from rest_framework.views import set_rollback
 
 from tenants.api.base import invalid
 from tenants.errors import WeirError
+from tenants.secret import Secret, mask
 
 MEDIA_TYPE = "application/problem+json"
 API_PREFIX = "/api/"
@@ -48,6 +49,11 @@ _DETAILS = {
 def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponseBase | None:
     """The problem for an exception of a DRF view; None for what is a fault of ours, which ends in `server_error`."""
     request: HttpRequest = context["request"]._request
+    posted = getattr(context["request"], "_full_data", None)  # of a body that could be read
+    secret = posted.get("secret") if isinstance(posted, Mapping) else None
+    _kept = (
+        Secret(secret) if isinstance(secret, str) and secret else None
+    )  # alive, so that it is masked below
     set_rollback()
     match error:
         case WeirError() if error.status < 500:
@@ -84,14 +90,14 @@ def problem(
     errors: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """One answer in application/problem+json. Whatever text was quoted from the request, it can be sent."""
+    """One answer in application/problem+json. Text quoted from the request can be sent; its secret is masked."""
     body = {
         "type": f"urn:weir:problem:{code}",
         "title": title,
         "status": status,
-        "detail": detail,
+        "detail": mask(detail),
         "code": code,
-        "errors": [dict(error) for error in errors],
+        "errors": [{name: mask(text) for name, text in error.items()} for error in errors],
         "request_id": getattr(request, "request_id", ""),
     }
     return HttpResponse(json.dumps(body), status=status, content_type=MEDIA_TYPE, headers=headers)

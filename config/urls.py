@@ -20,6 +20,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("app/", include("workflows.web.urls")),
+    path("invitations/", invitations.followed_page, name="invitation_followed"),
     path("invitations/<str:token>/", invitations.invitation_page, name="invitation"),
 ]
 

@@ -10,6 +10,9 @@ from tenants.errors import ScopeError
 from tenants.ids import uuid7
 from tenants.scope import OPS_ALIAS, open_tenant_id, ops_reason, require_tenant_id
 
+LONGEST_ACTOR = 300
+"""Characters of "user:<e-mail>" and the like; an address alone has up to 254."""
+
 
 class TenantQuery(sql.Query):
     """A query that refuses to run outside the scope that it was made for."""

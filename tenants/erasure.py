@@ -23,6 +23,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 
 from tenants import rls
+from tenants.classes import owned_tables
 from tenants.models import Tenant
 from tenants.scope import APP_ALIAS, OPS_ALIAS, ops_scope, tenant_scope
 
@@ -59,7 +60,7 @@ def keep_of(table: str) -> Keep | None:
 
 def rows_of() -> list[rls.Isolated]:
     """Every table with rows of tenants but the tenants' own, those first that point at others."""
-    tables = {entry.table: entry for entry in rls.table_classes() if entry.kind in ("tenant", "secret")}
+    tables = {entry.table: entry for entry in owned_tables()}
     del tables["tenants_tenant"]
     with connections[APP_ALIAS].cursor() as cursor:
         cursor.execute(

@@ -26,8 +26,20 @@ _RULES = {
 
 
 def check_isolation(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """E001-E007: classes, tenant columns, junctions, relations and unique constraints of every model."""
-    return [problem for model in models_by_table().values() for problem in check_model(model)]
+    """E001-E008: classes, tenant columns, junctions, relations and unique constraints of every model."""
+    every = models_by_table().values()
+    return [problem for model in every for problem in (*check_model(model), *check_leaving(model))]
+
+
+def check_leaving(model: type[models.Model]) -> Iterator[Error]:
+    """Whether the model's rows leave with their tenant."""
+    if class_of(model) == "junction":
+        yield Error(
+            f"{model._meta.db_table} is a junction, which neither exports nor deletions know yet.",
+            hint="Use a model of its own that inherits TenantOwned, or teach tenants.erasure and tenants.export.",
+            obj=model,
+            id="weir.E008",
+        )
 
 
 def check_model(model: type[models.Model]) -> Iterator[Error]:

@@ -4,9 +4,7 @@ rings again for what is due."""
 import time
 from typing import Any
 
-import structlog
-from celery import current_app
-from kombu.exceptions import OperationalError
+from tenants.doorbell import send
 
 ERASE = "tenants.tasks.erase_closing"
 EXPORT = "tenants.tasks.prepare_exports"
@@ -14,8 +12,6 @@ EXPORT = "tenants.tasks.prepare_exports"
 SILENT_S = 30
 _AGAIN_S = 5.0
 _rung: dict[str, float] = {}
-
-log = structlog.get_logger(__name__)
 
 # The exports that wait, whose worker fell silent, or whose time is over.
 EXPORTS_DUE = f"""
@@ -26,10 +22,7 @@ EXPORTS_DUE = f"""
 
 def ring(task: str) -> None:
     """Have a worker look what there is to do. The message names no tenant: it would outlive it."""
-    try:
-        current_app.send_task(task, ignore_result=True)
-    except (OperationalError, OSError) as error:
-        log.warning("ring_not_sent", task=task, error=type(error).__name__)
+    send(task)
 
 
 def ring_if_due(cursor: Any) -> None:

@@ -91,7 +91,7 @@ REVIEWED_DEFINERS = (
     Definer(
         "public.weir_erase_rows",
         "uuid, regclass, uuid[]",
-        "e924849e0bc4378bb6f557c8405dc9c8151e1158ab4c72e459e3861280b7ea6b",
+        "e96317db2e29b9aaab3368aea03d39b6a2eaf43780da2c74d2cd5a1dcfb089ab",
         OWNER,
         OPS,
     ),

@@ -148,10 +148,11 @@ def function_faults(around: Surroundings) -> list[str]:
 
 
 def _pinned(function: Function) -> bool:
-    """Names are looked up where no login but the owner can create, PostgreSQL's own first."""
+    """Names are looked up where no login but the owner can create, PostgreSQL's own first; temporary tables, which come
+    before all where nobody names them, last."""
     paths = [s.partition("=")[2] for s in function.settings if s.startswith("search_path=")]
     names = [name.strip() for path in paths for name in path.split(",")]
-    return names[:1] == ["pg_catalog"] and set(names) <= {"pg_catalog", "public", "pg_temp"}
+    return names in (["pg_catalog", "pg_temp"], ["pg_catalog", "public", "pg_temp"])
 
 
 def unlisted(found: Relation | None) -> Isolated | None:

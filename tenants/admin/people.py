@@ -200,6 +200,7 @@ class UserAdmin(OpsAdmin):
         verb = "member.account_switched_on" if obj.is_active else "member.account_switched_off"
         if not obj.is_active:
             people.end_sessions(user=obj)
+            team.revoke_invitations_of(obj.pk)
         for membership in Membership.objects.filter(user=obj).select_related("user"):
             trail.note(request, verb, membership, user=obj.email)
 

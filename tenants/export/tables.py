@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.db import connections
 
 from tenants import rls
+from tenants.classes import owned_tables
 from tenants.export.registry import left_out_of
 from tenants.models import Membership
 from tenants.scope import APP_ALIAS, tenant_scope
@@ -28,7 +29,7 @@ class Exported:
 def exported() -> list[Exported]:
     """Every table with rows of tenants but those of secrets. Digests and other bytes mean nothing elsewhere and are
     left out by their type."""
-    entries = [entry for entry in rls.table_classes() if entry.kind == "tenant"]
+    entries = [entry for entry in owned_tables() if entry.kind == "tenant"]
     with connections[APP_ALIAS].cursor() as cursor:
         cursor.execute(
             """SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid

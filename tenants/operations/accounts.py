@@ -40,5 +40,9 @@ def delete_account(*, user_id: uuid.UUID) -> None:
         session.end()
     # Across tenants: keys and invitations that the person made stay, and no longer say by whom.
     with ops_scope("a person deletes their account"), transaction.atomic(using=OPS_ALIAS):
-        User.objects.get(pk=user_id).delete()
+        # Locked: whoever makes a tenant theirs meanwhile was before this, and is seen, or finds nobody.
+        user = User.objects.select_for_update().get(pk=user_id)
+        if user.memberships.filter(is_owner=True).exclude(tenant__status="closing").exists():
+            raise Conflict("You own a tenant since a moment ago. Hand it over or delete it first.")
+        user.delete()
     log.info("account_deleted")

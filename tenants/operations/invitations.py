@@ -97,7 +97,12 @@ def deliver(invited: Invited, *, link: str) -> bool:
 
 def find_open(token: str) -> OpenInvitation | None:
     """The invitation that this token, mailed or not, opens; None when there is none or it is over."""
-    return open_invitation(_digest(_secret_of(token)))
+    return open_invitation(digest_of(token))
+
+
+def digest_of(token: str) -> bytes:
+    """What is kept of a token, mailed or not: enough to find the invitation, not to follow the link."""
+    return _digest(_secret_of(token))
 
 
 def came_by_mail(token: str) -> bool:
@@ -117,7 +122,12 @@ def accept_invitation(*, token: str, user: User) -> Membership:
     Twice is as good as once. Raises NotFound when the invitation is over, NotAllowed when it is for somebody else or
     the address is not verified. Who is a member already keeps their role.
     """
-    found = find_open(token)
+    return accept_by_digest(digest=digest_of(token), user=user)
+
+
+def accept_by_digest(*, digest: bytes, user: User) -> Membership:
+    """`accept_invitation` for a browser that has followed the link before (`digest_of`)."""
+    found = open_invitation(digest)
     if found is None:
         raise NotFound("This invitation is over: it was used, taken back, or is older than seven days.")
     if found.email != user.email or not belongs_to(found.email, user):

@@ -43,7 +43,9 @@ def start_tenant(*, name: str, owner: User, actor: str) -> Tenant:
     Raises InvalidInput for a bad name, and Conflict when they belong to a tenant already (a button pressed twice, say).
     """
     with transaction.atomic():
-        User.objects.select_for_update().get(pk=owner.pk)
+        # An account is deleted under the same lock.
+        if not User.objects.select_for_update().filter(pk=owner.pk).exists():
+            raise Conflict("This account has been deleted.")
         if tenants_of(owner.pk):
             raise Conflict("You belong to a tenant already.")
         return create_tenant(name=name, plan="free", owner=owner, actor=actor)

@@ -6,12 +6,14 @@ database as well: a person belongs once, a tenant has one owner, an owner is an 
 
 import uuid
 from functools import partial
+from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
 from tenants import audit, mails
 from tenants.errors import Conflict, InvalidInput, NotFound
-from tenants.models import Membership, Tenant
+from tenants.models import Invitation, Membership, Tenant
 from tenants.scope import APP_ALIAS, require_tenant_id, tenant_scope
 
 
@@ -41,9 +43,11 @@ def change_role(*, member_id: uuid.UUID, role: str, actor: str) -> Membership:
         if membership.role != role:
             former, membership.role = membership.role, role
             membership.save(update_fields=["role"])
+            was_admin = former == Membership.Role.ADMIN
+            revoked = revoke_invitations_of(membership.user_id) if was_admin else {}
             audit.record(
                 actor=actor, verb="member.changed", subject=membership,
-                user=membership.user.email, role=role, former_role=former,
+                user=membership.user.email, role=role, former_role=former, **revoked,
             )  # fmt: skip
     return membership
 
@@ -100,6 +104,17 @@ def transfer_ownership(*, member_id: uuid.UUID, by: uuid.UUID | None, actor: str
     return owner
 
 
+def revoke_invitations_of(user_id: uuid.UUID) -> dict[str, Any]:
+    """Take back what a person who may invite no more has sent, which could lead back to themselves.
+
+    In the open tenant, or in all within an ops scope. Returns what the trail says of it: nothing, or the addresses.
+    """
+    sent = Invitation.objects.filter(invited_by_id=user_id, accepted_at=None, revoked_at=None)
+    addresses = sorted(sent.values_list("email", flat=True))
+    sent.update(revoked_at=timezone.now())
+    return {"revoked_invitations": addresses} if addresses else {}
+
+
 def _member(member_id: uuid.UUID) -> Membership:
     membership: Membership | None = (
         Membership.objects.select_related("user").filter(pk=member_id).first()
@@ -113,7 +128,8 @@ def _end(membership: Membership, *, verb: str, actor: str) -> Membership:
     if membership.is_owner:
         raise Conflict("The owner cannot go. Hand the tenant over to another admin first.")
     email, role = membership.user.email, membership.role
-    audit.record(actor=actor, verb=verb, subject=membership, user=email, role=role)
+    revoked = revoke_invitations_of(membership.user_id)
+    audit.record(actor=actor, verb=verb, subject=membership, user=email, role=role, **revoked)
     Membership.objects.filter(pk=membership.pk).delete()
     return membership
 

@@ -5,9 +5,9 @@ from typing import Any, TypedDict
 from tenants import audit
 from tenants.errors import InvalidInput
 from tenants.models import Tenant
+from tenants.operations.tenants import clean_name
 from tenants.scope import require_tenant_id, tenant_scope
 
-MAX_NAME = 120
 MAX_CREDIT_LIMIT = 10**12
 RETENTION_DAYS = range(1, 3_651)
 
@@ -40,10 +40,7 @@ def change_tenant(*, actor: str, changes: TenantChanges) -> Tenant:
 
 def _checked(changes: TenantChanges) -> TenantChanges:
     if "name" in changes:
-        name = " ".join(changes["name"].split())
-        if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
-            raise _invalid("name", f"A tenant's name has 1 to {MAX_NAME} printable characters.")
-        changes = {**changes, "name": name}
+        changes = {**changes, "name": clean_name(changes["name"])}
     limit = changes.get("monthly_credit_limit")
     if limit is not None and not 0 <= limit <= MAX_CREDIT_LIMIT:
         raise _invalid("monthly_credit_limit", "A number of credits from 0 to 1,000,000,000, or null.")

@@ -8,17 +8,15 @@ from tenants.ids import uuid7
 from tenants.models import Membership, Tenant, User
 from tenants.scope import require_tenant_id, tenant_scope
 
+MAX_NAME = 120
+
 
 def create_tenant(*, name: str, plan: str, owner: User, actor: str) -> Tenant:
     """Create a tenant with its first administrator, and let the other apps add what a new tenant has.
 
-    Raises InvalidInput for an empty or over-long name.
+    Raises InvalidInput for a bad name.
     """
-    name = " ".join(name.split())
-    if not name or len(name) > 120 or "\0" in name:
-        raise InvalidInput(
-            "A tenant's name has 1 to 120 characters.", errors=[{"field": "name", "message": "1-120"}]
-        )
+    name = clean_name(name)
     tenant = Tenant(id=uuid7(), name=name, plan=plan)
     with tenant_scope(tenant.pk):
         tenant.save(force_insert=True)
@@ -26,6 +24,15 @@ def create_tenant(*, name: str, plan: str, owner: User, actor: str) -> Tenant:
         audit.record(actor=actor, verb="tenant.created", subject=tenant, plan=plan)
         signals.tenant_created.send(sender=Tenant, tenant=tenant, actor=actor)
     return tenant
+
+
+def clean_name(name: str) -> str:
+    """A tenant's name on one line. Raises InvalidInput where it is empty, over-long, or not what it looks like."""
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        message = f"A tenant's name has 1 to {MAX_NAME} printable characters."
+        raise InvalidInput(message, errors=[{"field": "name", "message": message}])
+    return name
 
 
 def suspend_tenant(*, actor: str) -> Tenant:

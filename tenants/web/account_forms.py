@@ -7,10 +7,12 @@ from allauth.mfa import app_settings as mfa_settings
 from allauth.mfa.base import forms as mfa
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
+from allauth.mfa.totp.internal.auth import TOTP
 from allauth.mfa.webauthn.forms import AddWebAuthnForm
 from django import forms
 from django.contrib.auth.hashers import make_password
 from django.core.cache import cache
+from django.core.validators import MaxLengthValidator
 from django.http import HttpRequest
 
 NEW_PASSWORD = "At least 10 characters, and not one of the passwords that everybody uses."
@@ -24,6 +26,16 @@ WORDS = {
 }
 
 
+LONGEST_ADDRESS = 254
+"""Characters of an e-mail address, as the tables hold it; allauth would cut a longer one."""
+
+
+def fits(address: str) -> None:
+    """Raises ValidationError for an address that would be cut: lower case can be longer than what was typed."""
+    if len(address.lower()) > LONGEST_ADDRESS:
+        raise forms.ValidationError(f"An e-mail address has at most {LONGEST_ADDRESS} characters.")
+
+
 class Plain:
     """Puts our words in the place of allauth's."""
 
@@ -35,6 +47,11 @@ class Plain:
             field.widget.attrs.pop("placeholder", None)
             if name in WORDS:
                 field.label, field.help_text = WORDS[name]
+        if "email" in self.fields:
+            rules = self.fields["email"].validators
+            kept = [rule for rule in rules if not isinstance(rule, MaxLengthValidator)]
+            self.fields["email"].validators = [*kept, fits]
+            self.fields["email"].widget.attrs["maxlength"] = str(LONGEST_ADDRESS)
         for name in {"code"} & self.fields.keys():
             self.fields[name].widget.attrs |= {"autocomplete": "one-time-code", "autofocus": True}
 
@@ -89,6 +106,12 @@ class EmailCodeForm(Plain, account.ConfirmEmailVerificationCodeForm):
     pass
 
 
+def spend(app: TOTP, code: str) -> None:
+    """Note that a code of an app was used, for as long as it would be accepted."""
+    steps = 2 * mfa_settings.TOTP_TOLERANCE + 1
+    cache.set(app._get_used_cache_key(code), "y", steps * mfa_settings.TOTP_PERIOD)
+
+
 class Once:
     """Keeps a code of an app from working twice for as long as it is accepted; allauth does so for one step alone."""
 
@@ -98,9 +121,7 @@ class Once:
     def clean_code(self) -> str:
         code: str = super().clean_code()  # type: ignore[misc]
         if self.authenticator.type == Authenticator.Type.TOTP:
-            steps = 2 * mfa_settings.TOTP_TOLERANCE + 1
-            used = self.authenticator.wrap()._get_used_cache_key(code)
-            cache.set(used, "y", steps * mfa_settings.TOTP_PERIOD)
+            spend(self.authenticator.wrap(), code)
         return code
 
 
@@ -113,7 +134,11 @@ class ConfirmByCodeForm(Once, Plain, mfa.ReauthenticateForm):
 
 
 class ActivateAppForm(Plain, ActivateTOTPForm):
-    pass
+    def clean_code(self) -> str:
+        """The code that sets the app up has been used as well: it does not sign in a moment later."""
+        code: str = super().clean_code()
+        spend(TOTP(Authenticator(user=self.user)), code)
+        return code
 
 
 class AddPasskeyForm(Plain, AddWebAuthnForm):

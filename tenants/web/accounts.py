@@ -10,19 +10,28 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.urls import reverse
 
 from tenants import context
 from tenants.models import User
+from tenants.queries import OpenInvitation, open_invitation
 from tenants.web.confirmed import is_confirmed
 
 _log = structlog.stdlib.get_logger("weir.accounts")
 
 INVITATION = "invitation"
-INVITATION_NEXT = "invitation_next"
-INVITATION_PROVEN = "invitation_proven"
-"""Session keys of somebody who follows an invitation: that they do, the page to come back to, and the address whose
-mailbox the link came from."""
+"""Session key of somebody who follows an invitation: {"digest": which one, in hex, "proven": whether they came by the
+mailed link}. Not the link itself: whoever reads the sessions must not be able to follow it."""
+
+
+def followed(request: HttpRequest) -> tuple[OpenInvitation | None, bool]:
+    """The invitation that this browser follows, while it is open still, and whether its mailed link was opened."""
+    kept = request.session.get(INVITATION)
+    if not isinstance(kept, dict):
+        return None, False
+    found = open_invitation(bytes.fromhex(kept["digest"]))
+    return found, found is not None and bool(kept["proven"])
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -41,29 +50,33 @@ class AccountAdapter(DefaultAccountAdapter):
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """By WEIR_SIGNUP: everybody, whoever follows an invitation, or nobody."""
         if settings.SIGNUP == "invited":
-            return bool(request.session.get(INVITATION))
+            return followed(request)[0] is not None
         return bool(settings.SIGNUP == "open")
 
     def is_email_verified(self, request: HttpRequest, email: str) -> bool:
         """At sign-up: the address that a mailed invitation proves needs no code; any other does."""
-        return bool(email) and request.session.get(INVITATION_PROVEN) == email.lower()
+        found, proven = followed(request)
+        return found is not None and proven and found.email == email.lower()
 
     def save_user(self, request: HttpRequest, user: User, form: Any, commit: bool = True) -> User:
         user.name = form.cleaned_data.get("name", "")
         return cast(User, super().save_user(request, user, form, commit))
 
-    def pre_login(self, request: HttpRequest, user: User, **options: Any) -> HttpResponse | None:
-        """Who signed up has an address on record, verified or not; who has none was made by an operator."""
-        if not EmailAddress.objects.filter(user=user).exists():
-            EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
-        return cast("HttpResponse | None", super().pre_login(request, user, **options))
-
     def get_login_redirect_url(self, request: HttpRequest) -> str:
         """Back to the invitation that brought the person here, else to the pages."""
-        return str(request.session.get(INVITATION_NEXT) or super().get_login_redirect_url(request))
+        if INVITATION in request.session:
+            return reverse("invitation_followed")
+        return str(super().get_login_redirect_url(request))
 
     def get_signup_redirect_url(self, request: HttpRequest) -> str:
         return self.get_login_redirect_url(request)
+
+    def logout(self, request: HttpRequest) -> None:
+        """Who signs out to come back to an invitation as somebody else still follows it."""
+        kept = request.session.get(INVITATION)
+        super().logout(request)
+        if kept and request.POST.get("next") == reverse("invitation_followed"):
+            request.session[INVITATION] = kept
 
     def get_email_verification_redirect_url(self, email_address: EmailAddress) -> str:
         return "/accounts/email/" if self.request.user.is_authenticated else "/accounts/login/"
@@ -74,7 +87,17 @@ class AccountAdapter(DefaultAccountAdapter):
         return bool(required) and not is_confirmed(allauth_context.request)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """A mail server that does not answer undoes nothing that the person did; they are told of it."""
+        """A mail server that does not answer undoes nothing that the person did; they are told of it.
+
+        Links lead to BASE_URL where it is set, not to the host that the caller names.
+        """
+        if settings.BASE_URL:
+            here = self.request.build_absolute_uri("/")
+            base = settings.BASE_URL.rstrip("/") + "/"
+            links = {name: value for name, value in context.items() if name.endswith("_url")}
+            context = context | {
+                name: base + str(value).removeprefix(here) for name, value in links.items() if value
+            }
         try:
             super().send_mail(template_prefix, email, context)
         except OSError as error:  # SMTPException is one

@@ -5,7 +5,7 @@ from typing import cast
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -14,7 +14,7 @@ from tenants.middleware import SESSION_KEY
 from tenants.models import User
 from tenants.operations import people
 from tenants.queries import tenants_of
-from tenants.web.accounts import INVITATION_NEXT
+from tenants.web.accounts import INVITATION
 
 
 @login_required
@@ -25,8 +25,8 @@ def workspace(request: HttpRequest) -> HttpResponse:
     known = [tenant for tenant in tenants_of(user.pk) if tenant.tenant_status != "closing"]
     if any(tenant.tenant_status == "active" for tenant in known):
         return redirect(settings.LOGIN_REDIRECT_URL)
-    if invited := request.session.get(INVITATION_NEXT):
-        return HttpResponseRedirect(invited)
+    if INVITATION in request.session:
+        return redirect("invitation_followed")
     may_start = settings.SIGNUP == "open" and not known
     error = ""
     if request.method == "POST" and may_start:

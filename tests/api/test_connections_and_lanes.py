@@ -180,3 +180,11 @@ def test_a_short_secret_is_not_told_by_its_hint(api):
     assert answer.json()["secret_hint"] == "****"
     spaced = api.post("/connections", {"provider": "prospeo", "secret": "x y z 123456", "mode": "sandbox"})
     assert_problem(spaced, 422, "invalid_input")
+
+
+@pytest.mark.parametrize("field", ["provider", "mode", SECRET])
+def test_a_secret_in_the_wrong_field_as_well_is_not_echoed(api, field):
+    body = {"provider": "prospeo", "secret": SECRET} | {field: SECRET}
+    answer = api.post("/connections", body)
+    assert answer.status_code in (404, 422)
+    assert SECRET not in answer.content.decode()

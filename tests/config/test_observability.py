@@ -241,3 +241,33 @@ def test_the_page_for_errors_while_developing_is_masked():
     assert f"secret={typed}" not in html
     posted = reporter.get_traceback_data()["filtered_POST_items"]
     assert dict(posted) == {"secret": MASK, "name": "Team key"}
+
+
+def test_the_page_for_errors_shows_no_password_of_settings_or_environment(settings):
+    passwords = {
+        name: secrets.token_hex(12) for name in ("DATABASE_OWNER_URL", "REDIS_URL", "CELERY_BROKER_URL")
+    }
+    urls = {name: f"scheme://weir:{password}@db.example/0" for name, password in passwords.items()}
+    settings.CELERY_BROKER_URL = urls["CELERY_BROKER_URL"]
+    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": urls["REDIS_URL"]}}
+    request = RequestFactory().get("/app/")
+    request.META.update(urls)
+    try:
+        raise ValueError("told")
+    except ValueError as error:
+        html = ExceptionReporter(request, type(error), error, error.__traceback__).get_traceback_html()
+    assert "CELERY_BROKER_URL" in html
+    assert [name for name, password in passwords.items() if password in html] == []
+
+
+def test_the_page_for_errors_comes_out_when_a_repr_raises():
+    class Unshown:
+        def __repr__(self) -> str:
+            raise LookupError("not here")
+
+    local = Unshown()
+    try:
+        raise ValueError("told", id(local))
+    except ValueError as error:
+        html = ExceptionReporter(None, type(error), error, error.__traceback__).get_traceback_html()
+    assert "repr raised LookupError" in html

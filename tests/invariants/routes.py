@@ -17,6 +17,7 @@ PUBLIC = {
     "/readyz": "says nothing about tenants",
     "/metrics": "has a token of its own (tests/config/test_health.py)",
     "/invitations/<str:token>/": "opens for who has the token (tests of the team)",
+    "/invitations/": "the same, for the browser that had the link",
     "/api/schema/": "the description of the API",
     "/api/docs/": "the documentation of the API",
     "/api/v1/^.*$": "the answer for addresses that are none",

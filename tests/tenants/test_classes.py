@@ -1,17 +1,22 @@
 """Which class a table is in, for models that nobody has yet."""
 
+import pytest
 from django.db import models
 from django.test.utils import isolate_apps
 
+from tenants import classes, erasure
 from tenants.classes import (
     Isolated,
     Parent,
     _parents,
     class_of,
     models_by_table,
+    owned_tables,
     table_classes,
     tenant_column,
 )
+from tenants.export.tables import exported
+from tenants.isolation_checks import check_leaving
 from tenants.models import ApiKey, AuditEvent, Tenant, User
 
 
@@ -86,3 +91,27 @@ def test_only_rows_of_tenants_are_walled():
     walled = {kind for kind in ("tenant", "secret", "junction", "reference", "identity", "system", "partition", "")
               if Isolated("x", kind).walled}  # fmt: skip
     assert walled == {"tenant", "secret", "junction"}
+
+
+def test_a_junction_is_not_left_behind_by_exports_and_deletions_unnoticed(monkeypatch: pytest.MonkeyPatch):
+    there = [Isolated("run", "tenant"), Isolated("vault", "secret"), Isolated("django_session", "identity")]
+    monkeypatch.setattr(classes, "table_classes", lambda: iter(there))
+    assert owned_tables() == there[:2]
+    there.append(Isolated("run_upload", "junction"))
+    for asked in (owned_tables, erasure.rows_of, exported):
+        with pytest.raises(NotImplementedError, match="do not know junctions yet: run_upload"):
+            asked()
+
+
+def test_a_junction_fails_the_check():
+    with isolate_apps("tenants"):
+
+        class Pair(models.Model):
+            isolation = "junction"
+            key = models.ForeignKey(ApiKey, on_delete=models.CASCADE)
+
+            class Meta:
+                app_label = "tenants"
+
+        assert [problem.id for problem in check_leaving(Pair)] == ["weir.E008"]
+    assert list(check_leaving(ApiKey)) == list(check_leaving(User)) == []

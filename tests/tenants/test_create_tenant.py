@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from tenants.models import User
+from tenants.models import AuditEvent, ClosedTenant, TenantExport, User
+from tenants.operations import people
+from tenants.operations.people import create_user
 from tenants.queries import tenants_of
+from tenants.scope import tenant_scope
+from workflows.models import Run, RunEvent, Upload
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -49,3 +53,22 @@ def test_a_bad_name_leaves_no_account_behind():
     with pytest.raises(CommandError, match="1 to 120"):
         create(email="a@acme.example", name=" ")
     assert not User.objects.filter(email="a@acme.example").exists()
+
+
+def test_the_longest_address_can_act():
+    domain = ".".join(["a" * 60] * 3) + ".example"
+    actor = f"user:{'q' * (253 - len(domain))}@{domain}"
+    assert len(actor) == 259
+    owner = create_user(email=actor.removeprefix("user:"), password=None)
+    tenant = people.start_tenant(name="Acme", owner=owner, actor=actor)
+    with tenant_scope(tenant.pk):
+        assert AuditEvent.objects.get(verb="tenant.created").actor == actor
+    places = ((Run, "created_by"), (RunEvent, "actor"), (Upload, "created_by"), (TenantExport, "created_by"))
+    for model, name in (*places, (ClosedTenant, "closed_by")):
+        room: Any = model._meta.get_field(name)
+        assert room.max_length >= len(actor), model
+
+
+def test_a_name_that_turns_text_around_is_refused():
+    with pytest.raises(CommandError, match="1 to 120 printable"):
+        create(email="a@acme.example", name="Acme \u202egpj")

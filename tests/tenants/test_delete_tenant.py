@@ -87,6 +87,49 @@ def test_only_a_closed_tenant_is_erased(committed: None, tenant: Tenant) -> None
         assert Tenant.objects.count() == 1
 
 
+def refused_to_ops(words: str, statement: str, parameters: list[Any]) -> None:
+    with (
+        ops_scope("test"),
+        pytest.raises(DatabaseError, match=words),
+        transaction.atomic(using="ops"),
+        connections["ops"].cursor() as cursor,
+    ):
+        cursor.execute(statement, parameters)
+
+
+def test_the_database_lets_nobody_close_a_tenant_for_a_moment(committed: None, tenant: Tenant) -> None:
+    """Close, take a row out of the trail, open again: the first is for good, so there is no second."""
+    with tenant_scope(tenant):
+        ids = list(AuditEvent.objects.values_list("pk", flat=True))
+    status = "UPDATE tenants_tenant SET status = %s WHERE id = %s"
+    with ops_scope("test"), connections["ops"].cursor() as cursor:
+        cursor.execute(status, ["closing", tenant.pk])
+    erase = "SELECT public.weir_erase_rows(%s, 'public.tenants_auditevent', %s)"
+    refused_to_ops("not being closed", erase, [tenant.pk, ids[:1]])
+    for back in ("active", "suspended"):
+        refused_to_ops("cannot be undone", status, [back, tenant.pk])
+        with (
+            tenant_scope(tenant),
+            pytest.raises(DatabaseError, match="cannot be undone"),
+            transaction.atomic(),
+        ):
+            connections["default"].cursor().execute(status, [back, tenant.pk])
+    refused_to_ops(
+        "cannot be undone", "UPDATE tenants_tenant SET id = gen_random_uuid() WHERE id = %s", [tenant.pk]
+    )
+    for way_round in (
+        "ALTER TABLE tenants_tenant DISABLE TRIGGER weir_closing_is_final",
+        "DROP TRIGGER weir_closing_is_final ON tenants_tenant",
+        "SET session_replication_role = replica",
+    ):
+        refused_to_ops("must be owner|permission denied", way_round, [])
+    with ops_scope("test"), connections["ops"].cursor() as cursor:
+        cursor.execute("UPDATE tenants_tenant SET name = 'still here' WHERE id = %s", [tenant.pk])
+    with tenant_scope(tenant):
+        assert AuditEvent.objects.count() == len(ids)
+        assert Tenant.objects.get().status == Tenant.Status.CLOSING
+
+
 def test_the_database_erases_append_only_rows_of_closing_tenants_alone(
     committed: None, tenant: Tenant
 ) -> None:
@@ -106,6 +149,9 @@ def test_the_database_erases_append_only_rows_of_closing_tenants_alone(
         ):
             cursor.execute(statement, parameters)
     close(tenant)
+    refused_to_ops("not being closed", *call)  # nobody has written down yet that it is being erased
+    with ops_scope("test"):
+        ClosedTenant.objects.create(erasing=tenant.pk)
     with tenant_scope(tenant), pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
         connections["default"].cursor().execute(*call)
     with ops_scope("test"), transaction.atomic(using="ops"), connections["ops"].cursor() as cursor:

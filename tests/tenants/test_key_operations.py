@@ -178,10 +178,12 @@ def test_a_replacement_lives_as_long_as_its_key_was_made_for_and_the_overlap_doe
     new, _ = rotate_api_key(key_id=old.pk, actor=ACTOR)
     old.refresh_from_db()
     assert old.expires_at == end
+    assert new.expires_at
     assert timedelta(hours=1, minutes=59) < new.expires_at - timezone.now() <= timedelta(hours=2)
     # The first replacement was lost: what the key was made for is still known.
     revoke_api_key(key_id=new.pk, actor=ACTOR)
     again, _ = rotate_api_key(key_id=old.pk, actor=ACTOR, overlap_seconds=60)
+    assert again.expires_at
     assert timedelta(hours=1, minutes=59) < again.expires_at - timezone.now() <= timedelta(hours=2)
     old.refresh_from_db()
     assert old.expires_at - timezone.now() <= timedelta(seconds=60)

@@ -1,5 +1,6 @@
 """Weir does not start, and opens no connection, with a login that could get past the policies."""
 
+import json
 import os
 import subprocess
 import sys
@@ -84,3 +85,19 @@ def test_every_new_connection_is_asked_and_a_refused_one_is_closed(
             assert connection.connection is None
     refuse_powerful(connection)
     assert connection.connection is not None
+
+
+def test_the_report_is_given_to_a_login_that_is_refused_and_says_so(past_policies: str) -> None:
+    rls = [sys.executable, "manage.py", "rls", "--json"]
+    parts = psycopg.conninfo.conninfo_to_dict(past_policies)
+    url = "postgresql://{user}:{password}@{host}:{port}/{dbname}".format_map(parts)
+    done = start(rls, DATABASE_URL=url)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    found = json.loads(done.stdout)
+    assert len(found["tables"]) > 50
+    assert [fault for fault in found["beside"] if "_bypass (default) has BYPASSRLS" in fault]
+    done = start(rls[:-1], DATABASE_URL=with_database(os.environ["DATABASE_ADMIN_URL"], database()))
+    assert done.returncode == 1, done.stderr
+    assert "weir_admin (default) is a superuser" in done.stdout
+    assert "tenants_membership" in done.stdout

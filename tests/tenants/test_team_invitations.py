@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from tenants.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from tenants.models import AuditEvent, Invitation, Membership, Tenant, User
-from tenants.operations import invitations
+from tenants.operations import accounts, invitations, team
 from tenants.operations.people import create_user
 from tenants.operations.tenants import suspend_tenant
 from tenants.queries import tenants_of
@@ -331,3 +331,29 @@ def test_a_mail_server_that_refuses_is_told_and_leaves_the_invitation(
     assert invitations.deliver(invited, link="https://weir.example/") is False
     assert rows(tenant)[0].mailed_at is None
     assert invitations.accept_invitation(token=invited.token, user=ada).role == "editor"
+
+
+@pytest.mark.parametrize("way", ["removed", "left", "demoted"])
+def test_who_may_invite_no_more_has_no_invitations_out(tenant: Tenant, way: str):
+    boss = make_user(tenant, role="admin")
+    with tenant_scope(tenant):
+        made = invitations.invite(email=ADA, role="admin", invited_by=boss, actor=ACTOR)
+        member = Membership.objects.get(user=boss)
+        if way == "removed":
+            team.remove_member(member_id=member.pk, actor=ACTOR)
+        elif way == "left":
+            team.leave_tenant(user_id=boss.pk, actor=ACTOR)
+        else:
+            team.change_role(member_id=member.pk, role="editor", actor=ACTOR)
+        event = AuditEvent.objects.first()
+    assert invitations.find_open(made.token) is None
+    assert event is not None
+    assert event.detail["revoked_invitations"] == [ADA]
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "ops"])
+def test_who_owns_a_tenant_since_a_moment_ago_is_not_deleted(owner: User, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(accounts, "tenants_of", lambda user_id: [])  # as it was before
+    with pytest.raises(Conflict, match="since a moment ago"):
+        accounts.delete_account(user_id=owner.pk)
+    assert User.objects.filter(pk=owner.pk).exists()

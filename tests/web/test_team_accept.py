@@ -156,7 +156,7 @@ def test_signed_out_nothing_is_accepted_and_signing_in_leads_back(
     page = text_of(client.get(shown(invited)))
     assert "Sign in as ada@new.example" in page
     answer = client.post("/accounts/login/", {"login": NEW, "password": PASSWORD})
-    assert answer["Location"] == shown(invited)
+    assert answer["Location"] == "/invitations/"
     assert "Accept invitation" in text_of(client.get(shown(invited)))
 
 
@@ -169,7 +169,7 @@ def test_who_has_the_mail_signs_up_without_a_code_and_accepts(
     link = part_of(text_of(client.get(mailed(invited))), r'href="(/accounts/signup/[^"]+)"')
     assert f'value="{NEW}"' in text_of(client.get(link))
     answer = sign_up(client)
-    assert answer["Location"] == mailed(invited)
+    assert answer["Location"] == "/invitations/"
     assert not [mail for mail in mailoutbox if re.search("code", mail.subject + mail.body, re.IGNORECASE)]
     client.post(mailed(invited))
     assert roles(NEW) == [("Acme", "editor")]
@@ -190,7 +190,7 @@ def test_who_was_only_handed_the_link_proves_the_address_by_a_code(
     assert mail.to == [NEW]
     code = part_of(mail.body, r"Your code for Weir: (\S+)")
     answer = client.post("/accounts/confirm-email/", {"code": code})
-    assert answer["Location"] == shown(invited)
+    assert answer["Location"] == "/invitations/"
     client.post(shown(invited))
     assert roles(NEW) == [("Acme", "editor")]
 
@@ -216,3 +216,48 @@ def test_without_an_invitation_nobody_signs_up_where_it_is_by_invitation(
         invitations.revoke_invitation(invitation_id=invited.invitation.pk, actor=ACTOR)
     client.get(shown(invited))
     assert "by invitation" in text_of(client.get("/accounts/signup/"))
+
+
+def test_the_session_never_holds_the_link(invited: invitations.Invited, client: Client):
+    client.get(mailed(invited))
+    assert invited.token not in str(dict(client.session.items()))
+    sign_up(client)
+    assert "Accept invitation" in text_of(client.get("/invitations/"))
+    assert invited.token not in str(dict(client.session.items()))
+    assert "Accept invitation" not in text_of(Client().get("/invitations/"))
+    assert client.post("/invitations/")["Location"] == "/app/"
+    assert roles(NEW) == [("Acme", "editor")]
+
+
+def test_somebody_else_signs_out_of_the_remembered_page_and_comes_back(
+    invited: invitations.Invited, client: Client, other_tenant: Tenant
+):
+    user = make_user(other_tenant)
+    client.get(mailed(invited))
+    client.post("/accounts/login/", {"login": user.email, "password": PASSWORD})
+    page = client.get("/invitations/")
+    assert page.status_code == 403
+    assert 'name="next" value="/invitations/"' in text_of(page)
+    assert client.post("/invitations/").status_code == 403
+    assert client.post("/accounts/logout/", {"next": "/invitations/"})["Location"] == "/invitations/"
+    assert "Make an account" in text_of(client.get("/invitations/"))
+    client.post("/accounts/login/", {"login": user.email, "password": PASSWORD})
+    client.post("/accounts/logout/")
+    assert client.get("/invitations/").status_code == 404
+
+
+@pytest.mark.parametrize("signup", ["open", "invited"])
+def test_an_invitation_that_was_taken_back_proves_nothing(
+    invited: invitations.Invited, client: Client, settings: Any, tenant: Tenant, signup: str
+):
+    settings.SIGNUP = signup
+    client.get(mailed(invited))
+    with tenant_scope(tenant):
+        invitations.revoke_invitation(invitation_id=invited.invitation.pk, actor=ACTOR)
+    answer = sign_up(client)
+    assert not EmailAddress.objects.filter(email=NEW, verified=True).exists()
+    if signup == "invited":
+        assert "by invitation" in text_of(answer)
+        assert not User.objects.filter(email=NEW).exists()
+    else:
+        assert answer["Location"] == "/accounts/confirm-email/"

@@ -6,17 +6,13 @@ A process that hosts a runner tells it directly; every other one puts a message 
 import uuid
 from collections.abc import Callable, Iterable
 
-import structlog
-from celery import current_app
 from django.db import transaction
-from kombu.exceptions import OperationalError
 
+from tenants.doorbell import send
 from tenants.scope import APP_ALIAS
 
 RING_LANE = "workflows.tasks.ring_lane"
 FILL_RUN = "workflows.tasks.fill_run"
-
-log = structlog.get_logger(__name__)
 
 
 class _Process:
@@ -63,7 +59,4 @@ def ring_fill(tenant_id: uuid.UUID, run_id: uuid.UUID) -> None:
 
 
 def _send(task: str, tenant_id: uuid.UUID, subject: uuid.UUID) -> None:
-    try:
-        current_app.send_task(task, args=[str(tenant_id), str(subject)], ignore_result=True)
-    except (OperationalError, OSError) as error:
-        log.warning("ring_not_sent", task=task, subject=str(subject), error=type(error).__name__)
+    send(task, str(tenant_id), str(subject))

@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
-from tenants.base import SameTenant, TenantOwned, owned_key, tenant_relation
+from tenants.base import LONGEST_ACTOR, SameTenant, TenantOwned, owned_key, tenant_relation
 from workflows.states import RecordStatus, RunStatus
 
 
@@ -30,7 +30,7 @@ class Run(TenantOwned):
     priority = models.PositiveSmallIntegerField(default=5, help_text="0 to 9, higher goes first")
     callback_url = models.URLField(max_length=500, blank=True)
     metadata = models.JSONField(default=dict)
-    created_by = models.CharField(max_length=200)
+    created_by = models.CharField(max_length=LONGEST_ACTOR)
     error = models.CharField(max_length=300, blank=True)
 
     total = models.PositiveIntegerField(default=0)
@@ -126,7 +126,7 @@ class RunEvent(TenantOwned):
     record_id = models.UUIDField(null=True)
     kind = models.CharField(max_length=48)
     detail = models.JSONField(default=dict)
-    actor = models.CharField(max_length=200)
+    actor = models.CharField(max_length=LONGEST_ACTOR)
     at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
-from tenants.base import TenantOwned, owned_key
+from tenants.base import LONGEST_ACTOR, TenantOwned, owned_key
 
 
 class Workflow(TenantOwned):
@@ -45,7 +45,7 @@ class Upload(TenantOwned):
     sample = models.JSONField(default=list)
     errors = models.JSONField(default=list, help_text="the first faulty rows: line, code, message")
     error_count = models.PositiveIntegerField(default=0)
-    created_by = models.CharField(max_length=200)
+    created_by = models.CharField(max_length=LONGEST_ACTOR)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -69,6 +69,7 @@ HANDS = {
     "GRANT EXECUTE ON FUNCTION lookup.api_key(bytea) TO PUBLIC": "lookup.api_key(bytea) belongs to weir_lookup, for ",
     "ALTER FUNCTION lookup.api_key(bytea) RESET search_path": "lookup.api_key(bytea) has no pinned search path",
     "ALTER FUNCTION lookup.api_key(bytea) SET search_path = public, pg_catalog": "has no pinned search path",
+    "ALTER FUNCTION lookup.api_key(bytea) SET search_path = pg_catalog, public": "has no pinned search path",
     "ALTER FUNCTION lookup.api_key(bytea) OWNER TO weir_owner": "belongs to weir_owner",
     "DROP FUNCTION lookup.tenants_of(uuid)": "the function lookup.tenants_of is missing",
     "CREATE OR REPLACE FUNCTION lookup.api_key(wanted bytea) RETURNS TABLE (key_id uuid, tenant_id uuid, "

@@ -1,0 +1,37 @@
+"""Messages to workers that may be lost: what they tell of is in the database, and a sweep finds it."""
+
+import time
+
+import structlog
+from celery import current_app
+from kombu.exceptions import OperationalError
+
+REST_SECONDS = 5.0
+"""How long the broker is left alone after a failure, so that not every request waits for its timeout."""
+
+log = structlog.get_logger(__name__)
+
+
+class _Broker:
+    """What this process knows of the broker."""
+
+    rest_until = 0.0
+    """On the monotonic clock."""
+
+
+def send(task: str, *args: str) -> bool:
+    """Have a worker run a task; False when the message was not sent. Takes about 2 s at most, nothing while it rests."""
+    if time.monotonic() < _Broker.rest_until:
+        return False
+    try:
+        current_app.send_task(task, args=list(args), ignore_result=True)
+    except (OperationalError, OSError) as error:
+        _Broker.rest_until = time.monotonic() + REST_SECONDS
+        log.warning("ring_not_sent", task=task, about=list(args), error=type(error).__name__)
+        return False
+    return True
+
+
+def forget_rest() -> None:
+    """Ask the broker again at once."""
+    _Broker.rest_until = 0.0

