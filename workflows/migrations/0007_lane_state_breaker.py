@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("workflows", "0005_record_original"),
+        ("workflows", "0006_longer_actors"),
     ]
 
     operations = [
