@@ -17,14 +17,18 @@ from tenants.models import Invitation
 
 LONGEST_NAME = 80
 _log = structlog.stdlib.get_logger("weir.mails")
-# What mail programs would turn into a link.
-_LINKS = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*:/*|//+|\bwww\.")
+# What mail programs turn into a link: a scheme with what follows it, two slashes, and names with dots inside.
+_SCHEMES = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*):/+|\b(https?|ftp|mailto|javascript|data|tel|sms):|//+")
+_DOTS = re.compile(r"(?<=\w)[.。．｡](?=\w)")
 
 
 def harmless(name: str) -> str:
-    """A name that a tenant or person chose, as it may stand in a mail to a stranger: one line, no links, not long."""
+    """A name that a tenant or person chose, as it may stand in a mail to a stranger: one line, no links, not long.
+
+    Nothing but the links is lost: "Acme: Berlin" stays, "evil.example/x" becomes "evil[.]example/x".
+    """
     printable = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in name)
-    words = " ".join(_LINKS.sub(" ", printable).split())
+    words = " ".join(_DOTS.sub("[.]", _SCHEMES.sub(" ", printable)).split())
     return words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1] + "…"
 
 
@@ -38,7 +42,7 @@ def send_invitation(invitation: Invitation, *, tenant_name: str, invited_by: str
         "link": link,
         "expires_at": invitation.expires_at,
     }
-    subject = f"{harmless(invited_by)} invites you to “{facts['tenant']}”"
+    subject = f"{invited_by} invites you to “{facts['tenant']}”"
     return _send([_message(invitation.email, subject, "mail/invitation.txt", facts)])
 
 

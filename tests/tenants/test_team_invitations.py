@@ -7,6 +7,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.utils import timezone
 
+from tenants import mails
 from tenants.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from tenants.models import AuditEvent, Invitation, Membership, Tenant, User
 from tenants.operations import accounts, invitations, team
@@ -314,6 +315,22 @@ def test_a_tenants_name_can_neither_add_a_header_nor_a_link(tenant: Tenant, invi
     assert message.get_content_type() == "text/plain"
     assert len(mail.subject) < 160
     assert not re.search("[\u200b\u202e\x07]", mail.body + mail.subject)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Acme: Berlin", "Acme: Berlin"),
+        ("Your account is locked: see below", "Your account is locked: see below"),
+        ("evil-login.com/x", "evil-login[.]com/x"),
+        ("evil。example", "evil[.]example"),
+        ("https://evil.example", "evil[.]example"),
+        ("mailto:a@evil.example", "a@evil[.]example"),
+        ("Acme Inc. of Berlin", "Acme Inc. of Berlin"),
+    ],
+)
+def test_a_name_loses_its_links_and_no_words(name: str, shown: str):
+    assert mails.harmless(name) == shown
 
 
 def test_a_mail_server_that_refuses_is_told_and_leaves_the_invitation(
