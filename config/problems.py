@@ -56,7 +56,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponseBase | N
     )  # alive, so that it is masked below
     set_rollback()
     match error:
-        case WeirError() if error.status < 500:
+        case WeirError() if error.status < 500 or error.status == HTTPStatus.SERVICE_UNAVAILABLE:
             return problem(request, error.status, error.code, error.title, error.detail, error.errors)
         case exceptions.ValidationError():
             refused = invalid(error.detail)

@@ -116,3 +116,9 @@ def _member(row: Membership) -> Member:
         last_sign_in=row.user.last_login,
         second_factor=bool(getattr(row, "second_factor", False)),
     )
+
+
+def addresses_of_admins() -> list[str]:
+    """Where the open tenant's administrators get mail, those whose accounts are switched on."""
+    people = Membership.objects.filter(role=Membership.Role.ADMIN, user__is_active=True)
+    return list(people.order_by("user__email").values_list("user__email", flat=True))

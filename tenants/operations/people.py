@@ -9,10 +9,12 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 
+from tenants import audit
 from tenants.errors import Conflict, InvalidInput, NotFound
 from tenants.models import Tenant, User
 from tenants.operations.tenants import create_tenant
 from tenants.queries import tenants_of
+from tenants.scope import tenant_scope
 
 _log = structlog.stdlib.get_logger("weir.accounts")
 
@@ -80,5 +82,8 @@ def remove_second_factors(*, user: User, actor: str) -> int:
             raise NotFound("There is no second factor to remove.")
         for session in UserSession.objects.filter(user=user):
             session.end()
+        for tenant in tenants_of(user.pk):
+            with tenant_scope(tenant.tenant_id):
+                audit.record(actor=actor, verb="member.second_factors_removed", subject=user, user=user.email)
     _log.warning("second_factors_removed", actor=actor, user_id=str(user.pk), removed=removed)
     return removed

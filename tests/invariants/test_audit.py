@@ -23,7 +23,6 @@ APPS = ("tenants", "integrations", "billing", "workflows")
 # Operations that take an actor and leave no entry, and why.
 SILENT = {
     "workflows.operations.control_lane.ensure_lane": "part of connecting a vendor, which is noted",
-    "tenants.operations.people.remove_second_factors": "of a person, in no tenant or in several: logged, not in a trail",
 }
 
 

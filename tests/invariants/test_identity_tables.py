@@ -36,7 +36,6 @@ ACCOUNT_CODE = {
     "tenants/rls.py": "what the lookup functions may read of a person",
     "tenants/team_queries.py": "a tenant's members, and whether they have a second factor",
     "tenants/web/account_forms.py": "proving who one is before what cannot be undone",
-    "tenants/web/accounts.py": "signing in and up",
     "workflows/web/developers.py": "who made an API key",
 }
 

@@ -12,8 +12,9 @@ from django.utils import timezone
 from integrations.connectors import registry
 from integrations.models import Connection
 from tenants import audit, mails
-from tenants.models import AuditEvent, Membership, Tenant
+from tenants.models import AuditEvent, Tenant
 from tenants.scope import APP_ALIAS, tenant_scope
+from tenants.team_queries import addresses_of_admins
 from workflows.lanes import book
 from workflows.models import Lane
 
@@ -61,11 +62,10 @@ def tell_admins(lane_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
     """
     with tenant_scope(tenant_id):
         lane = Lane.objects.select_related("connection").filter(pk=lane_id, paused=True).first()
-        people = Membership.objects.filter(role=Membership.Role.ADMIN, user__is_active=True)
         resumed = (
             AuditEvent.objects.filter(verb="lane.resumed", subject_id=str(lane_id)).order_by("-id").first()
         )
-        admins = list(people.order_by("user__email").values_list("user__email", flat=True))
+        admins = addresses_of_admins()
         tenant_name = Tenant.objects.values_list("name", flat=True).get(pk=tenant_id)
     if lane is None or (resumed and resumed.actor == ENGINE and timezone.now() - resumed.at < AGAIN):
         return False
