@@ -68,6 +68,8 @@ class Tour:
     def api(self, key: str) -> Callable[..., Any]:
         """`api(method, path, json=…)`: the answer, whatever its status."""
         session = self.session(key)
+        # A body that is refused unread ends the connection, which the next call must not meet half closed.
+        session.headers["Connection"] = "close"
 
         def call(method: str, path: str, **options: Any) -> requests.Response:
             return session.request(
