@@ -1,16 +1,20 @@
 """The mutation score of the modules named in pyproject.toml: of their lines broken on purpose, how many tests notice.
 
-Run by `make mutants`; needs the test suite's tools. A mutant that no test runs counts as unnoticed. Ends with 1 when
-the score of all modules together is under the least one.
+Run by `make mutants`, or for another group of modules by `make mutants ARGS="--of engine"`; needs the test suite's
+tools. A mutant that no test runs counts as unnoticed. Ends with 1 when the score of all modules together is under the
+least one.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +23,7 @@ from config.embedded import provide
 from config.env import data_dir_of
 
 ROOT = Path(__file__).resolve().parents[1]
+PLACE = ROOT / ".data" / "mutants"
 LEAST = 0.90
 # mutmut's exit codes of a mutant's tests; anything else was not checked, or not by a test.
 _OUTCOMES = {0: "survived", 1: "killed", 3: "killed", 5: "untested", 33: "untested"}
@@ -28,21 +33,49 @@ _TIMEOUTS = (-24, 24, 36, 152)
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--of", choices=groups(), help="a group of pyproject.toml's [tool.weir.mutants]")
     parser.add_argument("--report-only", action="store_true", help="print what the last run found")
     parser.add_argument("names", nargs="*", help="mutants to try, such as 'tenants.scope.*'")
     options = parser.parse_args()
+    folder = workplace(options.of) if options.of else ROOT
     if not options.report_only:
-        run(options.names, options.workers)
-    return report(ROOT / "mutants")
+        run(folder, options.names, options.workers)
+    return report(folder / "mutants")
 
 
-def run(names: list[str], workers: int) -> None:
+def groups() -> dict[str, dict[str, Any]]:
+    """What differs from [tool.mutmut], by group."""
+    found: dict[str, dict[str, Any]] = _settings()["weir"]["mutants"]
+    return found
+
+
+def workplace(group: str) -> Path:
+    """A folder that is the project with another [tool.mutmut]: the tool has one configuration and one place a folder."""
+    folder = PLACE / group
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in ROOT.iterdir():
+        link = folder / entry.name
+        if entry.name not in ("mutants", ".data", "pyproject.toml") and not link.is_symlink():
+            link.symlink_to(entry)
+    usual, own = _settings()["mutmut"], groups()[group]
+    whole = [*usual["source_paths"], *usual["also_copy"]]
+    copied = [name for name in whole if name not in own["source_paths"]]
+    # Lists, texts, numbers and truth values are written alike in JSON and TOML.
+    lines = [f"{name} = {json.dumps(value)}" for name, value in {**usual, "also_copy": copied, **own}.items()]
+    text = (ROOT / "pyproject.toml").read_text()
+    rest = re.sub(r"^\[tool\.(mutmut|weir)\b.*?(?=^\[|\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
+    (folder / "pyproject.toml").write_text("\n".join((rest, "[tool.mutmut]", *lines, "")))
+    return folder
+
+
+def run(folder: Path, names: list[str], workers: int) -> None:
     """Try the mutants that were not tried yet, or those named."""
-    # For all of them, so that they do not start servers of their own; kept until this process ends.
-    os.environ["WEIR_ENV"] = "test"
+    # For all of them, so that they do not start servers of their own; kept until this process ends. Apart from those of
+    # the tests, which would find the template database of the mutants outdated, and replace it.
+    os.environ |= {"WEIR_ENV": "test", "WEIR_DATA_DIR": str(PLACE / "servers")}
     provide(os.environ, data_dir_of(os.environ))
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(workers), *names]
-    subprocess.run(command, cwd=ROOT, check=False)
+    subprocess.run(command, cwd=folder, check=False)
 
 
 def report(folder: Path) -> int:
@@ -59,6 +92,11 @@ def report(folder: Path) -> int:
     table.add_row("all", *_cells(whole))
     Console().print(table)
     return 0 if whole and _score(whole) >= LEAST else 1
+
+
+def _settings() -> dict[str, Any]:
+    tools: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    return tools
 
 
 def outcome(code: int) -> str:

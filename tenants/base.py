@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from django.db import models
+from django.db import DEFAULT_DB_ALIAS, models
 from django.db.backends.ddl_references import Statement, Table
 from django.db.models import sql
 
@@ -149,7 +149,7 @@ class SameTenant(models.BaseConstraint):
             name=schema_editor.quote_name(self.name),
         )
 
-    def validate(self, model: Any, instance: Any, exclude: Any = None, using: str = "default") -> None:
+    def validate(self, model: Any, instance: Any, exclude: Any = None, using: str = DEFAULT_DB_ALIAS) -> None:
         """The database checks it: under RLS another tenant's row cannot even be read here."""
 
     def clone(self) -> Self:

@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, cast
+from typing import Any, Concatenate, ParamSpec
 from urllib.parse import urlencode
 
 from allauth.account.adapter import get_adapter
@@ -53,6 +53,4 @@ def ask_again(request: HttpRequest, then: str) -> HttpResponse:
     if not ways:
         raise PermissionDenied("Set a password first (“Forgot your password?”): this step asks for it.")
     url = f"{ways[0]['url']}?{urlencode({'next': then})}"
-    if getattr(request, "htmx", False):
-        return cast(HttpResponse, HttpResponseClientRedirect(url))
-    return HttpResponseRedirect(url)
+    return HttpResponseClientRedirect(url) if request.htmx else HttpResponseRedirect(url)  # type: ignore[attr-defined]

@@ -107,10 +107,11 @@ def test_an_error_of_ours_becomes_a_page(people: Any):
     def failing(request: Any) -> HttpResponse:
         raise Conflict("This key has been revoked already.")
 
-    request = a_request()
+    request = a_request(cookies={"weir_theme": "dark"})
     request.user = people.owner
     answer = failing(request)
     text = answer.content.decode()
+    assert 'data-theme="dark"' in text  # in the viewer's own frame
     assert answer.status_code == 409
     assert "This key has been revoked already." in text
     assert "<h1>Conflict</h1>" in text

@@ -14,6 +14,7 @@ from tenants.base import SameTenant, owned_key, require_scope, tenant_relation
 from tenants.errors import ScopeError
 from tenants.models import ApiKey, Tenant
 from tenants.scope import ops_scope, tenant_scope
+from tests.factories import make_tenant
 
 MINE, THEIRS = uuid.UUID(int=1), uuid.UUID(int=2)
 SHELF = uuid.UUID(int=10)
@@ -196,6 +197,15 @@ def test_many_rows_are_made_in_steps_and_may_be_there_already(tenant: Tenant):
         assert ApiKey.objects.count() == 3
         assert ApiKey.objects.update(name="y") == 3
         assert ApiKey.objects.filter(name="y").delete() == (3, {"tenants.ApiKey": 3})
+
+
+def test_inside_an_ops_scope_many_rows_are_written_by_the_ops_login(committed: None):
+    tenant = make_tenant().tenant
+    row = ApiKey(tenant_id=tenant.pk, name="x", hint="x", digest=b"1" * 32, scopes=["read"])
+    with ops_scope("tests"):
+        assert [made._state.db for made in ApiKey.objects.bulk_create([row])] == ["ops"]
+        assert ApiKey.objects.update(name="y") == 1
+        assert ApiKey.objects.filter(name="y").delete()[0] == 1
 
 
 def test_a_row_is_saved_under_the_open_tenant_unless_told_otherwise(tenant: Tenant, other_tenant: Tenant):

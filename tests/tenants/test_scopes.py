@@ -206,17 +206,23 @@ def test_a_generator_collected_by_another_thread_does_not_touch_that_threads_sco
     mine: Tenant, other: Tenant
 ) -> None:
     held = []
+    sockets: list[Any] = []
 
     def start() -> None:
         stream = slow(mine)
         next(stream)
         held.append(stream)
+        sockets.append(connection.connection)
 
     owner = ThreadPoolExecutor(1)
     owner.submit(start).result()
-    with tenant_scope(other):
+    with tenant_scope(other), capture_logs() as logs:
         held.clear()
         gc.collect()
+        # Its transaction ends with its connection: nothing can be done in it from here.
+        assert sockets[0].closed
+        told = {"event": "scope_left_in_another_thread", "tenant_id": str(mine.pk), "log_level": "error"}
+        assert logs == [told]
         assert setting() == str(other.pk)
         assert set(Workflow.objects.values_list("tenant_id", flat=True)) == {other.pk}
     assert nothing_left()
