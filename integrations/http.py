@@ -34,6 +34,7 @@ from integrations.connectors.base import (
     VendorResponse,
 )
 from integrations.outcomes import Fail, Outcome, Retry
+from tenants.failpoints import reach
 from tenants.secret import Secret
 
 CONNECT_SECONDS = 10.0
@@ -260,6 +261,7 @@ async def _send(session: aiohttp.ClientSession, request: VendorRequest, url: URL
     async with session.request(
         request.method, url, data=body, headers=request.headers, allow_redirects=False
     ) as response:
+        reach("call.answering")
         content = await read_body(response)
         return VendorResponse(response.status, response.headers, content)
 

@@ -6,6 +6,8 @@ import structlog
 from celery import current_app
 from kombu.exceptions import OperationalError
 
+from tenants.failpoints import reach
+
 REST_SECONDS = 5.0
 """How long the broker is left alone after a failure, so that not every request waits for its timeout."""
 
@@ -29,6 +31,7 @@ def send(task: str, *args: str) -> bool:
         _Broker.rest_until = time.monotonic() + REST_SECONDS
         log.warning("ring_not_sent", task=task, about=list(args), error=type(error).__name__)
         return False
+    reach("ring.sent")
     return True
 
 

@@ -4,6 +4,7 @@ import uuid
 
 from celery import shared_task
 
+from tenants.failpoints import reach
 from tenants.task_base import TenantTask
 from workflows.lanes import ring
 from workflows.operations.fill_run import fill_run as fill
@@ -12,7 +13,9 @@ from workflows.operations.fill_run import fill_run as fill
 @shared_task(name=ring.RING_LANE, base=TenantTask, in_scope=False, ignore_result=True)
 def ring_lane(tenant_id: str, lane_id: str) -> None:
     """Hand a lane to the runner of the process that this lands in."""
+    reach("ring.received")
     ring.ring_here(uuid.UUID(tenant_id), uuid.UUID(lane_id))
+    reach("ring.handed")
 
 
 @shared_task(name=ring.FILL_RUN, base=TenantTask, in_scope=False, ignore_result=True)

@@ -25,6 +25,8 @@ START_SECONDS = 120.0
 class System:
     """`manage.py up --no-demo` in a data directory of its own; `api_key` belongs to a tenant of plan `pro`."""
 
+    command: tuple[str, ...] = ("manage.py", "up", "--no-demo")
+
     def __init__(self, data_dir: Path, **environment: str) -> None:
         self.data_dir, self.port = data_dir, free_port(18_000)
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
@@ -38,7 +40,7 @@ class System:
         self.log = data_dir.parent / "up.log"
         with self.log.open("w") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "up", "--no-demo"],
+                [sys.executable, *self.command],
                 cwd=BASE_DIR, env=self.environment, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         self._wait_until_ready()

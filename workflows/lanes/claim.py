@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from django.db import connections
 
+from tenants.failpoints import reach
 from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.lanes.wire import engine_cursor
 from workflows.lanes.work import RunFacts, RunInLane, Work
@@ -62,6 +63,7 @@ def claim(
             for work, row in zip(works, found, strict=True):
                 work.tried_s = row[12]
             result.append((run, works, len(works) < count))
+    reach("claim.read")
     return result
 
 
@@ -111,4 +113,5 @@ def stamped_by_others(tenant_id: uuid.UUID, lane_id: uuid.UUID, entries: Sequenc
         work = _work(row, lane_id, run)
         work.reserved = row[20]
         works.append(work)
+    reach("lost.found")
     return works

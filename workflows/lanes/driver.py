@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from django.db import Error as DatabaseError
 
+from tenants.failpoints import reach
 from workflows.lanes import claim, lease
 from workflows.lanes.breaker import CLOSED
 from workflows.lanes.desk import Desk
@@ -164,7 +165,9 @@ class LaneDriver:
 
         def sent(at: float) -> None:
             lane.pacer.sent(planned, at, work.operation)
+            reach("call.sending")
 
+        reach("call.starting")
         result = await self.desk.client.call(
             lane.connector,
             work.operation,
@@ -173,6 +176,7 @@ class LaneDriver:
             base_url=lane.base_url,
             on_sent=sent,
         )
+        reach("call.answered")
         now = time.monotonic()
         lane.observed(now - planned)
         was_probe = lane.probe == work.id

@@ -15,6 +15,7 @@ from integrations.connectors.base import Connector
 from tenants.secret import Secret
 from workflows.lanes.breaker import CLOSED, OPEN, Breaker
 from workflows.lanes.lease import LEASE_S, SAFE_SHARE, Foreign, LaneFacts, Report
+from workflows.lanes.outcome import CRASHES_ALONE
 from workflows.lanes.pace import Pacer, WindowLimit
 from workflows.lanes.work import RunInLane, Work
 
@@ -76,6 +77,7 @@ class LaneHolder:
         self.breaker = Breaker()
         self.breaker.restore(failures=facts.failures, trips=facts.trips, rest_s=facts.rest_s, now=now)
         self.probe: uuid.UUID | None = None
+        self._met_suspects = False
         self.pacer.pace = max(SLOWEST_PACE, min(1.0, facts.pace))
         self._take_history(foreign, quiet_s, now)
 
@@ -150,6 +152,7 @@ class LaneHolder:
         if mine is None:
             return
         mine.buffer.extend(work for work in works if not work.cached_outcome)
+        self._met_suspects = self._met_suspects or any(work.crashes >= CRASHES_ALONE for work in works)
         if works:
             mine.cursor = works[-1].id
         if ended:
@@ -212,24 +215,39 @@ class LaneHolder:
             room = min(room, 1)
         return max(0, min(room, self.buffered() if buffered is None else buffered))
 
-    def take_for_stamping(self, now: float) -> list[Work]:
-        """The next steps in the order in which runs have their turn."""
-        chosen: list[Work] = []
-        alone = any(
-            work.crashes >= 2 for work in (*self.in_flight.values(), *self.stamped, *self.stamping.values())
+    def suspect_in_hand(self) -> bool:
+        """Whether a step is under way that was in hand when workers died twice: it runs alone."""
+        return self._met_suspects and any(
+            work.crashes >= CRASHES_ALONE
+            for work in (*self.in_flight.values(), *self.stamped, *self.stamping.values())
         )
-        for _ in range(0 if alone else self.stamp_room(now)):
+
+    def take_for_stamping(self, now: float, *, suspect_elsewhere: bool = False) -> list[Work]:
+        """The next steps in the order in which runs have their turn.
+
+        One suspect at a time in a whole process, or the next crash would be held against innocent ones of other lanes;
+        while another lane has one in hand, runs whose next step is a suspect wait.
+        """
+        chosen: list[Work] = []
+        for _ in range(0 if self.suspect_in_hand() else self.stamp_room(now)):
             run = min(
-                (r for r in self.runs.values() if r.buffer), key=lambda r: self._rank(r, now), default=None
-            )
+                (
+                    r for r in self.runs.values()
+                    if r.buffer and not (suspect_elsewhere and r.buffer[0].crashes >= CRASHES_ALONE)
+                ),
+                key=lambda r: self._rank(r, now), default=None,
+            )  # fmt: skip
             if run is None:
                 break
-            if run.buffer[0].crashes >= 2 and (chosen or self.in_flight or self.stamped):
-                break  # what was in hand when workers died twice runs alone
+            suspect = run.buffer[0].crashes >= CRASHES_ALONE
+            if suspect and (chosen or self.in_flight or self.stamped or self.stamping):
+                break
             run.vtime += 1
             run.last_turn = now
             self.vtime_floor = max(self.vtime_floor, run.vtime - 1)
             chosen.append(run.buffer.popleft())
+            if suspect:
+                break
         self.stamping.update((work.id, work) for work in chosen)
         return chosen
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import connections, transaction
 
+from tenants.failpoints import reach
 from tenants.scope import OPS_ALIAS, ops_scope
 from workflows.lanes.book import rows
 from workflows.lanes.claim import load
@@ -99,6 +100,8 @@ def acquire(lane_id: uuid.UUID, holder: uuid.UUID) -> tuple[LaneFacts, list[Fore
                FROM step_queue WHERE lane_id = %s AND not_before IS NULL AND sent_at IS NOT NULL""",
             [lane_id],
         )
+        reach("lane.leased")
+    reach("lane.taken")
     return facts[0], [Foreign(*row) for row in foreign], taken[0][0]
 
 
@@ -159,6 +162,7 @@ def release(lane_id: uuid.UUID, holder: uuid.UUID) -> None:
                       wait_reason = '' WHERE lane_id = %s AND holder = %s""",
             [lane_id, holder],
         )
+    reach("lane.released")
 
 
 def look(

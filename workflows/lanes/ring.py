@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from django.db import transaction
 
 from tenants.doorbell import send
+from tenants.failpoints import reach
 from tenants.scope import APP_ALIAS
 
 RING_LANE = "workflows.tasks.ring_lane"
@@ -45,7 +46,12 @@ def ring_after_commit(lanes: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> None:
     """Ring when the open transaction has committed; never when it rolls back."""
     wanted = sorted(set(lanes))
     if wanted:
-        transaction.on_commit(lambda: ring(wanted), using=APP_ALIAS)
+        transaction.on_commit(lambda: _ring_now(wanted), using=APP_ALIAS)
+
+
+def _ring_now(lanes: list[tuple[uuid.UUID, uuid.UUID]]) -> None:
+    reach("ring.due")
+    ring(lanes)
 
 
 def ring_fill_after_commit(tenant_id: uuid.UUID, run_id: uuid.UUID) -> None:

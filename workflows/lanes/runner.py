@@ -230,8 +230,12 @@ class Runner:
         batch = Batch(settlements=desk.settlements, unstamps=desk.unstamps)
         desk.settlements, desk.unstamps = [], []
         now = time.monotonic()
-        for lane in () if self._draining else self.lanes.values():
-            starting = lane.take_for_stamping(now)
+        lanes = [] if self._draining else list(self.lanes.values())
+        suspect = next((lane for lane in lanes if lane.suspect_in_hand()), None)
+        for lane in lanes:
+            starting = lane.take_for_stamping(now, suspect_elsewhere=suspect is not None)
+            if suspect is None and lane.suspect_in_hand():
+                suspect = lane
             for work in starting:
                 worst = lane.connector.worst_credits(work.operation)
                 batch.stamps.append((work, lane.connector.timeout, worst))

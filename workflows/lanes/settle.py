@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import transaction
 
+from tenants.failpoints import reach
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, set_tenant
 from workflows.catalog import Taken
@@ -43,7 +44,18 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
                 _TenantFlush(cursor, tenant_id, holder, result).write(part)
             else:
                 result.late += len(part.settlements)
+        _reached(batch, "written")
+    _reached(batch, "committed")
+    if result.completed:
+        reach("run.completed")
     return result
+
+
+def _reached(batch: Batch, how_far: str) -> None:
+    if batch.settlements:
+        reach(f"settle.{how_far}")
+    if batch.stamps:
+        reach(f"stamp.{how_far}")
 
 
 def _is_there(cursor: Any, tenant_id: uuid.UUID) -> bool:

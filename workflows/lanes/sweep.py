@@ -9,6 +9,7 @@ import uuid
 from django.db import connections, transaction
 
 from tenants import leaving
+from tenants.failpoints import reach
 from tenants.scope import OPS_ALIAS, ops_scope
 from workflows.lanes import ring
 from workflows.lanes.book import rows
@@ -67,6 +68,8 @@ def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
                RETURNING tenant_id, id""",
             [FILL_STALLED_S],
         )
+        reach("sweep.written")
+    reach("sweep.committed")
     for tenant_id, run_id in stalled:
         ring.ring_fill(tenant_id, run_id)
     for tenant_id, run_id in cancelled:

@@ -17,6 +17,7 @@ from integrations.connectors import registry
 from integrations.queries import usable_connections
 from tenants import audit
 from tenants.errors import InvalidInput
+from tenants.failpoints import reach
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, require_tenant_id, tenant_scope
 from workflows import contacts
@@ -119,6 +120,7 @@ def accept_run(
         run.save(force_insert=True)
         _created(run, actor)
         write_records(run, new)
+        reach("accept.written")
         run.refresh_from_db()
     return run
 

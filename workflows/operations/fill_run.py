@@ -13,6 +13,7 @@ from django.core.files.storage import default_storage
 from django.db import connections
 from django.utils import timezone
 
+from tenants.failpoints import reach
 from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.csv_in import Dialect, RowIn, read_rows
 from workflows.models import LaneRun, Run, RunEvent
@@ -61,6 +62,8 @@ def _fill(tenant_id: uuid.UUID, run: Run, rows: Iterator[RowIn]) -> int | None:
             write_records(locked, chunk)
             taken += len(chunk)
             Run.objects.filter(pk=run.pk).update(filled=taken, filled_at=timezone.now())
+            reach("fill.written")
+        reach("fill.committed")
         size = CHUNK
     return taken
 

@@ -1,0 +1,79 @@
+"""What a worker process under test is told to do differently: shorter times, a place to die at, a step that is poison.
+
+Applied inside that process before its first connection; the product itself knows nothing of it.
+"""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+
+from integrations.connectors import registry
+from tenants import failpoints
+from workflows.lanes import driver, holder, lease, runner, stamp
+
+POISON = "Poison"
+"""The first name of the person whose step is poison."""
+
+
+def apply(odds: Mapping[str, Any]) -> None:
+    """`lease_s`, `call_s`, `grace_s`: times in seconds; `failpoint` and `nth`; `poison`: kill, loop or memory;
+    `memory_mb`: a limit; `database_port`: where PostgreSQL is reached; `stamp_ahead`; `sandbox`: its address."""
+    if seconds := odds.get("lease_s"):
+        lease.LEASE_S = holder.LEASE_S = seconds
+        runner.RENEW_EVERY_S, runner.SWEEP_EVERY_S = seconds / 5, seconds / 3
+        holder.IDLE_RELEASE_S = driver.IDLE_RELEASE_S = seconds
+    if seconds := odds.get("call_s"):
+        for connector in registry.CONNECTORS.values():
+            type(connector).timeout = seconds
+    if (seconds := odds.get("grace_s")) is not None:
+        stamp.STAMP_GRACE_S = seconds
+    if ahead := odds.get("stamp_ahead"):
+        holder.STAMP_AHEAD = ahead
+    if point := odds.get("failpoint"):
+        failpoints.arm(point, nth=odds.get("nth", 1))
+    if limit := odds.get("memory_mb"):
+        resource.setrlimit(resource.RLIMIT_AS, (limit << 20, limit << 20))
+    if kind := odds.get("poison"):
+        _poison(kind)
+    if port := odds.get("database_port"):
+        for alias in connections:
+            connections[alias].settings_dict |= {"HOST": "127.0.0.1", "PORT": str(port)}
+            settings.DATABASES[alias] |= {"HOST": "127.0.0.1", "PORT": str(port)}
+    if url := odds.get("sandbox"):
+        settings.SANDBOX_URL = url
+
+
+def _poison(kind: str) -> None:
+    for connector in registry.CONNECTORS.values():
+        vendor: Any = type(connector)
+        vendor.request = _poisoned(vendor.request, kind)
+
+
+def _poisoned(request: Any, kind: str) -> Any:
+    def asked(self: Any, operation: str, query: Mapping[str, Any], secret: str) -> Any:
+        if query.get("first_name") == POISON:
+            _strike(kind)
+        return request(self, operation, query, secret)
+
+    return asked
+
+
+def _strike(kind: str) -> None:
+    match kind:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "loop":
+            while True:
+                time.sleep(0)
+        case "memory":
+            hoard = []
+            while True:
+                hoard.append(bytearray(8 << 20))
+        case _:
+            raise ValueError(kind)
