@@ -46,6 +46,8 @@ class Weir(Celery):
 
 
 app = Weir("weir", task_cls="tenants.task_base:WeirTask")
+# Else it is the current app of the thread that made it alone, and web's threads would ring at a broker that is not ours.
+app.set_default()
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,

@@ -12,6 +12,8 @@ from config.embedded.processes import spawn
 
 FIRST_PAUSE, LONGEST_PAUSE, LONG_LIFE = 0.2, 10.0, 30.0
 TOLD_DEATHS = 4
+SILENT_SECONDS, START_SECONDS = 60.0, 180.0
+"""For how long a child that shows its work may show none: while it works, and before it first does."""
 
 
 class Child:
@@ -26,8 +28,10 @@ class Child:
         cwd: Path,
         log: Path | None,
         restart: bool = True,
+        touches: Path | None = None,
     ) -> None:
-        """Without a log it writes to our own output; without `restart` it runs once."""
+        """Without a log it writes to our own output; without `restart` it runs once. `touches` is a file that it touches
+        every few seconds while it works."""
         self.name, self.argv, self.env, self.cwd, self.log, self.restart = (
             name,
             argv,
@@ -37,6 +41,8 @@ class Child:
             restart,
         )
         self.restarts = 0
+        self._touches = touches
+        self._shown: tuple[int, float] = (0, 0.0)
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._pause = FIRST_PAUSE
@@ -57,6 +63,7 @@ class Child:
 
     def start(self) -> None:
         self._started, self._not_before = time.monotonic(), None
+        self._shown = (self._touched(), 0.0)
         self._process = spawn(
             self.argv, log=self.log, cwd=self.cwd, account=None, death_signal=signal.SIGTERM, env=self.env
         )
@@ -64,9 +71,11 @@ class Child:
     def tend(self) -> str | None:
         """Start it again when it died and its pause is over; returns what to tell, when it died."""
         process = self._process
-        if process is None or not self.restart or process.poll() is None:
+        if process is None or not self.restart:
             return None
         now = time.monotonic()
+        if process.poll() is None:
+            return self._replace_if_silent(now)
         if self._not_before is None:
             self._sweep_group()
             if now - self._started > LONG_LIFE:
@@ -78,6 +87,25 @@ class Child:
         if now >= self._not_before:
             self.start()
         return None
+
+    def _replace_if_silent(self, now: float) -> str | None:
+        """Kill a child that lives and shows no work; the next turn starts it again. By our own clock: a file's time
+        moves with the machine's, and here it only has to change."""
+        if self._touches is None:
+            return None
+        touched, since = self._touched(), self._shown[1]
+        if touched != self._shown[0]:
+            self._shown = (touched, now)
+        elif now - (since or self._started) > (SILENT_SECONDS if since else START_SECONDS):
+            self._shown = (touched, now)
+            self._sweep_group()
+            return f"{self.name} lived but did not work, and was killed; see {self.log}"
+        return None
+
+    def _touched(self) -> int:
+        with contextlib.suppress(OSError):
+            return self._touches.stat().st_mtime_ns if self._touches else 0
+        return 0
 
     def _news(self, ending: str) -> str | None:
         """A line about a death; a child that dies over and over does not fill the terminal."""

@@ -109,5 +109,9 @@ def children(options: Options, env: Mapping[str, str], *, sandbox_port: int) -> 
         ]
     commands["beat"] = [*celery, "beat", "--pidfile=", "--schedule", str(run / "beat"), "--loglevel", "INFO"]
     return [
-        Child(name, argv, env=env, cwd=BASE_DIR, log=_log(options, name)) for name, argv in commands.items()
-    ]
+        Child(
+            name, argv, env=env, cwd=BASE_DIR, log=_log(options, name),
+            touches=run / "alive" / name if name.startswith("worker") else None,
+        )
+        for name, argv in commands.items()
+    ]  # fmt: skip

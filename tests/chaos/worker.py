@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from celery.__main__ import main
-from celery.signals import worker_init, worker_ready
+from celery.signals import celeryd_after_setup, worker_init
 
 
 def _differently(**kwargs: object) -> None:
@@ -32,7 +32,7 @@ worker_init.connect(_differently, weak=False)
 
 def _tell_last(**kwargs: object) -> None:
     # After the product's own receiver, which joins later than this module is read.
-    worker_ready.connect(_tell, weak=False)
+    celeryd_after_setup.connect(_tell, weak=False)
 
 
 worker_init.connect(_tell_last, weak=False)

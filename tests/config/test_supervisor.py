@@ -303,3 +303,53 @@ def test_a_step_runs_once(tmp_path: Path):
     assert step.tend() is None
     assert (step.code, step.restarts) == (0, 0)
     step.finish()
+
+
+TOUCHING = (
+    "import pathlib, sys, time\nfile = pathlib.Path(sys.argv[1])\nwhile True: file.touch(); time.sleep(0.02)"
+)
+
+
+def test_a_child_that_lives_but_shows_no_work_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "SILENT_SECONDS", 0.5)
+    file = tmp_path / "alive"
+    child = Child(
+        "worker", [sys.executable, "-c", TOUCHING, str(file)], env=bare_environment(), cwd=tmp_path,
+        log=tmp_path / "log", touches=file,
+    )  # fmt: skip
+    child.start()
+    told: list[str] = []
+
+    def tend() -> bool:
+        if news := child.tend():
+            told.append(news)
+        return False
+
+    assert eventually(file.exists)
+    deadline = time.monotonic() + 1.2
+    while time.monotonic() < deadline:  # works: left alone
+        tend()
+        time.sleep(0.01)
+    assert told == []
+    first = child.pid
+    assert first
+    os.kill(first, signal.SIGSTOP)
+    assert eventually(lambda: tend() or child.pid != first)
+    assert "lived but did not work" in told[0]
+    child.finish()
+
+
+def test_a_child_that_never_shows_work_has_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(child_module, "START_SECONDS", 0.6)
+    child = Child(
+        "worker", ["sleep", "300"], env=bare_environment(), cwd=tmp_path, log=tmp_path / "log",
+        touches=tmp_path / "never",
+    )  # fmt: skip
+    began = time.monotonic()
+    child.start()
+    assert eventually(lambda: "did not work" in (child.tend() or ""))
+    assert time.monotonic() - began >= 0.6
+    child.finish()

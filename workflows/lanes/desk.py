@@ -55,7 +55,12 @@ class Desk:
         """Run something beside the loops, and keep it from being collected."""
         task = self.loop.create_task(coroutine)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background_failed", what=task.get_coro().__qualname__, exc_info=error)  # type: ignore[union-attr]
 
     async def database(self, work: Callable[..., T], *args: Any) -> T:
         """Run database work on a thread. Raises django.db.Error; the broken connection is gone by then."""

@@ -39,15 +39,15 @@ class LaneDriver:
         self.lane, self.desk = lane, desk
         self._let_go, self._look_again = let_go, look_again
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = self.desk.loop.create_task(self._drive())
+        self.task = self.desk.loop.create_task(self._drive())
 
     def stop(self) -> None:
         """Send nothing more; calls in flight go on. What was stamped but not sent goes back."""
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
         self.desk.unstamp(list(self.lane.stamped))
         self.lane.stamped.clear()
 

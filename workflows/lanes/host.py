@@ -1,30 +1,40 @@
-"""Hosting the runner in a Celery worker process: started when the worker is ready, drained before it ends."""
+"""Hosting the runner in a Celery worker process: started with the worker, drained before it ends.
+
+It does not wait for the broker: lanes are worked on without one.
+"""
 
 import os
 from typing import Any
 
-from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import celeryd_after_setup, worker_shutdown, worker_shutting_down
+from django.conf import settings
 
 from workflows.lanes.runner import Runner
+from workflows.lanes.watch import Watch, touched_file
 
 
 class _Hosted:
     runner: Runner | None = None
+    watch: Watch | None = None
 
 
 def connect() -> None:
     """Join the worker's signals; in every other process nothing happens."""
-    worker_ready.connect(_start, weak=False, dispatch_uid="weir_runner_start")
+    celeryd_after_setup.connect(_start, weak=False, dispatch_uid="weir_runner_start")
     worker_shutting_down.connect(_drain, weak=False, dispatch_uid="weir_runner_drain")
     worker_shutdown.connect(_stop, weak=False, dispatch_uid="weir_runner_stop")
 
 
-def _start(**kwargs: Any) -> None:
+def _start(instance: Any, **kwargs: Any) -> None:
     _Hosted.runner = Runner(on_broken=_end_process)
     _Hosted.runner.start()
+    _Hosted.watch = Watch(_Hosted.runner, instance, touched_file(settings.DATA_DIR, instance.hostname))
+    _Hosted.watch.start()
 
 
 def _drain(**kwargs: Any) -> None:
+    if _Hosted.watch is not None:
+        _Hosted.watch.stop()
     if _Hosted.runner is not None:
         _Hosted.runner.begin_drain()
 

@@ -4,11 +4,13 @@ import random
 import uuid
 from dataclasses import dataclass
 
+import structlog
+
 from integrations.connectors import registry
 from integrations.http import BROKE_OFF, CallResult
 from integrations.outcomes import Done, Fail, Miss, Outcome, Retry
 from tenants.ids import uuid7
-from workflows.catalog import Ask, Taken
+from workflows.catalog import Ask, Final, Taken
 from workflows.lanes.decide import decide, fingerprint
 from workflows.lanes.lease import moment
 from workflows.lanes.work import Settlement, Work
@@ -20,6 +22,12 @@ PAUSING = ("auth_failed", "no_credits")
 # However often it may be put back without costing an attempt: after this long it is dead.
 STEP_DEADLINE_S = 24 * 3600.0
 OUTAGE = "outage"
+UNDECIDED = {
+    "code": "internal_error",
+    "message": "Weir could not tell what follows this vendor's answer. The answer was kept; report this error.",
+}
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +172,13 @@ def go_on(settlement: Settlement, *, outcome: str = "") -> Settlement:
         settlement.answer or {},
         settlement.credits,
     )
-    plan, skipped = decide(
-        work.run.template, work.run.config, work.record_input, [*map(Taken.from_json, work.taken), last]
-    )
+    try:
+        plan, skipped = decide(
+            work.run.template, work.run.config, work.record_input, [*map(Taken.from_json, work.taken), last]
+        )
+    except Exception:  # a bug of ours in one record must not leave its step in hand for ever
+        log.exception("step_not_decided", step=str(work.id), template=work.run.template)
+        plan, skipped = Final("failed", None, UNDECIDED), []
     settlement.skipped = skipped
     if isinstance(plan, Ask):
         settlement.ask, settlement.ask_fingerprint = plan, fingerprint(plan)

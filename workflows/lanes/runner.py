@@ -42,7 +42,8 @@ MAX_LANES = 800
 
 class Runner:
     """Leases lanes, makes their calls, settles them. `start`, `begin_drain`, `stop` and `tell` may be called from any
-    thread; everything else happens on the loop. `on_broken` is called when a loop died of a bug."""
+    thread; everything else happens on the loop. `on_broken` is called when a loop died of a bug. `turns` grows for as
+    long as the loop turns."""
 
     def __init__(self, on_broken: Callable[[], None] | None = None) -> None:
         self.holder = uuid.uuid4()
@@ -53,6 +54,7 @@ class Runner:
         self._looking = False
         self._on_broken = on_broken
         self._draining = False
+        self.turns = 0
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -106,7 +108,10 @@ class Runner:
             self._ready.set()
             while not self._draining:
                 await asyncio.sleep(0.1)
-                self._notice_broken(loops)
+                self.turns += 1
+                self._notice_broken(
+                    [*loops, *(driver.task for driver in self._drivers.values() if driver.task)]
+                )
             await self._drain()
             for loop in loops:
                 loop.cancel()
@@ -117,7 +122,7 @@ class Runner:
 
     def _notice_broken(self, loops: list[asyncio.Task[None]]) -> None:
         for loop in loops:
-            if loop.done():
+            if loop.done() and not loop.cancelled() and loop.exception() is not None:
                 log.error("lane_runner_broken", error=repr(loop.exception()))
                 self._draining = True
                 if self._on_broken is not None:
