@@ -1,7 +1,7 @@
 """The whole of Weir under its supervisor, with every process and both servers killed, stopped or emptied in one run."""
 
+import random
 import signal
-import time
 
 import pytest
 import redis
@@ -17,8 +17,6 @@ QUICK = {"lease_s": 3.0, "call_s": 1.5, "grace_s": 1.0}
 @pytest.mark.chaos
 @pytest.mark.timeout(400)
 def test_a_run_completes_though_everything_is_stopped_once() -> None:
-    import random
-
     with whole_system(**QUICK) as system:
         system.connect_vendors(windows=[{"rate": 60, "period": 1}], parallelism=10)
         run_id = system.call("POST", "/runs", {"workflow": "email-waterfall", "records": contacts(RECORDS)})[
