@@ -7,12 +7,12 @@ A scope belongs to the thread that opened it. Copies of its context, as threads 
 see nothing of it; once it is left nobody does, in whatever order, thread or context that happens.
 """
 
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -109,31 +109,29 @@ class tenant_scope:  # noqa: N801 - read as the verb it is, like open()
         try:
             with self._connection.cursor() as cursor:
                 set_tenant(cursor, self._tenant_id)
-        except BaseException as error:
-            self._atomic.__exit__(type(error), error, error.__traceback__)
+        except BaseException:
+            self._atomic.__exit__(*sys.exc_info())
             raise
         self._scope = _Open(tenant_id=self._tenant_id)
         return self._tenant_id
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:  # noqa: PYI036 - handed on as they come
         if self._scope.left:  # drop_leftovers was here; what is open by now is somebody else's
             return
         self._scope.leave()
         if self._scope.thread != threading.get_ident():
             self._cut()
             return
-        if kind is None and self._nested and not self._connection.needs_rollback:
+        if error[0] is None and self._nested and not self._connection.needs_rollback:
             # An error rolls the savepoint back and the setting with it; a clean exit inside an outer transaction has
             # to put it back by hand.
             try:
                 with self._connection.cursor() as cursor:
                     set_tenant(cursor, self._outer_tenant)
-            except BaseException as failed:
-                self._atomic.__exit__(type(failed), failed, failed.__traceback__)
+            except BaseException:
+                self._atomic.__exit__(*sys.exc_info())
                 raise
-        self._atomic.__exit__(kind, error, trace)
+        self._atomic.__exit__(*error)
 
     def _cut(self) -> None:
         """Left by the collector of another thread, whose own transaction is none of ours: end the connection alone."""
@@ -192,7 +190,7 @@ def drop_leftovers(**signal: Any) -> bool:
         connection
         for connection in connections.all(initialized_only=True)
         # A test's own transaction is not a leftover.
-        if not all(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
+        if not all(block._from_testcase for block in connection.atomic_blocks)  # type: ignore[attr-defined]
     ]
     if scope is None and not stuck:
         return False

@@ -46,8 +46,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.django_db(transaction=True, databases=["default", "ops"]), append=False
             )
-    if CLAIMS.forked:  # a mutant ends with the first test that notices: those that need no database go first
-        items.sort(key=lambda item: bool({"db", "transactional_db"} & set(item.fixturenames)))
+    if (
+        CLAIMS.forked
+    ):  # a mutant ends with the first test that notices: those without a database, and the quickest
+        seconds = environment.measured()
+        items.sort(
+            key=lambda item: (
+                bool({"db", "transactional_db"} & set(getattr(item, "fixturenames", ()))),
+                seconds.get(item.nodeid, 0.0),
+            )
+        )
 
 
 @pytest.fixture(scope="session")

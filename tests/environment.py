@@ -5,6 +5,7 @@ that any number of test runs can share the servers.
 """
 
 import gc
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -114,6 +115,13 @@ def prepare_fork() -> tuple[Claims, Path]:
     settings.CACHES["default"]["LOCATION"] = os.environ["REDIS_URL"]
     current_app.conf.broker_url = os.environ["REDIS_URL"]
     return claims, own_folder()
+
+
+def measured() -> dict[str, float]:
+    """By test, the seconds that it took when bench/mutants.py ran all of them; empty elsewhere."""
+    notes = Path("mutmut-stats.json")
+    found: dict[str, float] = json.loads(notes.read_text())["duration_by_test"] if notes.exists() else {}
+    return found
 
 
 def _name_in_environment(claims: Claims) -> None:

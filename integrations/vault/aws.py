@@ -25,7 +25,7 @@ def fetch(name: str) -> str:
         client = boto3.session.Session().client("secretsmanager", config=_PATIENCE)
         text = client.get_secret_value(SecretId=name).get("SecretString")
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "an error")
+        code = error.response["Error"]["Code"]
         raise MasterKeyMissing(f"AWS Secrets Manager refused the vault's master keys: {code}.") from None
     except (BotoCoreError, ValueError) as error:
         # The words of these errors are about regions, credentials and endpoints; the answer is not in them.

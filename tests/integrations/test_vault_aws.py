@@ -13,7 +13,7 @@ import pytest
 from config.observability import logging_config
 from integrations.errors import MasterKeyMissing
 from integrations.vault import masters
-from integrations.vault.aws import FIELD
+from integrations.vault.aws import FIELD, fetch
 from tests.integrations.test_vault import new_master
 
 
@@ -124,6 +124,59 @@ def test_what_aws_does_not_hand_out_is_told_and_never_quoted(
     aws.holds(new_master())
     assert masters.ring()  # a failure is not kept
     assert len(aws.asked) == asked + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("one,two", "one,two"),
+        (' \n{"other": "x", "WEIR_VAULT_KEYS": "one\\ntwo"}\n', "one\ntwo"),
+        ("one}", "one}"),
+    ],
+)
+def test_the_text_is_handed_out_as_it_is_stored(aws: SecretsManager, text: str, keys: str):
+    aws.holds(text)
+    assert fetch("weir/vault") == keys
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"SecretBinary": "AAAA"}, "holds no text"),
+        ({"SecretString": ""}, "holds no text"),
+        ({"SecretString": '{"weir_vault_keys": "canary"}'}, "is JSON without a text WEIR_VAULT_KEYS"),
+        ({"SecretString": '{"WEIR_VAULT_KEYS": 5}'}, "is JSON without a text WEIR_VAULT_KEYS"),
+        ({"SecretString": "{canary"}, "is JSON without a text WEIR_VAULT_KEYS"),
+    ],
+)
+def test_a_secret_without_keys_is_told_to_be_one(aws: SecretsManager, body: dict[str, str], told: str):
+    aws.answer = (200, body)
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        fetch("weir/vault")
+
+
+def refusal() -> str:
+    with pytest.raises(MasterKeyMissing) as caught:
+        fetch("weir/vault")
+    assert caught.value.__suppress_context__  # the library's own words may quote what was sent
+    return str(caught.value)
+
+
+def test_the_words_are_ours_and_name_what_to_look_at(aws: SecretsManager, monkeypatch: pytest.MonkeyPatch):
+    aws.answer = (400, {"__type": "AccessDeniedException", "message": "canary"})
+    assert refusal() == "AWS Secrets Manager refused the vault's master keys: AccessDeniedException."
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "no address")
+    assert refusal() == (
+        "AWS Secrets Manager did not hand out the vault's master keys (ValueError): "
+        "look at AWS_REGION, the credentials and the network."
+    )
+
+
+def test_a_service_that_fails_is_asked_three_times(aws: SecretsManager, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
+    aws.answer = (500, {"__type": "InternalServiceError"})
+    assert refusal() == "AWS Secrets Manager refused the vault's master keys: InternalServiceError."
+    assert len(aws.asked) == 3
 
 
 def test_aws_that_cannot_be_reached_is_told(aws: SecretsManager, monkeypatch: pytest.MonkeyPatch):

@@ -1,21 +1,29 @@
-"""What the scopes refuse, in which words, and where the router sends the ORM."""
+"""What the scopes refuse, in which words, what is told of one that was never left, and where the router sends the ORM."""
 
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from django.db import connections, transaction
+from structlog.testing import capture_logs
 
 from tenants.errors import ScopeError
 from tenants.models import Tenant
 from tenants.scope import (
     ScopeRouter,
+    _current,
     as_tenant_from_ops,
+    drop_leftovers,
     open_tenant_id,
     ops_reason,
     ops_scope,
     require_tenant_id,
     tenant_scope,
 )
+from tests.factories import make_tenant
 
 
 def refusal(scope: Any) -> str:
@@ -41,6 +49,63 @@ def test_one_scope_keeps_others_out_and_says_why(tenant: Tenant):
         assert ops_reason() == "tests: somebody"
     assert refusal(ops_scope(" ")) == "An ops scope needs a reason."
     assert refusal(as_tenant_from_ops(tenant.pk)) == "There is no ops scope to step out of."
+
+
+def test_a_scope_that_was_left_is_kept_by_nothing(tenant: Tenant):
+    scope = tenant_scope(tenant)
+    for _ in range(2):  # one after the other, and each is found again only while it is open
+        with scope, tenant_scope(tenant):
+            assert _current.get() is not None
+        assert _current.get() is None
+
+
+def left_open(make: Callable[[], Any]) -> tuple[bool, list[Any], Any]:
+    """On a thread that enters and never leaves: what is told of it, and the state of its connection afterwards."""
+
+    def run() -> tuple[bool, list[Any], Any]:
+        scope = make()  # held: one that is collected is left
+        scope.__enter__()
+        with capture_logs() as logs:
+            found = drop_leftovers()
+        at_work = [one.alias for one in connections.all(initialized_only=True)]
+        here = connections["default"]
+        state = at_work, here.in_atomic_block, here.closed_in_transaction, here.connection
+        connections.close_all()
+        return found, logs, state
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()
+
+
+def test_a_tenants_scope_that_was_never_left_is_told_and_ended(committed: None):
+    tenant = make_tenant().tenant
+    found, logs, state = left_open(lambda: tenant_scope(tenant))
+    assert found is True
+    assert logs == [
+        {"event": "scope_left_open", "tenant_id": str(tenant.pk), "reason": None, "log_level": "error"}
+    ]
+    assert state == (["default"], False, False, None)
+
+
+def test_an_ops_scope_that_was_never_left_is_told_and_ended(committed: None):
+    found, logs, _ = left_open(lambda: ops_scope("tests: somebody"))
+    assert found is True
+    assert logs == [
+        {"event": "scope_left_open", "tenant_id": "None", "reason": "tests: somebody", "log_level": "error"}
+    ]
+
+
+def test_a_transaction_that_was_never_left_is_ended_as_well(committed: None):
+    found, logs, state = left_open(transaction.atomic)
+    assert found is True
+    assert [line["event"] for line in logs] == ["scope_left_open"]
+    assert state[1:] == (False, False, None)
+
+
+def test_where_nothing_was_left_nothing_is_told_and_no_connection_is_made(db: None):
+    found, logs, (at_work, *_) = left_open(nullcontext)
+    assert (found, logs) == (False, [])
+    assert at_work == []
 
 
 def test_the_router_follows_the_scope_and_migrations_the_app(tenant: Tenant):
