@@ -1,10 +1,11 @@
 """Drives one leased lane: claims, sends what is stamped as the limits allow, takes over what others left behind."""
 
 import asyncio
-import contextlib
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from math import inf
+from typing import Any
 
 import structlog
 from django.db import Error as DatabaseError
@@ -20,9 +21,12 @@ from workflows.operations.note_lane import note_breaker, pause_for_trouble, tell
 
 log = structlog.get_logger(__name__)
 
-TICK_S = 0.1
 RETRY_DATABASE_S = 0.5
 KEY_TROUBLE_S = 5.0
+
+
+class LeaseLapsed(Exception):
+    """The lane may be somebody else's by now: the call is not sent."""
 
 
 class LaneDriver:
@@ -33,50 +37,64 @@ class LaneDriver:
         lane: LaneHolder,
         desk: Desk,
         *,
-        let_go: Callable[[LaneHolder], Awaitable[None]],
-        look_again: Callable[[list[uuid.UUID]], Awaitable[None]],
+        let_go: Callable[[LaneHolder], Coroutine[Any, Any, None]],
+        look_again: Callable[[list[uuid.UUID]], Coroutine[Any, Any, None]],
     ) -> None:
         self.lane, self.desk = lane, desk
         self._let_go, self._look_again = let_go, look_again
-        self._wake = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
+        self._due: asyncio.Handle | None = None
+        self._due_at = inf  # 0: in this turn of the loop
+        self._stopped = False
+        self._waits_for_sends = False
+        self.broken: Exception | None = None
 
     def start(self) -> None:
-        self.task = self.desk.loop.create_task(self._drive())
+        self.wake()
 
     def stop(self) -> None:
         """Send nothing more; calls in flight go on. What was stamped but not sent goes back."""
-        if self.task is not None:
-            self.task.cancel()
+        self._end()
         self.desk.unstamp(list(self.lane.stamped))
         self.lane.stamped.clear()
 
+    def _end(self) -> None:
+        self._stopped = True
+        if self._due is not None:
+            self._due.cancel()
+
     def wake(self) -> None:
-        self._wake.set()
+        """Look at the lane in this turn of the loop: something has changed."""
+        if self._due_at > 0.0 and not self._stopped:
+            if self._due is not None:
+                self._due.cancel()
+            self._due_at, self._due = 0.0, self.desk.loop.call_soon(self._turn)
 
-    async def _drive(self) -> None:
-        lane = self.lane
-        while True:
-            now = time.monotonic()
-            self.desk.unstamp(lane.overdue(now))
-            self._recover_lost(now)
-            self._pass_over(now)
-            lane.recover_pace(now)
-            if lane.claim_plan(now):
-                self.desk.spawn(self._claim())
-            if lane.stamp_room(now):
-                self.desk.dirty.set()
-            at = self._send_what_may(now)
-            if lane.idle_for(now) > IDLE_RELEASE_S:
-                await self._let_go(lane)
-                return
-            lane.note_wait(now)
-            await self._sleep(TICK_S if at is None else min(TICK_S, at - now))
+    def _turn(self) -> None:
+        """Do what is due; a lane that has nothing to do costs a timer and no thread or task."""
+        try:
+            self._do_what_is_due()
+        except Exception as error:  # a bug: the runner sees it and ends its process
+            self.broken = error
+            raise
 
-    async def _sleep(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(0.0, seconds))
-        self._wake.clear()
+    def _do_what_is_due(self) -> None:
+        lane, now = self.lane, time.monotonic()
+        self.desk.unstamp(lane.overdue(now))
+        self._recover_lost(now)
+        self._pass_over(now)
+        lane.recover_pace(now)
+        if lane.claim_plan(now):
+            self.desk.spawn(self._claim())
+        if lane.stamp_room(now):
+            self.desk.dirty.set()
+        at = self._send_what_may(now)
+        lane.note_wait(now)
+        if (idle := lane.idle_for(now)) > IDLE_RELEASE_S:
+            self._end()
+            self.desk.spawn(self._let_go(lane))
+            return
+        due = min(at or inf, lane.look_again_at(now), now + IDLE_RELEASE_S - idle + 0.01)
+        self._due_at, self._due = due, self.desk.loop.call_at(due, self._turn)
 
     # --- claiming ------------------------------------------------------------------------------------------------------
 
@@ -145,6 +163,7 @@ class LaneDriver:
         while (at := self.lane.send_at(now)) is not None and at <= now:
             self._send(now)
             now = time.monotonic()
+        self._waits_for_sends = at is None and bool(self.lane.stamped)
         return at
 
     def _send(self, now: float) -> None:
@@ -153,32 +172,47 @@ class LaneDriver:
         lane.in_flight[work.id] = work
         if lane.breaker.state(now) != CLOSED:
             lane.probe = work.id
-        lane.pacer.started(now, work.operation)
-        task = self.desk.loop.create_task(self._call(work, now))
+        number = lane.pacer.started(now, work.operation)
+        task = self.desk.loop.create_task(self._call(work, now, number))
         self.desk.calls.add(task)
         task.add_done_callback(self.desk.calls.discard)
 
-    async def _call(self, work: Work, planned: float) -> None:
+    async def _call(self, work: Work, planned: float, number: int) -> None:
         lane = self.lane
         started = time.time()
         assert lane.secret is not None
+        unsent = True
 
         def sent(at: float) -> None:
-            lane.pacer.sent(planned, at, work.operation)
+            """The bytes are about to go. A worker that was frozen in between sends nothing under a lapsed lease."""
+            nonlocal unsent
+            if unsent:
+                unsent = False
+                lane.pacer.sent(at, work.operation)
+                if self._waits_for_sends:
+                    self.wake()
+            if at >= lane.held_until:
+                raise LeaseLapsed
             reach("call.sending")
 
         reach("call.starting")
-        result = await self.desk.client.call(
-            lane.connector,
-            work.operation,
-            work.query,
-            secret=lane.secret,
-            base_url=lane.base_url,
-            on_sent=sent,
-        )
+        try:
+            result = await self.desk.client.call(
+                lane.connector,
+                work.operation,
+                work.query,
+                secret=lane.secret,
+                base_url=lane.base_url,
+                on_sent=sent,
+            )
+        finally:
+            if unsent:
+                lane.pacer.sent(time.monotonic(), work.operation)
         reach("call.answered")
         now = time.monotonic()
         lane.observed(now - planned)
+        if result.quotas:
+            lane.told(result.quotas, number, now)
         was_probe = lane.probe == work.id
         self._weigh(work, vendor_well(result), planned, now)
         spare_s = max(0.0, lane.breaker.until - now) if was_probe else None

@@ -3,20 +3,20 @@
 No I/O: the runner does it. All times are seconds of one monotonic clock, passed in.
 """
 
-import json
 import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
-from math import ceil
-from typing import Any
+from heapq import heapify, heappop, heapreplace
+from math import ceil, inf
 
 from integrations.connectors import registry
-from integrations.connectors.base import Connector
+from integrations.connectors.base import Connector, Quota
 from tenants.secret import Secret
+from workflows.lanes.book import dump
 from workflows.lanes.breaker import CLOSED, OPEN, Breaker
 from workflows.lanes.lease import LEASE_S, SAFE_SHARE, Foreign, LaneFacts, Report
 from workflows.lanes.outcome import CRASHES_ALONE
-from workflows.lanes.pace import Pacer, WindowLimit
+from workflows.lanes.pace import LONG_WINDOW_S, SLOWEST_PACE, Pacer, WindowLimit
 from workflows.lanes.work import RunInLane, Work
 
 HORIZON_S = 0.25
@@ -26,9 +26,8 @@ CLAIM_MOST = 400
 RUNS_AT_ONCE = 16
 IDLE_RELEASE_S = 3.0
 AGEING_S = 60.0  # a waiting run gains a step of priority per minute
-SLOWEST_PACE = 0.1
-LONG_WINDOW_S = 60.0
 REASON_STAYS_S = 2.0
+LOOK_AGAIN_S = 1.0
 RECOVER_EVERY_S, RECOVER_STEP = 5.0, 0.1
 TROUBLE = ("auth_failed", "no_credits")  # pauses that are the vendor's doing, not a person's
 
@@ -49,13 +48,16 @@ class LaneHolder:
         foreign: Sequence[Foreign],
         *,
         quiet_s: float | None,
+        leased_at: float,
         now: float,
     ) -> None:
+        """`leased_at`: before the lease was asked for, which is when it began at the earliest; `now`: since it is ours,
+        so that what the database says of the past is not taken for older than it is."""
         self.facts, self.secret, self.base_url = facts, secret, base_url
         self.connector: Connector = registry.get(facts.provider)
         self.pacer = Pacer(WindowLimit.from_json(window) for window in facts.windows)
         self.clock_offset = facts.database_now - now
-        self.held_until = now + LEASE_S * SAFE_SHARE
+        self.held_until = leased_at + LEASE_S * SAFE_SHARE
         self.runs: dict[uuid.UUID, RunInLane] = {}
         self.stamping: dict[uuid.UUID, Work] = {}
         self.stamped: deque[Work] = deque()
@@ -79,31 +81,25 @@ class LaneHolder:
         self.probe: uuid.UUID | None = None
         self._met_suspects = False
         self.pacer.pace = max(SLOWEST_PACE, min(1.0, facts.pace))
-        self._take_history(foreign, quiet_s, now)
-
-    def _take_history(self, foreign: Sequence[Foreign], quiet_s: float | None, now: float) -> None:
-        """Count what earlier holders started: long windows from what they wrote with each stamp; short ones as full at
-        the last moment at which a call can have been started."""
-        for limit in self.pacer.limits:
-            if limit.period < LONG_WINDOW_S:
-                if quiet_s is not None and quiet_s < limit.period + limit.guard:
-                    self.pacer.assume(limit, now - max(0.0, quiet_s), limit.rate)
-                continue
-            for end, count in self.facts.starts.get(limit.key, []):
-                at = min(end - self.clock_offset, now)
-                if at > now - limit.period:
-                    self.pacer.assume(limit, at, int(count))
+        self.pacer.restore(facts.starts, now, self.clock_offset, quiet_s=quiet_s)
 
     # --- what to claim -------------------------------------------------------------------------------------------------
 
-    def refresh(self, facts: LaneFacts, runs: Iterable[RunInLane], now: float) -> None:
-        """Take over changed settings and the runs that are active now."""
+    def refresh(self, facts: LaneFacts, runs: Iterable[RunInLane], now: float) -> bool:
+        """Take over changed settings and the runs that are active now; whether that may let something start or end."""
         if facts.windows != self.facts.windows:
             self.pacer.relimit(WindowLimit.from_json(window) for window in facts.windows)
         if self.facts.paused and not facts.paused:
-            self.resumed_at = now
-        self.facts = facts
+            # Whoever lets it go on knows that the vendor is ready.
+            self.resumed_at = self.cooldown_until = now
+            self.pacer.forget_told()
         active = {run.facts.id: run for run in runs}
+        changed = active.keys() != self.runs.keys() or (facts.windows, facts.parallelism, facts.paused) != (
+            self.facts.windows,
+            self.facts.parallelism,
+            self.facts.paused,
+        )
+        self.facts = facts
         for run_id, run in active.items():
             mine = self.runs.get(run_id)
             if mine is None:
@@ -115,6 +111,7 @@ class LaneHolder:
                 mine.facts.credit_limit = run.facts.credit_limit  # shared with what was claimed before
         for run_id in [run_id for run_id in self.runs if run_id not in active]:
             del self.runs[run_id]
+        return changed
 
     def known(self) -> list[uuid.UUID]:
         """Every queue entry that this lane must not claim again."""
@@ -204,16 +201,22 @@ class LaneHolder:
             now < self.breaker.until - HORIZON_S or not self._may_probe() or self.stamped or self.stamping
         ):
             return 0
-        limit = self.facts.parallelism
-        busy = len(self.in_flight) + len(self.foreign)
+        most = self.buffered() if buffered is None else buffered
+        if not most:
+            return 0
+        limit = self.parallelism
         ending = ceil(limit * HORIZON_S / max(self.latency, 0.001) * 1.2)
-        room = (
-            min(STAMP_AHEAD * limit, max(0, limit - busy) + ending) - len(self.stamped) - len(self.stamping)
-        )
-        room = min(room, self.pacer.capacity(now, HORIZON_S) - len(self.stamped) - len(self.stamping))
+        room = min(STAMP_AHEAD * limit, max(0, limit - self.busy) + ending, self._capacity(now))
+        room -= len(self.stamped) + len(self.stamping)
         if not closed:
             room = min(room, 1)
-        return max(0, min(room, self.buffered() if buffered is None else buffered))
+        return max(0, min(room, most))
+
+    def _capacity(self, now: float) -> int:
+        if not self.pacer.grouped:
+            return self.pacer.capacity(now, HORIZON_S)
+        heads = {run.buffer[0].operation for run in self.runs.values() if run.buffer}
+        return max((self.pacer.capacity(now, HORIZON_S, operation) for operation in heads or {""}), default=0)
 
     def suspect_in_hand(self) -> bool:
         """Whether a step is under way that was in hand when workers died twice: it runs alone."""
@@ -229,17 +232,15 @@ class LaneHolder:
         while another lane has one in hand, runs whose next step is a suspect wait.
         """
         chosen: list[Work] = []
-        for _ in range(0 if self.suspect_in_hand() else self.stamp_room(now)):
-            run = min(
-                (
-                    r for r in self.runs.values()
-                    if r.buffer and not (suspect_elsewhere and r.buffer[0].crashes >= CRASHES_ALONE)
-                ),
-                key=lambda r: self._rank(r, now), default=None,
-            )  # fmt: skip
-            if run is None:
-                break
+        room = 0 if self.suspect_in_hand() else self.stamp_room(now)
+        turns = [(self._rank(run, now), n, run) for n, run in enumerate(self.runs.values()) if run.buffer]
+        heapify(turns)
+        while turns and len(chosen) < room:
+            _, n, run = turns[0]
             suspect = run.buffer[0].crashes >= CRASHES_ALONE
+            if suspect and suspect_elsewhere:
+                heappop(turns)
+                continue
             if suspect and (chosen or self.in_flight or self.stamped or self.stamping):
                 break
             run.vtime += 1
@@ -248,6 +249,10 @@ class LaneHolder:
             chosen.append(run.buffer.popleft())
             if suspect:
                 break
+            if run.buffer:
+                heapreplace(turns, (self._rank(run, now), n, run))
+            else:
+                heappop(turns)
         self.stamping.update((work.id, work) for work in chosen)
         return chosen
 
@@ -255,17 +260,43 @@ class LaneHolder:
         """When the next stamped step may be sent, `now` for at once; None when something else has to happen first."""
         if not self.stamped or self.facts.paused or now >= self.held_until or self.secret is None:
             return None
-        if len(self.in_flight) + len(self.foreign) >= self.facts.parallelism:
+        if self.busy >= self.parallelism:
             return None
         if self.breaker.state(now) != CLOSED and not self._may_probe():
             return None
         at = max(
             self.cooldown_until, self.breaker.until, self.pacer.next_start(now, self.stamped[0].operation)
         )
-        return max(at, now)
+        return None if at == inf else max(at, now)
+
+    @property
+    def busy(self) -> int:
+        """The calls in flight, those included that earlier holders may have."""
+        return len(self.in_flight) + len(self.foreign)
+
+    @property
+    def parallelism(self) -> int:
+        """How many calls may be in flight now: fewer after a vendor's 429, as some limit nothing else."""
+        limit = self.facts.parallelism
+        return limit if self.pacer.pace >= 1.0 else max(1, int(limit * self.pacer.pace))
+
+    def look_again_at(self, now: float) -> float:
+        """When something may be due in this lane though nobody tells it."""
+        due = [now + LOOK_AGAIN_S]
+        rests_until = max(self.cooldown_until, self.breaker.until)
+        if rests_until > now:
+            due += [rests_until, rests_until - HORIZON_S]
+        if self.stamped:
+            due.append(self.stamped[0].stamped_at + STAMP_MAX_AGE_S)
+        elif not self.stamping and self.buffered():
+            due.append(self.pacer.next_start(now) - HORIZON_S)
+        due += self.foreign.values()
+        return min((at for at in due if at > now), default=now + LOOK_AGAIN_S)
 
     def overdue(self, now: float) -> list[Work]:
         """Stamped steps that cannot be sent soon enough: they go back, their stamp would outlive its meaning."""
+        if not self.stamped:
+            return []
         rests_until = max(self.cooldown_until, self.breaker.until)
         stuck = self.facts.paused or now >= self.held_until or rests_until > now + STAMP_MAX_AGE_S
         back = [work for work in self.stamped if stuck or now - work.stamped_at > STAMP_MAX_AGE_S]
@@ -280,6 +311,11 @@ class LaneHolder:
         if now - self.last_429 > 1.0:  # calls that were in flight together count as one warning
             self.pacer.pace = max(SLOWEST_PACE, self.pacer.pace / 2)
         self.last_429 = now
+
+    def told(self, quotas: Sequence[Quota], number: int, now: float) -> None:
+        """What the answer to the lane's start `number` says is left: the pace follows it before a 429 comes."""
+        rest = self.pacer.told(quotas, number, now)
+        self.cooldown_until = max(self.cooldown_until, now + rest)
 
     def recover_pace(self, now: float) -> None:
         if self.pacer.pace < 1.0 and now - max(self.last_429, self.cooldown_until) > RECOVER_EVERY_S:
@@ -311,34 +347,31 @@ class LaneHolder:
             return "breaker" if self.stamped or self.buffered() else ""
         if not self.stamped and not self.buffered():
             return ""
-        if len(self.in_flight) + len(self.foreign) >= self.facts.parallelism:
+        if self.busy >= self.parallelism:
             return "parallelism"
-        return "rate" if self.pacer.next_start(now) > now else ""
+        operation = self.stamped[0].operation if self.stamped else ""
+        return "rate" if self.pacer.next_start(now, operation) > now else ""
 
     def starts(self, now: float) -> str | None:
         """The start history of long windows as JSON, with what is stamped counted as started; None without any."""
         if not any(limit.period >= LONG_WINDOW_S for limit in self.pacer.limits):
             return None
-        history: dict[str, Any] = {
-            key: [[round(end + self.clock_offset, 3), count] for end, count in buckets]
-            for key, buckets in self.pacer.history().items()
-        }
         coming = len(self.stamping) + len(self.stamped)
-        for limit in self.pacer.limits:
-            if coming and limit.period >= LONG_WINDOW_S:
-                history.setdefault(limit.key, []).append([round(now + self.clock_offset, 3), coming])
-        return json.dumps(history)
+        return dump(self.pacer.history(now, self.clock_offset, coming=coming))
 
-    def report(self, now: float) -> Report:
+    def report(self, now: float, *, last: bool = False) -> Report:
+        """What pages and the next holder are told; `last` when nothing will be started here any more."""
         first = min((limit.period for limit in self.pacer.limits), default=1.0)
+        coming = len(self.stamping) + len(self.stamped)
+        starts = dump(self.pacer.history(now, self.clock_offset, coming=coming, last=last))
         return Report(
             lane_id=self.facts.id,
-            in_flight=len(self.in_flight) + len(self.foreign),
+            in_flight=self.busy,
             started_last_period=self.pacer.started_since(now - first),
             wait_reason=self.wait_reason(now),
             cooldown_s=max(0.0, self.cooldown_until - now),
             pace=self.pacer.pace,
-            starts=self.starts(now) or "{}",
+            starts=starts or "{}",
             failures=self.breaker.failures,
             trips=self.breaker.trips,
             rest_s=max(0.0, self.breaker.until - now),

@@ -6,7 +6,7 @@ fifth, so that a frozen or cut-off holder sends nothing.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,17 +82,20 @@ def acquire(lane_id: uuid.UUID, holder: uuid.UUID) -> tuple[LaneFacts, list[Fore
         taken = rows(
             cursor,
             """UPDATE lane_state s SET holder = %s, lease_until = clock_timestamp() + %s * interval '1 second',
-                      rung_at = NULL, seen_at = clock_timestamp()
-               FROM (SELECT id, extract(epoch FROM clock_timestamp() - CASE WHEN holder IS NULL THEN released_at
+                      rung_at = NULL, seen_at = clock_timestamp(), starts = s.starts - 'last'
+               FROM (SELECT id, starts, extract(epoch FROM clock_timestamp() - CASE WHEN holder IS NULL THEN released_at
                                                                             ELSE lease_until END)::float AS quiet
                      FROM lane_state WHERE lane_id = %s
                      AND (holder IS NULL OR lease_until < clock_timestamp()) FOR UPDATE SKIP LOCKED) was
-               WHERE s.id = was.id RETURNING was.quiet""",
+               WHERE s.id = was.id RETURNING was.quiet, was.starts""",
             [holder, LEASE_S, lane_id],
         )
         if not taken:
             return None
-        facts = [_facts(row) for row in rows(cursor, FACTS, [[lane_id]])]
+        # What an orderly holder left of its last starts is good for one hand-over: this one's starts are not in it.
+        facts = [
+            replace(_facts(row), starts=load(taken[0][1]) or {}) for row in rows(cursor, FACTS, [[lane_id]])
+        ]
         foreign = rows(
             cursor,
             """SELECT id, holder, extract(epoch FROM deadline_at - clock_timestamp())::float,

@@ -16,7 +16,8 @@ from workflows.lanes.lease import moment
 from workflows.lanes.work import Settlement, Work
 
 BACKOFF_BASE_S, BACKOFF_MAX_S = 2.0, 300.0
-COOLDOWN_DEFAULT_S, COOLDOWN_MAX_S = 5.0, 3600.0
+# A vendor's day may be used up; whoever knows better resumes the lane.
+COOLDOWN_DEFAULT_S, COOLDOWN_MAX_S = 5.0, 86_400.0
 CRASHES_ALONE, CRASHES_DEAD = 2, 3
 PAUSING = ("auth_failed", "no_credits")
 # However often it may be put back without costing an attempt: after this long it is dead.

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from django.db import Error as DatabaseError
@@ -109,9 +109,7 @@ class Runner:
             while not self._draining:
                 await asyncio.sleep(0.1)
                 self.turns += 1
-                self._notice_broken(
-                    [*loops, *(driver.task for driver in self._drivers.values() if driver.task)]
-                )
+                self._notice_broken(loops)
             await self._drain()
             for loop in loops:
                 loop.cancel()
@@ -121,9 +119,10 @@ class Runner:
             self._desk.close()
 
     def _notice_broken(self, loops: list[asyncio.Task[None]]) -> None:
-        for loop in loops:
-            if loop.done() and not loop.cancelled() and loop.exception() is not None:
-                log.error("lane_runner_broken", error=repr(loop.exception()))
+        died = [loop.exception() for loop in loops if loop.done() and not loop.cancelled()]
+        for error in (*died, *(driver.broken for driver in self._drivers.values())):
+            if error is not None:
+                log.error("lane_runner_broken", error=repr(error))
                 self._draining = True
                 if self._on_broken is not None:
                     self._on_broken()
@@ -143,13 +142,16 @@ class Runner:
 
     async def _give_back(self) -> None:
         now = time.monotonic()
+        lanes = list(self.lanes.values())
         try:
-            if self.lanes:
-                await self._desk.database(
-                    lease.renew, self.holder, [lane.report(now) for lane in self.lanes.values()]
-                )
-            for lane_id in self.lanes:
-                await self._desk.database(lease.release, lane_id, self.holder)
+            if lanes:
+                reports = [lane.report(now, last=True) for lane in lanes]
+                await self._desk.database(lease.renew, self.holder, reports)
+            for lane in lanes:
+                await self._desk.database(lease.release, lane.facts.id, self.holder)
+            await self._desk.aside(
+                ring.ring, [(lane.facts.tenant_id, lane.facts.id) for lane in lanes if lane.runs]
+            )
         except DatabaseError as error:
             log.warning("lanes_not_given_back", error=type(error).__name__)  # the leases lapse by themselves
 
@@ -180,9 +182,15 @@ class Runner:
         if leased is None:
             return
         lane = LaneHolder(
-            leased.facts, leased.secret, leased.base_url, leased.foreign, quiet_s=leased.quiet_s, now=now
+            leased.facts,
+            leased.secret,
+            leased.base_url,
+            leased.foreign,
+            quiet_s=leased.quiet_s,
+            leased_at=now,
+            now=time.monotonic(),
         )
-        lane.refresh(leased.facts, leased.runs, now)
+        lane.refresh(leased.facts, leased.runs, time.monotonic())
         self.lanes[lane_id] = lane
         self._drivers[lane_id] = LaneDriver(lane, self._desk, let_go=self._let_go, look_again=self._look)
         self._drivers[lane_id].start()
@@ -194,7 +202,8 @@ class Runner:
         lane_id = lane.facts.id
         self._forget(lane_id)
         try:
-            await self._desk.database(lease.renew, self.holder, [lane.report(time.monotonic())])
+            report = lane.report(time.monotonic(), last=True)
+            await self._desk.database(lease.renew, self.holder, [report])
             await self._desk.database(lease.release, lane_id, self.holder)
             if await self._desk.database(sweep.has_work, lane_id):
                 self._poke(lane_id)
@@ -332,8 +341,8 @@ class Runner:
             if unread or fact.key_hash != lane.facts.key_hash:
                 self._take_anew(lane)
                 continue
-            lane.refresh(fact, runs[lane_id], time.monotonic())
-            self._drivers[lane_id].wake()
+            if lane.refresh(fact, runs[lane_id], time.monotonic()):
+                self._drivers[lane_id].wake()
 
     async def _note_healthy(self) -> None:
         healthy = [lane for lane in self.lanes.values() if lane.answered_ok]
@@ -406,4 +415,5 @@ def _lease(lane_id: uuid.UUID, holder: uuid.UUID) -> _Leased | None:
     if secret is None:
         paused = pause_for_trouble(lane_id, facts.tenant_id, "auth_failed", unreadable)
     now, runs = lease.look([lane_id])  # with the pause, if there was one
-    return _Leased(now.get(lane_id, facts), foreign, quiet_s, secret, url, runs[lane_id], paused)
+    fresh = replace(now.get(lane_id, facts), starts=facts.starts)
+    return _Leased(fresh, foreign, quiet_s, secret, url, runs[lane_id], paused)

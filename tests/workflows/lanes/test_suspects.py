@@ -18,7 +18,7 @@ def lane_with(*runs: list[int]) -> LaneHolder:
         key_hash="", on_ambiguous="ask", windows=(), parallelism=10, paused=False, cooldown_s=0.0, starts={},
         database_now=0.0,
     )  # fmt: skip
-    lane = LaneHolder(facts, None, "", [], quiet_s=None, now=NOW)
+    lane = LaneHolder(facts, None, "", [], quiet_s=None, leased_at=NOW, now=NOW)
     made = []
     for _ in runs:
         run_facts = RunFacts(uuid.uuid4(), facts.tenant_id, "email-waterfall", {}, {}, True, AT, None)
