@@ -265,15 +265,13 @@ class Pacer:
         return told
 
     def restore(self, told: Mapping[str, Any], now: float, offset: float, *, quiet_s: float | None) -> None:
-        """Take over what the holder before wrote down; it started nothing in the last `quiet_s` seconds (None: there
-        was no holder before)."""
-        if quiet_s is None:
-            return
-        quiet_since = now - max(0.0, quiet_s)
+        """Take over what the holder before wrote down; it started nothing in the last `quiet_s` seconds (None: nobody
+        held the lane before)."""
+        quiet_since = now - max(0.0, quiet_s or 0.0)
         logs: Mapping[str, Any] | None = told.get(LAST)
-        self._known = {key for key in told if key != LAST}
+        self._known = {counter.limit.key for counter in self._counters} & told.keys()
         if logs is None:
-            self._unknown_before = quiet_since
+            self._unknown_before = None if quiet_s is None else quiet_since
         elif UNKNOWN in logs:
             self._unknown_before, self._known = quiet_since - logs[UNKNOWN], set(logs[KNOWN])
         self._unknown()

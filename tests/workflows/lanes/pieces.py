@@ -78,7 +78,9 @@ def a_holder(
 ) -> LaneHolder:
     """A lane leased at NOW, with these runs."""
     facts = lane_facts(**changes)
-    holder = LaneHolder(facts, Secret("a-key"), "http://vendor", foreign, quiet_s=quiet_s, now=NOW)
+    holder = LaneHolder(
+        facts, Secret("a-key"), "http://vendor", foreign, quiet_s=quiet_s, leased_at=NOW, now=NOW
+    )
     holder.refresh(facts, runs, NOW)
     return holder
 
@@ -88,3 +90,9 @@ def run_in_lane(steps: int = 0, *, priority: int = 0, vtime: float = 0.0, **conf
     run = RunInLane(facts(**config), priority=priority, vtime=vtime, since=LONG_AGO)
     run.buffer.extend(a_step(run.facts) for _ in range(steps))
     return run
+
+
+def call_left(holder: LaneHolder, at: float, operation: str = "") -> None:
+    """A call was started, and its bytes left the machine at once."""
+    holder.pacer.started(at, operation)
+    holder.pacer.sent(at, operation)
