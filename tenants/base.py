@@ -153,8 +153,7 @@ class SameTenant(models.BaseConstraint):
         """The database checks it: under RLS another tenant's row cannot even be read here."""
 
     def clone(self) -> Self:
-        _, args, kwargs = self.deconstruct()
-        return type(self)(*args, **kwargs)
+        return type(self)(**self.deconstruct()[2])
 
 
 def owned_key(table: str) -> models.UniqueConstraint:

@@ -129,3 +129,43 @@ def test_only_what_is_the_vendors_fault_counts(
     outcome: Outcome, status: int | None, well: bool | None
 ) -> None:
     assert vendor_well(CallResult(outcome, status, 1)) is well
+
+
+def test_the_shortest_rest_is_ten_seconds_however_often_it_tripped() -> None:
+    breaker, now = Breaker(dice=lambda low, high: low), 100.0
+    for _ in range(FAILURES):
+        breaker.failed(now, now)
+    for trips in range(1, 40):
+        assert (breaker.until, breaker.changed_at) == (now + REST_S, now + REST_S)
+        assert breaker.trips == min(trips, 30)
+        now = breaker.until
+        assert breaker.failed(now, now)
+    assert breaker.answered(breaker.until, breaker.until)
+    assert (breaker.trips, breaker.failures, breaker.until) == (0, 0, 0.0)
+
+
+def test_an_answer_while_it_is_closed_forgets_failures_and_closes_nothing() -> None:
+    breaker = Breaker(dice=longest)
+    for _ in range(FAILURES - 1):
+        breaker.failed(100.0, 100.0)
+    assert not breaker.answered(100.0, 100.0)
+    assert (breaker.failures, breaker.changed_at, breaker.until) == (0, 0.0, 0.0)
+    assert not breaker.failed(50.0, 101.0)
+    assert breaker.failures == 1
+
+
+def test_nothing_that_comes_during_a_rest_counts() -> None:
+    breaker = tripped(100.0)
+    assert not breaker.failed(breaker.until, breaker.until - 0.1)
+    assert not breaker.answered(breaker.until, breaker.until - 0.1)
+    assert (breaker.failures, breaker.trips, breaker.until) == (FAILURES, 1, 110.0)
+
+
+def test_a_rest_that_is_over_is_over_for_the_new_holder_too() -> None:
+    heir = Breaker()
+    heir.restore(failures=FAILURES, trips=1, rest_s=-5.0, now=500.0)
+    assert (heir.until, heir.changed_at, heir.state(500.0)) == (500.0, 500.0, HALF_OPEN)
+    assert (heir.failures, heir.trips) == (FAILURES, 1)
+    heir = Breaker()
+    heir.restore(failures=2, trips=0, rest_s=5.0, now=500.0)
+    assert (heir.failures, heir.until, heir.changed_at) == (2, 0.0, 0.0)
