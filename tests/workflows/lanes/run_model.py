@@ -1,0 +1,284 @@
+"""A run as a state machine: hypothesis does to it whatever people, vendors, crashes and the clock can do, in any order,
+through the engine's own functions against the real database. Vendors are simulated, and nobody sleeps.
+"""
+
+import time
+import uuid
+from typing import Any, ClassVar
+
+from django.db import connections
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from integrations.http import CallResult
+from integrations.outcomes import Done, Fail, Miss, Outcome, Retry
+from tenants.errors import WeirError
+from tenants.models import Tenant
+from tenants.scope import APP_ALIAS, OPS_ALIAS, ops_scope, tenant_scope
+from tests.factories import ACTOR
+from tests.workflows.lanes.helpers import people, start
+from workflows.lanes import claim, lease, settle, sweep
+from workflows.lanes.outcome import cached, judge, lost
+from workflows.lanes.work import Batch, Settlement, Work
+from workflows.models import Lane
+from workflows.operations.change_run import change_run
+from workflows.operations.control_run import cancel_run, pause_run, resume_run
+from workflows.operations.retry import retry_run
+
+PROVIDERS = ("prospeo", "findymail", "zerobounce")
+ANSWERS = ("hit", "bad", "miss", "error", "unsure", "slow", "limited", "refused", "invalid", "broken")
+MANY = 100
+
+TRUTH = """
+    SELECT r.pending, r.finished_at IS NOT NULL, r.status, r.credits_spent, r.credits_reserved, r.credit_limit,
+           (SELECT count(*) FROM record c WHERE c.run_id = r.id AND c.finished_at IS NULL),
+           (SELECT coalesce(sum(credits), 0) FROM step s WHERE s.run_id = r.id),
+           (SELECT coalesce(sum(credits), 0) FROM step s WHERE s.run_id = r.id AND s.status = 'late'),
+           (SELECT coalesce(sum(credits), 0) FROM billing_usageevent u WHERE u.run_id = r.id AND u.kind = 'attempt'),
+           (SELECT coalesce(sum(reserved), 0) FROM step_queue q WHERE q.run_id = r.id),
+           (SELECT count(*) FROM record c WHERE c.run_id = r.id AND c.finished_at IS NULL
+                AND (SELECT count(*) FROM step_queue q WHERE q.record_id = c.id) <> 1),
+           (SELECT count(*) FROM step_queue q JOIN record c ON c.id = q.record_id
+                WHERE q.run_id = r.id AND c.finished_at IS NOT NULL),
+           (SELECT count(*) FROM (SELECT queue_id, attempt FROM step s WHERE s.run_id = r.id
+                AND s.status NOT IN ('late', 'cancelled') GROUP BY 1, 2 HAVING count(*) > 1) twice),
+           (SELECT coalesce(sum(quantity), 0) FROM billing_usageevent u WHERE u.run_id = r.id AND u.kind = 'record'),
+           (SELECT count(*) FROM record c WHERE c.run_id = r.id AND (c.status <> 'cancelled' OR EXISTS (
+                SELECT 1 FROM step s WHERE s.record_id = c.id AND s.status <> 'cancelled'))),
+           (SELECT jsonb_object_agg(status, n) FROM (
+                SELECT status, count(*) n FROM record c WHERE c.run_id = r.id GROUP BY 1) per),
+           jsonb_build_object('queued', queued, 'running', running, 'found', found, 'not_found', not_found,
+                'failed', failed, 'cancelled', cancelled, 'skipped', skipped)
+    FROM run r WHERE r.id = %s
+"""
+
+
+class RunModel(RuleBasedStateMachine):
+    """One run of a few records, two of which may be the same person."""
+
+    tenant: ClassVar[Tenant]
+    lanes: ClassVar[dict[str, Lane]]
+    examples: ClassVar[int] = 0
+
+    @initialize(
+        size=st.integers(1, 4), twins=st.booleans(), limit=st.none() | st.integers(0, 9), skip=st.booleans()
+    )
+    def accept(self, size: int, twins: bool, limit: int | None, skip: bool) -> None:
+        RunModel.examples += 1
+        tag = f"Model{RunModel.examples}x{uuid.uuid4().hex[:8]}"
+        records = [{**person, "last_name": tag} for person in people(size)]
+        records += [dict(records[0])] if twins else []
+        self.run = start(self.tenant, records, credit_limit=None if limit is None else limit * 1_000)
+        self.total = len(records)
+        self.holders: dict[str, uuid.UUID] = {}
+        self.foreign: dict[str, dict[uuid.UUID, uuid.UUID]] = {}
+        self.in_hand: list[tuple[Work, uuid.UUID]] = []  # stamped by a holder that lives
+        self.ghosts: list[tuple[Work, uuid.UUID]] = []  # stamped by one that is gone, or froze
+        self.late_credits = 0
+        for provider in PROVIDERS:
+            self._lease(provider)
+
+    # --- the engine ----------------------------------------------------------------------------------------------------
+
+    def _lease(self, provider: str) -> None:
+        """As after a kill: the lease and all deadlines of the holder before are over."""
+        lane = self.lanes[provider]
+        with ops_scope("test"), connections[OPS_ALIAS].cursor() as cursor:
+            cursor.execute(
+                "UPDATE lane_state SET lease_until = now() - interval '1 h' WHERE lane_id = %s", [lane.pk]
+            )
+            cursor.execute(
+                "UPDATE step_queue SET deadline_at = now() - interval '1 h' WHERE lane_id = %s AND sent_at IS NOT NULL",
+                [lane.pk],
+            )
+        holder = uuid.uuid4()
+        taken = lease.acquire(lane.pk, holder)
+        assert taken is not None
+        self.holders[provider] = holder
+        self.foreign[provider] = {entry.id: entry.holder for entry in taken[1]}
+
+    @rule(provider=st.sampled_from(PROVIDERS), count=st.integers(1, 3))
+    def take(self, provider: str, count: int) -> None:
+        """Claim and stamp: what is answered already is settled, the rest is in flight."""
+        lane, holder = self.lanes[provider], self.holders[provider]
+        _, runs = lease.look([lane.pk])
+        works = [
+            work
+            for _, found, _ in claim.claim(
+                self.tenant.pk, lane.pk, [(run, count) for run in runs[lane.pk]], []
+            )
+            for work in found
+        ]
+        done = [cached(work) for work in works if work.cached_outcome]
+        stamps = [(work, 30.0, 1_000) for work in works if not work.cached_outcome]
+        flushed = settle.flush(Batch(settlements=done, stamps=stamps), holder)
+        self.in_hand += [(work, holder) for work, _, _ in stamps if work.id in flushed.stamped]
+
+    @rule(provider=st.sampled_from(PROVIDERS))
+    def recover(self, provider: str) -> None:
+        """Settle what holders before left behind."""
+        left, self.foreign[provider] = self.foreign[provider], {}
+        works = claim.stamped_by_others(self.tenant.pk, self.lanes[provider].pk, list(left))
+        settlements = [lost(work, left[work.id], on_ambiguous="ask") for work in works]
+        settle.flush(Batch(settlements=settlements), self.holders[provider])
+
+    @precondition(lambda self: self.in_hand)
+    @rule(which=st.integers(0, MANY), answer=st.sampled_from(ANSWERS), torn=st.booleans())
+    def answer(self, which: int, answer: str, torn: bool) -> None:
+        """A call comes back. `torn`: the commit went through and the word of it did not, so it is written again."""
+        work, holder = self.in_hand.pop(which % len(self.in_hand))
+        settlement = self._judged(work, holder, answer)
+        settle.flush(Batch(settlements=[settlement]), holder)
+        if torn:
+            settle.flush(Batch(settlements=[settlement], retried=True), holder)
+
+    @precondition(lambda self: self.in_hand)
+    @rule(which=st.integers(0, MANY))
+    def put_back(self, which: int) -> None:
+        work, holder = self.in_hand.pop(which % len(self.in_hand))
+        settle.flush(Batch(unstamps=[work]), holder)
+
+    @rule(provider=st.sampled_from(PROVIDERS))
+    def crash(self, provider: str) -> None:
+        holder = self.holders[provider]
+        self.ghosts += [pair for pair in self.in_hand if pair[1] == holder]
+        self.in_hand = [pair for pair in self.in_hand if pair[1] != holder]
+        self._lease(provider)
+
+    @precondition(lambda self: self.ghosts)
+    @rule(which=st.integers(0, MANY), answer=st.sampled_from(ANSWERS))
+    def wake_up(self, which: int, answer: str) -> None:
+        """A holder that was frozen brings an answer after all."""
+        work, holder = self.ghosts.pop(which % len(self.ghosts))
+        settlement = self._judged(work, holder, answer)
+        if settle.flush(Batch(settlements=[settlement]), holder).late:
+            self.late_credits += settlement.credits
+
+    @rule()
+    def time_passes(self) -> None:
+        with ops_scope("test"), connections[OPS_ALIAS].cursor() as cursor:
+            cursor.execute(
+                "UPDATE step_queue SET not_before = now() - interval '1 s' WHERE not_before < now() + interval '9 days'"
+            )
+        sweep.sweep()
+
+    def _judged(self, work: Work, holder: uuid.UUID, answer: str) -> Settlement:
+        result = CallResult(outcome_of(work, answer), 200, 5)
+        return judge(work, holder, result, time.time(), time.time()).settlement
+
+    # --- people --------------------------------------------------------------------------------------------------------
+
+    @rule(what=st.sampled_from(("pause", "resume", "resume", "retry", "retry", "limit", "no limit")))
+    def person(self, what: str) -> None:
+        try:
+            with tenant_scope(self.tenant):
+                if what == "pause":
+                    pause_run(run_id=self.run.pk, actor=ACTOR)
+                elif what == "resume":
+                    resume_run(run_id=self.run.pk, actor=ACTOR)
+            if what == "retry":
+                retry_run(tenant_id=self.tenant.pk, run_id=self.run.pk, actor=ACTOR)
+            elif "limit" in what:
+                now = self._truth()
+                raised = None if what == "no limit" else (now[3] + now[4]) + 2_000
+                change_run(
+                    tenant_id=self.tenant.pk,
+                    run_id=self.run.pk,
+                    actor=ACTOR,
+                    changes={"credit_limit": raised},
+                )
+        except WeirError:
+            assert self._truth()[1] or self._truth()[2] in ("cancelled", "failed")
+
+    @rule(sure=st.integers(0, 9))
+    def cancel(self, sure: int) -> None:
+        if sure == 0:  # seldom, or no run would come far
+            try:
+                with tenant_scope(self.tenant):
+                    cancel_run(run_id=self.run.pk, actor=ACTOR)
+            except WeirError:
+                assert self._truth()[1] or self._truth()[2] == "cancelled"
+
+    # --- what always holds ---------------------------------------------------------------------------------------------
+
+    def _truth(self) -> tuple[Any, ...]:
+        with tenant_scope(self.tenant), connections[APP_ALIAS].cursor() as cursor:
+            cursor.execute(TRUTH, [self.run.pk])
+            row: tuple[Any, ...] = cursor.fetchone()
+        return row
+
+    @invariant()
+    def holds(self) -> None:
+        if not hasattr(self, "run"):
+            return
+        (
+            pending, finished, status, spent, reserved, limit, under_way, in_history, late, in_ledger, held, astray,
+            superfluous, twice, billed, asked, per_status, counts,
+        ) = self._truth()  # fmt: skip
+        assert pending == under_way, "the run counts what is under way"
+        assert astray == 0, (
+            "each record that is under way is in the queue once: nothing is lost, nothing asked twice"
+        )
+        assert superfluous == 0, "and a record that has ended is not"
+        assert twice == 0, "an attempt has one outcome"
+        assert finished == (pending == 0), "a run ends with its last record"
+        assert spent == in_history == in_ledger, "each credit is in the history, in the ledger and on the run"
+        assert reserved == held, "what is reserved is what is in flight"
+        assert limit is None or spent + reserved <= limit + late, (
+            "never above the limit but for answers given up on"
+        )
+        assert late <= self.late_credits
+        assert billed == asked, "a record is billed once, and given back only where nobody was asked for it"
+        told = _parsed(counts)
+        assert {name: count for name, count in told.items() if count} == _parsed(per_status), status
+
+    def teardown(self) -> None:
+        """Left alone, with vendors that answer, every record comes to its end."""
+        if not hasattr(self, "run"):
+            return
+        for _ in range(40):
+            if self._truth()[1]:
+                break
+            self.person("resume")
+            self.person("no limit")
+            self.time_passes()
+            for provider in PROVIDERS:
+                self.recover(provider)
+                self.take(provider, 9)
+            while self.in_hand:
+                self.answer(0, "miss", False)
+        truth = self._truth()
+        assert truth[1], f"not ended: {truth}"
+        self.holds()
+        while self.ghosts:
+            self.wake_up(0, "hit")
+        self.holds()
+
+
+def outcome_of(work: Work, answer: str) -> Outcome:
+    verify = work.operation == "verify"
+    email = work.query.get("email") or f"{work.record_id.hex}@firm.example"
+    match answer:
+        case "hit" | "bad":
+            status = "valid" if answer == "hit" else "invalid"
+            return Done(
+                {"email": email, "email_status": status, **({"sub_status": ""} if verify else {})}, 1_000
+            )
+        case "miss":
+            return Done({"email": email, "email_status": "unknown"}) if verify else Miss()
+        case "error" | "unsure":
+            return Retry("error", "vendor fault", uncertain=answer == "unsure")
+        case "slow":
+            return Retry("timeout", "no answer in time", uncertain=True)
+        case "limited":
+            return Retry("rate_limited", "slow down", after=3.0)
+        case "refused":
+            return Fail("auth_failed", "the key was refused")
+        case "invalid":
+            return Fail("invalid", "the vendor refused the input")
+        case _:
+            return Fail("error", "nobody knows")
+
+
+def _parsed(value: Any) -> Any:
+    return claim.load(value) or {}
