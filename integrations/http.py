@@ -1,28 +1,22 @@
-"""The only module that opens connections to vendors.
+"""The only way to vendors.
 
 A call ends in an outcome, whatever the network or the vendor does. No redirect is followed, nothing is sent twice, and
 neither secret nor person gets into a log, an exception or an outcome's reason.
 """
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
 
-import aiohttp
 import orjson
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.client_reqrep import ClientRequest, ClientResponse
-from aiohttp.connector import Connection
-from yarl import URL
 
-from integrations.body import BadAnswer, read_body
+from integrations.body import BadAnswer, unpack
 from integrations.connectors.base import (
     Balance,
     Clarify,
@@ -34,11 +28,10 @@ from integrations.connectors.base import (
     VendorResponse,
 )
 from integrations.outcomes import Fail, Outcome, Retry
+from integrations.transport import Lost, NotSent, Origin, Pool, split_url
 from tenants.failpoints import reach
 from tenants.secret import Secret
 
-CONNECT_SECONDS = 10.0
-KEEPALIVE_SECONDS = 15.0
 BALANCE_SECONDS = 15.0
 BROKE_OFF = "the call broke off"
 UNSENDABLE = "the key is empty or has characters that no key has"
@@ -72,63 +65,25 @@ class _Attempt:
                 self.tell(self.sent_at)
 
 
-_attempt: ContextVar[_Attempt] = ContextVar("vendor_attempt")
-
-
-class _StaleConnection(Exception):
-    """A kept connection on which something came that nobody asked for; nothing was written to it."""
-
-
-class _MarkedRequest(ClientRequest):
-    """Marks the write itself. aiohttp's trace signals would tell the same, at a fifth of the cost of a call."""
-
-    async def send(self, conn: Connection) -> ClientResponse:
-        # The pool does not look: what came in the meantime would be taken for the answer to this request.
-        if conn.protocol is None or conn.protocol.should_close:
-            raise _StaleConnection
-        if not self._body:
-            _attempt.get().mark()
-        return await super().send(conn)
-
-    async def write_bytes(
-        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
-    ) -> None:
-        try:
-            _attempt.get().mark()
-        except BaseException:
-            conn.close()
-            raise
-        await super().write_bytes(writer, conn, content_length)
-
-
 class VendorClient:
-    """One pooled session for calls to any vendor, for one event loop. `async with` opens and closes it."""
+    """The connections to all vendors, for one event loop. `async with` opens and closes them."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-        self._urls: dict[tuple[str, str], URL] = {}
+        self._pool: Pool | None = None
+        # Else Django itself refuses a connection in an event loop.
+        self._watch = bool(os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"))
+        self._heads: dict[tuple[str, str], tuple[Origin, str]] = {}
 
     async def __aenter__(self) -> Self:
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=60),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-            headers={"User-Agent": "Weir", "Accept-Encoding": "identity"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=_MarkedRequest,
-            auto_decompress=False,
-            trust_env=False,
-        )
-        # aiohttp would send a GET again when a kept connection turns out dead: a call that nobody paced or stamped.
-        session._retry_connection = False
-        self._session = session
+        self._pool = Pool()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     async def call(
         self,
@@ -147,12 +102,12 @@ class VendorClient:
         covers everything, by default the connector's. Raises RuntimeError inside a database transaction and before
         the client is opened; from then on nothing but CancelledError.
         """
-        session = self._open_session()
+        pool = self._open_pool()
         started = time.monotonic()
         deadline = started + (connector.timeout if timeout is None else timeout)
         attempt = _Attempt(base_url or connector.base_url, deadline, on_sent)
         try:
-            result = await self._ask(session, connector, operation, query, secret, attempt)
+            result = await self._ask(pool, connector, operation, query, secret, attempt)
         except Exception:  # noqa: BLE001 - a fault of ours in one answer must not stop the lane's other calls
             broken = Retry("error", BROKE_OFF, uncertain=attempt.sent_at is not None)
             result = CallResult(broken, None, 0)
@@ -168,19 +123,19 @@ class VendorClient:
         timeout: float = BALANCE_SECONDS,
     ) -> Balance:
         """What the key has left. Raises like `call`; a vendor that cannot be reached is a balance that is not ok."""
-        session = self._open_session()
+        pool = self._open_pool()
         plain = secret.reveal()
         if not _sendable(plain):
             return Balance(ok=False, kind="auth_failed", reason=UNSENDABLE)
         attempt = _Attempt(base_url or connector.base_url, time.monotonic() + timeout)
-        answer = await self._exchange(session, connector.balance_request(plain), attempt)
+        answer = await self._exchange(pool, connector.balance_request(plain), attempt)
         if isinstance(answer, Retry):
             return Balance(ok=False, kind=answer.kind, reason=answer.reason)
         return connector.interpret_balance(answer)
 
     async def _ask(
         self,
-        session: aiohttp.ClientSession,
+        pool: Pool,
         connector: Connector,
         operation: Operation,
         query: Query,
@@ -193,7 +148,7 @@ class VendorClient:
         if not connector.can_ask(operation, query):
             return CallResult(Fail("invalid", "not enough data to ask this vendor"), None, 0)
         request = connector.request(operation, query, plain)
-        answer = await self._exchange(session, request, attempt)
+        answer = await self._exchange(pool, request, attempt)
         if isinstance(answer, Retry):
             return CallResult(answer, None, 0)
         if 300 <= answer.status < 400:
@@ -201,43 +156,56 @@ class VendorClient:
         outcome = connector.interpret(operation, answer)
         if isinstance(outcome, Clarify):
             second = _Attempt(attempt.base_url, attempt.deadline)
-            reply = await self._exchange(session, outcome.request(plain), second)
+            reply = await self._exchange(pool, outcome.request(plain), second)
             told = None if isinstance(reply, Retry) else reply
             outcome = connector.interpret_clarification(operation, told)
         return CallResult(outcome, answer.status, 0, connector.quota(answer))
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        _refuse_inside_transaction()
-        if self._session is None:
+    def _open_pool(self) -> Pool:
+        if os.environ.get(
+            "DJANGO_ALLOW_ASYNC_UNSAFE"
+        ):  # else Django itself refuses a connection in an event loop
+            _refuse_inside_transaction()
+        if self._pool is None:
             raise RuntimeError("the vendor client is not open; use it with `async with`")
-        return self._session
+        return self._pool
 
     async def _exchange(
-        self, session: aiohttp.ClientSession, request: VendorRequest, attempt: _Attempt
+        self, pool: Pool, request: VendorRequest, attempt: _Attempt
     ) -> VendorResponse | Retry:
         """One request and its answer; everything that can go wrong on the way is a Retry."""
-        _attempt.set(attempt)
         try:
-            async with asyncio.timeout(attempt.deadline - time.monotonic()):
-                url = self._url(attempt.base_url, request)
-                while True:
-                    with suppress(_StaleConnection):
-                        return await _send(session, request, url)
+            origin, data = self._written(attempt.base_url, request)
+            answer = await pool.exchange(origin, data, attempt.deadline, attempt.mark)
+            reach("call.answering")
+            encoding = answer.headers.get("content-encoding")
+            body = answer.body if encoding is None else unpack(answer.body, encoding)
+            return VendorResponse(answer.status, answer.headers, body)
         except TimeoutError:
             return Retry("timeout", "no answer in time", uncertain=attempt.sent_at is not None)
-        except BadAnswer as problem:
+        except NotSent as problem:
+            return Retry("error", str(problem))
+        except (Lost, BadAnswer) as problem:
             return Retry("error", str(problem), uncertain=True)
-        except (aiohttp.ClientError, OSError, ValueError) as problem:
-            return Retry("error", _phrase(problem), uncertain=attempt.sent_at is not None)
+        except (OSError, ValueError):
+            return Retry("error", "the request could not be sent", uncertain=attempt.sent_at is not None)
 
-    def _url(self, base: str, request: VendorRequest) -> URL:
+    def _written(self, base: str, request: VendorRequest) -> tuple[Origin, bytes]:
+        """Where the request goes, and its bytes. Raises ValueError for what cannot stand in a request."""
         key = (base, request.path)
-        url = self._urls.get(key)
-        if url is None:
-            url = self._urls[key] = URL(base.rstrip("/") + request.path, encoded=True)
-        if request.params:
-            return URL(f"{url}?{urlencode(request.params)}", encoded=True)
-        return url
+        if key not in self._heads:
+            origin, path = split_url(base)
+            self._heads[key] = origin, _head(origin, path + request.path)
+        origin, rest = self._heads[key]
+        target, _, lines = rest.partition("\n")
+        query = f"?{urlencode(request.params)}" if request.params else ""
+        body = b"" if request.json is None else orjson.dumps(request.json)
+        lines += "".join(f"{name}: {_value(value)}\r\n" for name, value in request.headers.items())
+        if "Accept" not in request.headers:
+            lines += "Accept: */*\r\n"
+        if body or request.method != "GET":
+            lines += f"Content-Length: {len(body)}\r\n"
+        return origin, f"{request.method} {target}{query} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
 
 
 def check_balance(connector: Connector, secret: Secret, base_url: str | None = None) -> Balance:
@@ -256,33 +224,17 @@ def _sendable(secret: str) -> bool:
     return bool(secret) and secret.isascii() and secret.isprintable()
 
 
-async def _send(session: aiohttp.ClientSession, request: VendorRequest, url: URL) -> VendorResponse:
-    body = None if request.json is None else orjson.dumps(request.json)
-    async with session.request(
-        request.method, url, data=body, headers=request.headers, allow_redirects=False
-    ) as response:
-        reach("call.answering")
-        content = await read_body(response)
-        return VendorResponse(response.status, response.headers, content)
+def _head(origin: Origin, target: str) -> str:
+    """The target and, after a line feed, the header lines that every request there has."""
+    if not target.isascii() or not target.isprintable() or " " in target:
+        raise ValueError("not a request target")
+    return f"{target}\nHost: {origin.name}\r\nUser-Agent: Weir\r\nAccept-Encoding: identity\r\n"
 
 
-def _phrase(problem: Exception) -> str:
-    """A fixed phrase for an error of the network; the error's own words may hold the URL."""
-    match problem:
-        case aiohttp.ClientConnectorDNSError():
-            return "the vendor's host name was not found"
-        case aiohttp.ClientSSLError():
-            return "no trusted TLS connection to the vendor"
-        case aiohttp.ClientConnectorError():
-            return "no connection to the vendor"
-        case aiohttp.ClientPayloadError():
-            return "the answer was cut short"
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
-            return "the connection was lost"
-        case aiohttp.ClientResponseError():
-            return "the answer is not HTTP"
-        case _:
-            return "the request could not be sent"
+def _value(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("not a header's value")
+    return value
 
 
 def _refuse_inside_transaction() -> None:
