@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -12,19 +13,23 @@ from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.lanes.wire import engine_cursor
 from workflows.lanes.work import RunFacts, RunInLane, Work
 
-# The lane's provider, not the one in the step's name: split_part() is not leakproof, and under row-level security an
-# index is not searched with what such a function returns.
+# One probe of the queue's index per run. The lane's provider, not the one in the step's name: split_part() is not
+# leakproof, and under row-level security an index is not searched with what such a function returns.
 CLAIM = """
-    SELECT q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at, r.input,
-           l.outcome, l.answer, coalesce(extract(epoch FROM clock_timestamp() - q.tried_at), 0)::float
-    FROM step_queue q
+    SELECT w.number, q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at,
+           r.input, l.outcome, l.answer, coalesce(extract(epoch FROM clock_timestamp() - q.tried_at), 0)::float
+    FROM unnest(%s::int[], %s::uuid[], %s::uuid[], %s::int[], %s::bool[], %s::timestamptz[])
+         w(number, run_id, after, most, livemode, fresh_from)
+    CROSS JOIN LATERAL (
+        SELECT * FROM step_queue
+        WHERE lane_id = %s AND run_id = w.run_id AND not_before IS NULL AND sent_at IS NULL
+          AND id > w.after AND id <> ALL(%s)
+        ORDER BY id LIMIT w.most) q
     JOIN record r ON r.id = q.record_id AND r.tenant_id = q.tenant_id
     LEFT JOIN lookup l ON l.tenant_id = q.tenant_id AND l.provider = (SELECT provider FROM lane WHERE id = %s)
-         AND l.livemode = %s AND l.fingerprint = q.fingerprint AND l.outcome <> ''
-         AND l.answered_at >= %s - %s * interval '1 day'
-    WHERE q.lane_id = %s AND q.run_id = %s AND q.not_before IS NULL AND q.sent_at IS NULL
-      AND q.id > %s AND q.id <> ALL(%s)
-    ORDER BY q.id LIMIT %s
+         AND l.livemode = w.livemode AND l.fingerprint = q.fingerprint AND l.outcome <> ''
+         AND l.answered_at >= w.fresh_from
+    ORDER BY w.number, q.id
 """
 FIRST = uuid.UUID(int=0)
 
@@ -39,35 +44,35 @@ def claim(
 
     Returns per run its steps and whether there were no more. Reads from the run's cursor on; the caller moves it.
     """
-    result = []
+    facts = [run.facts for run, _ in wanted]
+    cursors = [run.cursor or FIRST for run, _ in wanted]
+    earliest = min(cursors, default=FIRST)
     with tenant_scope(tenant_id), engine_cursor(APP_ALIAS) as cursor:
-        for run, count in wanted:
-            facts = run.facts
-            after = run.cursor or FIRST
-            cursor.execute(
-                CLAIM,
-                [
-                    lane_id,
-                    facts.livemode,
-                    facts.created_at,
-                    facts.config.get("reuse_days") or 0,
-                    lane_id,
-                    facts.id,
-                    after,
-                    [entry for entry in known if entry > after],
-                    count,
-                ],
-            )
-            found = cursor.fetchall()
-            works = [_work(row, lane_id, run) for row in found]
-            for work, row in zip(works, found, strict=True):
-                work.tried_s = row[12]
-            result.append((run, works, len(works) < count))
+        cursor.execute(
+            CLAIM,
+            [
+                list(range(len(wanted))),
+                [fact.id for fact in facts],
+                cursors,
+                [count for _, count in wanted],
+                [fact.livemode for fact in facts],
+                [fact.created_at - timedelta(days=fact.config.get("reuse_days") or 0) for fact in facts],
+                lane_id,
+                [entry for entry in known if entry > earliest],
+                lane_id,
+            ],
+        )
+        found = cursor.fetchall()
     reach("claim.read")
-    return result
+    works: list[list[Work]] = [[] for _ in wanted]
+    for number, *row in found:
+        work = _work(row, lane_id, wanted[number][0])
+        work.tried_s = row[12]
+        works[number].append(work)
+    return [(run, mine, len(mine) < count) for (run, count), mine in zip(wanted, works, strict=True)]
 
 
-def _work(row: tuple[Any, ...], lane_id: uuid.UUID, run: RunInLane) -> Work:
+def _work(row: Sequence[Any], lane_id: uuid.UUID, run: RunInLane) -> Work:
     operation, provider = row[2].split(":", 1)
     return Work(
         id=row[0],

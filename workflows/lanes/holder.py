@@ -74,6 +74,7 @@ class LaneHolder:
         self.vtime_floor = 0.0
         self.answered_ok = False
         self._waited = ("", now)
+        self._stamped_of_late = 0  # steps per flush: a fast lane reads further ahead
         self.pausing = False
         self.resumed_at = 0.0
         self.breaker = Breaker()
@@ -124,7 +125,9 @@ class LaneHolder:
 
     def claim_plan(self, now: float) -> list[tuple[RunInLane, int]]:
         """Which runs to read from, and how many steps of each; empty when enough is at hand."""
-        want = min(CLAIM_MOST, max(20, 4 * self.stamp_room(now, buffered=CLAIM_MOST)))
+        want = min(
+            CLAIM_MOST, max(20, 4 * self.stamp_room(now, buffered=CLAIM_MOST), 4 * self._stamped_of_late)
+        )
         out = self.is_out(now)
         if self.claiming or (self.facts.paused and not out):
             return []
@@ -254,6 +257,7 @@ class LaneHolder:
             else:
                 heappop(turns)
         self.stamping.update((work.id, work) for work in chosen)
+        self._stamped_of_late = max(len(chosen), self._stamped_of_late // 2)
         return chosen
 
     def send_at(self, now: float) -> float | None:

@@ -3,6 +3,7 @@
 It does not wait for the broker: lanes are worked on without one.
 """
 
+import gc
 import os
 from typing import Any
 
@@ -26,6 +27,9 @@ def connect() -> None:
 
 
 def _start(instance: Any, **kwargs: Any) -> None:
+    # What is loaded by now stays: a full collection would look at a million objects of Django's in the middle of a flush.
+    gc.collect()
+    gc.freeze()
     _Hosted.runner = Runner(on_broken=_end_process)
     _Hosted.runner.start()
     _Hosted.watch = Watch(_Hosted.runner, instance, touched_file(settings.DATA_DIR, instance.hostname))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import structlog
+import uvloop
 from django.db import Error as DatabaseError
 
 from integrations.errors import MasterKeyMissing, VaultError
@@ -65,7 +66,7 @@ class Runner:
     def start(self) -> None:
         """Start the loop in a thread of its own, and be told of rings in this process."""
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._main()), name="lane-runner", daemon=True
+            target=lambda: uvloop.run(self._main()), name="lane-runner", daemon=True
         )
         self._thread.start()
         self._ready.wait(10)

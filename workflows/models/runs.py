@@ -89,7 +89,7 @@ class Run(TenantOwned):
 class Record(TenantOwned):
     """One contact (or business event) of a run."""
 
-    run = tenant_relation("workflows.Run", related_name="records")
+    run = tenant_relation("workflows.Run", related_name="records", db_index=False)
     position = models.PositiveIntegerField(help_text="1 for the run's first record")
     line = models.PositiveIntegerField(null=True, help_text="line of the uploaded file")
     input = models.JSONField()
