@@ -1,5 +1,10 @@
-"""Liveness, readiness and metrics: cheap, bounded in time, never stored."""
+"""Liveness, readiness and metrics: cheap, bounded in time, never stored.
 
+Whether work is attended to is told beside readiness and does not decide it: web that is taken away because workers
+are stuck would help nobody. `manage.py health` fails for it.
+"""
+
+import math
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +18,24 @@ from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+
+from tenants.scope import OPS_ALIAS, ops_scope
+from workflows import ops_facts
 
 PATIENCE = 3.0
 """Seconds after which a part that does not answer counts as failing."""
+
+UNATTENDED_MOST = 60.0
+"""Seconds that work may stand with no worker to do it: a dead worker's lanes are another's within half of that."""
+UNATTENDED = Gauge("weir_work_unattended_seconds", "For how long work that could go on has had no worker.")
+OLDEST_READY = Gauge(
+    "weir_oldest_ready_step_seconds", "Age of the oldest step that could be started, waiting for limits too."
+)
 
 _log = structlog.stdlib.get_logger("weir.health")
 
@@ -40,7 +56,18 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
     """200 when requests can be served; else 503 naming every failing part."""
-    running = {name: _checkers.submit(check) for name, check in CHECKS.items()}
+    parts = ask(CHECKS | {"work": check_work})
+    work = parts.pop("work")
+    failing = [name for name, state in parts.items() if state != "ok"]
+    answer = {"status": "failing" if failing else "ok", "failing": failing, "parts": parts}
+    if work != "ok" and parts["database"] == "ok":
+        answer["work"] = work
+    return _no_store(JsonResponse(answer, status=503 if failing else 200))
+
+
+def ask(checks: dict[str, Callable[[], None]]) -> dict[str, str]:
+    """Each part with `ok` or what is wrong with it; all are asked at once."""
+    running = {name: _checkers.submit(check) for name, check in checks.items()}
     parts = {}
     for name, future in running.items():
         try:
@@ -55,9 +82,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
             parts[name] = "check failed"
     if parts["database"] != "ok":
         del parts["migrations"]  # nobody can tell, and the part to mend is the database
-    failing = [name for name, state in parts.items() if state != "ok"]
-    answer = {"status": "failing" if failing else "ok", "failing": failing, "parts": parts}
-    return _no_store(JsonResponse(answer, status=503 if failing else 200))
+    return parts
 
 
 @require_safe
@@ -75,6 +100,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         response = HttpResponse("A bearer token is needed.\n", status=401, content_type="text/plain")
         response["WWW-Authenticate"] = 'Bearer realm="metrics"'
         return _no_store(response)
+    ask({"database": measure_work})
     return _no_store(HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST))
 
 
@@ -112,6 +138,30 @@ def check_migrations() -> None:
     _migrated.set()
 
 
+def check_work() -> None:
+    """Every lane with work has a worker, or had one a moment ago. Raises NotReady."""
+    seconds, _ = _work()
+    if seconds > UNATTENDED_MOST:
+        raise NotReady(f"work has waited for {seconds:.0f} s with no worker to do it")
+
+
+def measure_work() -> None:
+    """Set the gauges; NaN while the database does not tell. Raises NotReady then."""
+    UNATTENDED.set(math.nan)
+    OLDEST_READY.set(math.nan)
+    unattended, oldest = _work()
+    UNATTENDED.set(unattended)
+    OLDEST_READY.set(oldest)
+
+
+def _work() -> tuple[float, float]:
+    """Seconds that work has been unattended, and the age of the oldest step that could be started."""
+    with _own_connection(OPS_ALIAS), ops_scope("health"):
+        oldest = ops_facts.oldest_ready()
+        waits = (timezone.now() - oldest).total_seconds() if oldest else 0.0
+        return ops_facts.unattended_s(), max(0.0, waits)
+
+
 _migrated = Event()
 CHECKS: dict[str, Callable[[], None]] = {
     "database": check_database,
@@ -121,9 +171,9 @@ CHECKS: dict[str, Callable[[], None]] = {
 
 
 @contextmanager
-def _own_connection() -> Iterator[BaseDatabaseWrapper]:
+def _own_connection(alias: str = "default") -> Iterator[BaseDatabaseWrapper]:
     """This thread's connection, closed afterwards; database errors become NotReady."""
-    connection = connections["default"]
+    connection = connections[alias]
     try:
         yield connection
     except DatabaseError as error:

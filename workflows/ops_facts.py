@@ -85,6 +85,27 @@ def oldest_ready() -> datetime | None:
     )[0][0]
 
 
+def unattended_s() -> float:
+    """For how many seconds the longest unattended work has been so: it could go on, and no worker holds its lane.
+
+    0 while workers hold every lane that has work, however long that work has to wait for a vendor's limits.
+    """
+    return float(
+        _rows(
+            """SELECT coalesce(max(extract(epoch FROM clock_timestamp()
+                          - greatest(w.ready_at, s.lease_until, s.released_at))), 0)::float
+               FROM (SELECT lane_id, run_id FROM lane_run WHERE state = 'active' ORDER BY since LIMIT %s) b
+               JOIN lane l ON l.id = b.lane_id AND NOT l.paused
+               JOIN lane_state s ON s.tenant_id = l.tenant_id AND s.lane_id = l.id
+                    AND (s.holder IS NULL OR s.lease_until < clock_timestamp())
+               CROSS JOIN LATERAL (SELECT ready_at FROM step_queue
+                                   WHERE lane_id = b.lane_id AND run_id = b.run_id AND not_before IS NULL
+                                   ORDER BY id LIMIT 1) w""",
+            [PAIRS_READ],
+        )[0][0]
+    )
+
+
 def paused_lanes(most: int = 10) -> list[Lane]:
     return list(Lane.objects.filter(paused=True).select_related("tenant").order_by("-id")[:most])
 

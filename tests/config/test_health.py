@@ -1,9 +1,14 @@
 """Liveness, readiness and metrics, as a load balancer and Prometheus meet them."""
 
+import io
 import time
+import uuid
+from datetime import timedelta
 
 import pytest
+from django.core.management import call_command
 from django.test import Client, override_settings
+from django.utils import timezone
 
 from config import health
 
@@ -104,3 +109,73 @@ def test_metrics_are_for_whoever_has_the_token_and_closed_in_production_without_
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 def test_nothing_can_be_posted_here(client: Client, path: str):
     assert client.post(path).status_code == 405
+
+
+@pytest.fixture
+def unattended(committed, tenant) -> None:
+    """Ready work whose lane nobody holds, since two minutes ago."""
+    from tenants.scope import ops_scope
+    from tests.factories import connect_all, make_run
+    from workflows.models import StepQueue
+
+    connect_all(tenant)
+    make_run(tenant, 3)
+    with ops_scope("test"):
+        StepQueue.objects.update(ready_at=timezone.now() - timedelta(seconds=120))
+
+
+def health_command() -> tuple[int, str]:
+    out = io.StringIO()
+    try:
+        call_command("health", stdout=out)
+    except SystemExit as leaving:
+        return int(str(leaving.code)), out.getvalue()
+    return 0, out.getvalue()
+
+
+def test_work_that_nobody_attends_to_is_told_and_web_stays_ready(client: Client, unattended):
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["failing"]) == (200, [])
+    assert answer.json()["work"].startswith("work has waited for 12")
+    code, said = health_command()
+    assert code == 1
+    assert "work: work has waited for 12" in said
+    metrics = client.get("/metrics").content.decode()
+    assert 119 < gauge(metrics, "weir_work_unattended_seconds") < 180
+    assert 119 < gauge(metrics, "weir_oldest_ready_step_seconds") < 180
+
+
+def gauge(text: str, name: str) -> float:
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+
+@pytest.mark.parametrize(
+    "why", ["a worker holds the lane", "the lane is paused", "the run is paused", "it is fresh"]
+)
+def test_work_that_waits_for_a_reason_is_attended_to(client: Client, unattended, tenant, why: str):
+    from tenants.scope import ops_scope
+    from workflows.models import Lane, LaneRun, LaneState, StepQueue
+
+    with ops_scope("test"):
+        match why:
+            case "a worker holds the lane":
+                LaneState.objects.update(
+                    holder=uuid.uuid4(), lease_until=timezone.now() + timedelta(seconds=10)
+                )
+            case "the lane is paused":
+                Lane.objects.update(paused=True)
+            case "the run is paused":
+                LaneRun.objects.update(state="paused")
+            case _:
+                StepQueue.objects.update(ready_at=timezone.now())
+    assert "work" not in client.get("/readyz").json()
+    assert health_command()[0] == 0
+
+
+def test_a_lane_whose_worker_died_is_unattended_from_then_on(client: Client, unattended):
+    from tenants.scope import ops_scope
+    from workflows.models import LaneState
+
+    with ops_scope("test"):
+        LaneState.objects.update(holder=uuid.uuid4(), lease_until=timezone.now() - timedelta(seconds=70))
+    assert client.get("/readyz").json()["work"].startswith("work has waited for 7")
