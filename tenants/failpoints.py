@@ -1,9 +1,10 @@
-"""Named places at which a test can end the process, as a power cut would. Off, a place costs one look at a flag.
+"""Named places at which a test can end the process, as a power cut would, or freeze it. Off, one costs a look at a flag.
 
 The list is closed: a place that is not on it cannot be named, and the tests walk all of it.
 """
 
 import os
+import signal
 
 # Around every commit, call and acknowledgement, in the order in which a record passes them.
 POINTS = (
@@ -34,13 +35,16 @@ POINTS = (
 CODE = 9
 
 _armed: dict[str, int] = {}
+_freezes = False
 
 
-def arm(point: str, *, nth: int = 1) -> None:
-    """End this process the `nth` time that it comes to this point. Raises ValueError for a point that is not listed."""
+def arm(point: str, *, nth: int = 1, freeze: bool = False) -> None:
+    """End this process, or freeze it, the `nth` time that it comes to this point. Raises ValueError for a point that is
+    not listed."""
+    global _freezes
     if point not in POINTS:
         raise ValueError(f"no such failpoint: {point}")
-    _armed[point] = nth
+    _armed[point], _freezes = nth, freeze
 
 
 def reach(point: str) -> None:
@@ -53,6 +57,10 @@ def _count(point: str) -> None:
     left = _armed.get(point)
     if left is None:
         return
-    if left <= 1:
+    if left > 1:
+        _armed[point] = left - 1
+        return
+    if not _freezes:
         os._exit(CODE)
-    _armed[point] = left - 1
+    del _armed[point]
+    os.kill(os.getpid(), signal.SIGSTOP)

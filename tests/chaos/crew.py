@@ -16,7 +16,7 @@ from django.conf import settings
 
 from tests.sandbox import ROOT
 
-QUICK = {"lease_s": 0.8, "call_s": 0.5, "grace_s": 0.2}
+QUICK = {"lease_s": 0.8, "call_s": 0.5, "grace_s": 0.2, "stalled_s": 3}
 """Times for short campaigns: what a dead worker had in hand is free again after a second."""
 
 

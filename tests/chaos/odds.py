@@ -22,21 +22,11 @@ POISON = "Poison"
 
 
 def apply(odds: Mapping[str, Any]) -> None:
-    """`lease_s`, `call_s`, `grace_s`: times in seconds; `failpoint` and `nth`; `poison`: kill, loop or memory;
+    """`lease_s`, `call_s`, `grace_s`: times in seconds; `failpoint`, `nth` and `freeze`; `poison`: kill, loop or memory;
     `memory_mb`: a limit; `database_port`: where PostgreSQL is reached; `stamp_ahead`; `sandbox`: its address."""
-    if seconds := odds.get("lease_s"):
-        lease.LEASE_S = holder.LEASE_S = seconds
-        runner.RENEW_EVERY_S, runner.SWEEP_EVERY_S = seconds / 5, seconds / 3
-        holder.IDLE_RELEASE_S = driver.IDLE_RELEASE_S = seconds
-    if seconds := odds.get("call_s"):
-        for connector in registry.CONNECTORS.values():
-            type(connector).timeout = seconds
-    if (seconds := odds.get("grace_s")) is not None:
-        stamp.STAMP_GRACE_S = seconds
-    if ahead := odds.get("stamp_ahead"):
-        holder.STAMP_AHEAD = ahead
+    _set_times(odds)
     if point := odds.get("failpoint"):
-        failpoints.arm(point, nth=odds.get("nth", 1))
+        failpoints.arm(point, nth=odds.get("nth", 1), freeze=odds.get("freeze", False))
     if limit := odds.get("memory_mb"):
         resource.setrlimit(resource.RLIMIT_AS, (limit << 20, limit << 20))
     if kind := odds.get("poison"):
@@ -47,6 +37,22 @@ def apply(odds: Mapping[str, Any]) -> None:
             settings.DATABASES[alias] |= {"HOST": "127.0.0.1", "PORT": str(port)}
     if url := odds.get("sandbox"):
         settings.SANDBOX_URL = url
+
+
+def _set_times(odds: Mapping[str, Any]) -> None:
+    if seconds := odds.get("lease_s"):
+        lease.LEASE_S = holder.LEASE_S = seconds
+        runner.RENEW_EVERY_S, runner.SWEEP_EVERY_S = seconds / 5, seconds / 3
+        holder.IDLE_RELEASE_S = driver.IDLE_RELEASE_S = seconds
+    if seconds := odds.get("call_s"):
+        for connector in registry.CONNECTORS.values():
+            type(connector).timeout = seconds
+    if seconds := odds.get("stalled_s"):
+        lease.STALLED = f"{seconds:g}s"
+    if (seconds := odds.get("grace_s")) is not None:
+        stamp.STAMP_GRACE_S = seconds
+    if ahead := odds.get("stamp_ahead"):
+        holder.STAMP_AHEAD = ahead
 
 
 def _poison(kind: str) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -28,7 +29,8 @@ class System:
     command: tuple[str, ...] = ("manage.py", "up", "--no-demo")
 
     def __init__(self, data_dir: Path, **environment: str) -> None:
-        self.data_dir, self.port = data_dir, free_port(18_000)
+        # Not one fixed port: other test runs on this machine start systems of theirs at the same time.
+        self.data_dir, self.port = data_dir, free_port(random.randrange(18_000, 28_000, 2))
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         self.environment = {
             **keep,

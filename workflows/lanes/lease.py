@@ -20,6 +20,10 @@ from workflows.lanes.work import RunFacts, RunInLane
 
 LEASE_S = 10.0
 SAFE_SHARE = 0.8
+STALLED = "10s"
+"""For how long PostgreSQL waits for the next statement of a transaction that holds locks of the engine's. A holder that
+was frozen or cut off for so long has lost its lanes; what it had begun must not hold up whoever has them now."""
+HURRY = "set_config('idle_in_transaction_session_timeout', %s, true)"
 REASON = "lane runner"
 
 
@@ -81,14 +85,14 @@ def acquire(lane_id: uuid.UUID, holder: uuid.UUID) -> tuple[LaneFacts, list[Fore
     with ops_scope(REASON), transaction.atomic(using=OPS_ALIAS), connections[OPS_ALIAS].cursor() as cursor:
         taken = rows(
             cursor,
-            """UPDATE lane_state s SET holder = %s, lease_until = clock_timestamp() + %s * interval '1 second',
+            f"""UPDATE lane_state s SET holder = %s, lease_until = clock_timestamp() + %s * interval '1 second',
                       rung_at = NULL, seen_at = clock_timestamp(), starts = s.starts - 'last'
                FROM (SELECT id, starts, extract(epoch FROM clock_timestamp() - CASE WHEN holder IS NULL THEN released_at
                                                                             ELSE lease_until END)::float AS quiet
                      FROM lane_state WHERE lane_id = %s
                      AND (holder IS NULL OR lease_until < clock_timestamp()) FOR UPDATE SKIP LOCKED) was
-               WHERE s.id = was.id RETURNING was.quiet, was.starts""",
-            [holder, LEASE_S, lane_id],
+               WHERE s.id = was.id RETURNING was.quiet, was.starts, {HURRY}""",  # noqa: S608 - a fragment of ours
+            [holder, LEASE_S, lane_id, STALLED],
         )
         if not taken:
             return None

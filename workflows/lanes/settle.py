@@ -15,7 +15,7 @@ from tenants.failpoints import reach
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, set_tenant
 from workflows.catalog import Taken
-from workflows.lanes import book
+from workflows.lanes import book, lease
 from workflows.lanes.stamp import stamp, unstamp
 from workflows.lanes.tally import Tally
 from workflows.lanes.wire import engine_cursor
@@ -61,7 +61,10 @@ def _reached(batch: Batch, how_far: str) -> None:
 def _is_there(cursor: Any, tenant_id: uuid.UUID) -> bool:
     """Whether the tenant still is; it stays until this transaction ends. A frozen worker may come back after its
     tenant was erased: what it brings is dropped, and the other tenants' share of its flush is not held up by it."""
-    cursor.execute("SELECT 1 FROM tenants_tenant WHERE id = %s FOR KEY SHARE", [tenant_id])
+    cursor.execute(
+        f"SELECT {lease.HURRY} FROM tenants_tenant WHERE id = %s FOR KEY SHARE",  # noqa: S608 - a fragment of ours
+        [lease.STALLED, tenant_id],
+    )
     return cursor.fetchone() is not None
 
 

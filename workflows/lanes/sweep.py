@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from tenants import leaving
 from tenants.failpoints import reach
 from tenants.scope import OPS_ALIAS, ops_scope
-from workflows.lanes import ring
+from workflows.lanes import lease, ring
 from workflows.lanes.book import rows
 from workflows.operations.cancel import cancel_waiting
 
@@ -42,7 +42,7 @@ LANES_WITH_WORK = f"""
 def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
     """One sweep; returns (tenant, lane) of the lanes that have work and no live holder. Nothing if another sweeps."""
     with ops_scope("sweep"), transaction.atomic(using=OPS_ALIAS), connections[OPS_ALIAS].cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
+        cursor.execute(f"SELECT pg_try_advisory_xact_lock(%s), {lease.HURRY}", [LOCK, lease.STALLED])
         if not cursor.fetchone()[0]:
             return []
         promoted = rows(
