@@ -190,6 +190,11 @@ class TestRotation:
         counts = rotate(renew_before=soon, progress=lambda _: None)
         assert (counts.keys, counts.secrets, counts.unreadable, counts.failed) == (3, 4, 2, {})
 
+    def test_every_secret_that_does_not_open_is_counted(self, three: list[Tenant]):
+        with tenant_scope(three[0]):
+            ConnectionSecret.objects.update(sealed=b"\x01" + bytes(40))
+            assert vault.renew() == vault.Renewal(sealed=0, unreadable=2)
+
     def test_a_key_that_does_not_open_is_told_with_its_reason(self, three: list[Tenant], settings: Any):
         with tenant_scope(three[0]):
             DataKey.objects.update(wrapped=b"\x02")

@@ -172,6 +172,12 @@ def test_a_replacement_is_as_its_key_and_both_work_for_a_day(mine: Tenant, owner
     }  # fmt: skip
 
 
+def test_the_replacement_of_a_live_key_looks_like_one(mine: Tenant):
+    new, plain = rotate_api_key(key_id=make()[0].pk, actor=ACTOR)
+    assert plain.startswith("wk_live_")
+    assert (new.livemode, new.hint[:8], owner_of(plain).livemode) == (True, "wk_live_", True)
+
+
 def test_a_replacement_lives_as_long_as_its_key_was_made_for_and_the_overlap_does_not_lengthen(mine: Tenant):
     old, _ = make(expires_at=timezone.now() + timedelta(hours=2))
     end = old.expires_at
