@@ -58,6 +58,13 @@ class SteadyRedisCache(RedisCache):
         done = self._ask(lambda: super(SteadyRedisCache, self).delete(key, version))
         return own if done is None else bool(done)
 
+    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """As Django's: ValueError for a key that is not there."""
+        done = self._ask(lambda: super(SteadyRedisCache, self).incr(key, delta, version))
+        self._own.add(key, 0, version=version)
+        own = self._own.incr(key, delta, version)
+        return int(own if done is None else done)
+
     def clear(self) -> None:
         self._own.clear()
         self._ask(super().clear)

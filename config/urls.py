@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from config import health
 from tenants.web import invitations
+from workflows import hooks
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/app/")),
@@ -20,6 +21,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("app/", include("workflows.web.urls")),
+    path("hooks/callback/<str:token>", hooks.callback, name="callback"),
     path("invitations/", invitations.followed_page, name="invitation_followed"),
     path("invitations/<str:token>/", invitations.invitation_page, name="invitation"),
 ]

@@ -27,13 +27,15 @@ from integrations.connectors.base import (
     VendorRequest,
     VendorResponse,
 )
-from integrations.outcomes import Fail, Outcome, Retry
+from integrations.exchanges import Exchange
+from integrations.outcomes import Fail, Outcome, Poll, Retry
 from integrations.transport import Lost, NotSent, Origin, Pool, split_url
 from tenants.failpoints import reach
 from tenants.secret import Secret
 
 BALANCE_SECONDS = 15.0
 BROKE_OFF = "the call broke off"
+SECRET_IN_STATE = "the vendor's answer holds the key and is not kept"
 UNSENDABLE = "the key is empty or has characters that no key has"
 
 OnSent = Callable[[float], None]
@@ -95,8 +97,9 @@ class VendorClient:
         base_url: str | None = None,
         timeout: float | None = None,
         on_sent: OnSent | None = None,
+        exchange: Exchange | None = None,
     ) -> CallResult:
-        """Asks the vendor once.
+        """Asks the vendor once: the question, or `exchange` in its place.
 
         `on_sent` gets time.monotonic() as the request's bytes are handed to the socket. `timeout` is in seconds and
         covers everything, by default the connector's. Raises RuntimeError inside a database transaction and before
@@ -107,7 +110,7 @@ class VendorClient:
         deadline = started + (connector.timeout if timeout is None else timeout)
         attempt = _Attempt(base_url or connector.base_url, deadline, on_sent)
         try:
-            result = await self._ask(pool, connector, operation, query, secret, attempt)
+            result = await self._ask(pool, connector, operation, query, secret, attempt, exchange)
         except Exception:  # noqa: BLE001 - a fault of ours in one answer must not stop the lane's other calls
             broken = Retry("error", BROKE_OFF, uncertain=attempt.sent_at is not None)
             result = CallResult(broken, None, 0)
@@ -141,24 +144,27 @@ class VendorClient:
         query: Query,
         secret: Secret,
         attempt: _Attempt,
+        exchange: Exchange | None,
     ) -> CallResult:
         plain = secret.reveal()
         if not _sendable(plain):
             return CallResult(Fail("auth_failed", UNSENDABLE), None, 0)
         if not connector.can_ask(operation, query):
             return CallResult(Fail("invalid", "not enough data to ask this vendor"), None, 0)
-        request = connector.request(operation, query, plain)
+        request = connector.request(operation, query, plain) if exchange is None else exchange.request(plain)
         answer = await self._exchange(pool, request, attempt)
         if isinstance(answer, Retry):
             return CallResult(answer, None, 0)
         if 300 <= answer.status < 400:
             return CallResult(Retry("error", "unexpected redirect"), answer.status, 0)
-        outcome = connector.interpret(operation, answer)
+        outcome = connector.interpret(operation, answer) if exchange is None else exchange.interpret(answer)
         if isinstance(outcome, Clarify):
             second = _Attempt(attempt.base_url, attempt.deadline)
             reply = await self._exchange(pool, outcome.request(plain), second)
             told = None if isinstance(reply, Retry) else reply
             outcome = connector.interpret_clarification(operation, told)
+        if isinstance(outcome, Poll) and plain in orjson.dumps(outcome.state).decode():
+            outcome = Fail("error", SECRET_IN_STATE)
         return CallResult(outcome, answer.status, 0, connector.quota(answer))
 
     def _open_pool(self) -> Pool:

@@ -63,13 +63,18 @@ def create_connection(
     """
     tenant_id = require_tenant_id()
     if provider not in registry.CONNECTORS:
-        known = ", ".join(sorted(registry.CONNECTORS))
+        known = ", ".join(sorted(connector.provider for connector in registry.offered()))
         raise InvalidInput(
             f"There is no provider “{provider[:40]}”. Known: {known}.",
             errors=[{"field": "provider", "message": f"Known: {known}."}],
         )
     secret = _clean_secret(secret)
     connector = registry.get(provider)
+    if connector.sandbox_only and mode != Connection.Mode.SANDBOX:
+        raise InvalidInput(
+            f"{connector.title} is in the sandbox alone.",
+            errors=[{"field": "mode", "message": "Only sandbox is possible."}],
+        )
     if windows is None:
         windows = [
             {"rate": w.rate, "period": w.period, **({"group": w.group} if w.group else {})}

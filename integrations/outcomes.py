@@ -74,7 +74,11 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """The vendor took the job; ask for its result `after` seconds from now, with `state`."""
+    """The vendor took the job; ask for its result `after` seconds from now, with `state`.
+
+    `state` is what `Connector.poll` needs, as JSON: the vendor's name of the job. It is kept in the queue, so it holds
+    neither the secret (http.py refuses such a state) nor more of the person than the question does.
+    """
 
     after: float
     state: dict[str, Any] = field(repr=False)
@@ -86,7 +90,10 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class AwaitCallback:
-    """The vendor took the job and will post the result to the address that carries `token`."""
+    """The vendor took the job and will post the result, within `timeout` seconds, to the address that it was given.
+
+    `token` is the vendor's name of the job, which its post has to carry too; empty where the vendor gives it none.
+    """
 
     token: str = field(repr=False)
     timeout: float

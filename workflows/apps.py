@@ -9,9 +9,13 @@ class WorkflowsConfig(AppConfig):
     verbose_name = "Workflows and runs"
 
     def ready(self) -> None:
+        from django.conf import settings
+
         from workflows import wiring
 
         wiring.connect()
+        if settings.WEIR_ENV in ("local", "test"):
+            wiring.add_sandbox_only_vendors()
         post_migrate.connect(_ensure_partitions, sender=self, dispatch_uid="weir_partitions")
 
 

@@ -4,12 +4,13 @@ from typing import Any
 
 from billing.operations import keep_totals
 from integrations import signals as integration_signals
+from integrations.connectors import registry
 from integrations.models import Connection
 from integrations.operations import shred_secrets
 from tenants import erasure
 from tenants import signals as tenant_signals
 from tenants.export import registry as export
-from workflows import export_extras
+from workflows import catalog, export_extras
 from workflows.lanes import host
 from workflows.operations import control_lane, edit_workflow, halt_tenant
 
@@ -26,6 +27,14 @@ def connect() -> None:
     export.add("results", export_extras.results)
     export.add("uploads", export_extras.uploads)
     host.connect()
+
+
+def add_sandbox_only_vendors() -> None:
+    """Have the vendors that only the sandbox has, and let workflows name them; for development and tests."""
+    registry.add_sandbox_only()
+    for connector in registry.CONNECTORS.values():
+        if connector.sandbox_only:
+            catalog.allow(connector.provider)
 
 
 def _first_workflows(*, actor: str, **kwargs: Any) -> None:

@@ -92,6 +92,17 @@ class Connector(ABC):
     """Seconds for a whole call, connection included."""
     repeat_is_free: ClassVar[bool]
     """Whether the vendor does not charge a second time for the same question."""
+    repeat_is_harmless: ClassVar[bool] = True
+    """Whether a call made twice does nothing worse than cost twice. Where not, a call whose outcome is unknown is never
+    repeated by the engine: it is looked up, or waits for a person."""
+    job_seconds: ClassVar[float] = 3600.0
+    """For how long a job (`Poll`, `AwaitCallback`) may be under way before the step counts as timed out."""
+    calls_back: ClassVar[frozenset[Operation]] = frozenset()
+    """Operations whose request carries an address of ours, to which the vendor posts the result."""
+    can_look_up: ClassVar[frozenset[Operation]] = frozenset()
+    """Operations of which the vendor can tell afterwards, for nothing, whether it was asked."""
+    sandbox_only: ClassVar[bool] = False
+    """A vendor that exists in the sandbox alone, for development: no page offers it, no other environment has it."""
 
     @abstractmethod
     def worst_credits(self, operation: Operation) -> int:
@@ -116,6 +127,36 @@ class Connector(ABC):
     def interpret_clarification(self, operation: Operation, response: VendorResponse | None) -> Outcome:
         """Settles a `Clarify`; None when the second request got no answer."""
         raise NotImplementedError(f"{self.provider} never asks for clarification")
+
+    def poll(self, operation: Operation, state: Mapping[str, Any], secret: str) -> VendorRequest:
+        """The request that asks for the result of a job; `state` is that of its `Poll`."""
+        raise NotImplementedError(f"{self.provider} has no jobs to poll")
+
+    def interpret_poll(
+        self, operation: Operation, state: Mapping[str, Any], response: VendorResponse
+    ) -> Outcome:
+        """`Poll` again while the job is under way, else what it came to. A `Retry` says nothing about the job: it is
+        asked for again until `job_seconds` are over."""
+        raise NotImplementedError(f"{self.provider} has no jobs to poll")
+
+    def request_with_callback(
+        self, operation: Operation, query: Query, secret: str, address: str
+    ) -> VendorRequest:
+        """As `request`, for operations in `calls_back`: with the address to which the result is to be posted."""
+        raise NotImplementedError(f"{self.provider} does not call back")
+
+    def interpret_callback(self, operation: Operation, token: str, body: bytes) -> Outcome | None:
+        """What a posted body (at most 1 MiB, from anybody who has the address) says of the job `token`; None where it
+        cannot be read or is about another job. `token` is empty where the job's name is not known."""
+        raise NotImplementedError(f"{self.provider} does not call back")
+
+    def look_up(self, operation: Operation, query: Query, secret: str) -> VendorRequest:
+        """The free request that tells whether the vendor was asked `query`, for operations in `can_look_up`."""
+        raise NotImplementedError(f"{self.provider} cannot be asked afterwards")
+
+    def interpret_look_up(self, operation: Operation, response: VendorResponse) -> Outcome:
+        """What the earlier call came to; `Miss` where the vendor knows nothing of it, so that asking is safe."""
+        raise NotImplementedError(f"{self.provider} cannot be asked afterwards")
 
     def quota(self, response: VendorResponse) -> list[Quota]:
         """What the headers say is left; empty for vendors that do not tell."""

@@ -1,6 +1,7 @@
 """The vendors' customers: every key that shows up has one, with the vendor's usual limits and plenty of credits."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from integrations.sandbox.journal import Sums
 from integrations.sandbox.limits import Gate, Window
@@ -26,6 +27,8 @@ class Account:
     refusals: list[float] = field(default_factory=list)
     struck: str = ""
     """The fault about key or credits that struck last, for vendors that are asked which of the two it was."""
+    jobs: dict[str, Any] = field(default_factory=dict)
+    """What a vendor took on for this key, by the job's name."""
 
     @property
     def is_bad(self) -> bool:

@@ -29,6 +29,7 @@ class Control:
             ("POST", "keys"): self._set_key,
             ("GET", "calls"): self._calls,
             ("GET", "summary"): self._summary,
+            ("GET", "jobs"): self._jobs,
             ("GET", "faults"): self._show_faults,
             ("POST", "faults"): self._add_fault,
             ("DELETE", "faults"): self._clear_faults,
@@ -85,6 +86,9 @@ class Control:
         for total in summary.values():
             total["credits"] /= 1000
         return summary
+
+    def _jobs(self, request: web.BaseRequest, body: dict[str, Any]) -> list[dict[str, Any]]:
+        return [job.told() for account in self.accounts.by_number for job in account.jobs.values()]
 
     def _show_faults(self, request: web.BaseRequest, body: dict[str, Any]) -> list[dict[str, Any]]:
         return [fault.told() for fault in self.faults.active]

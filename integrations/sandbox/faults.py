@@ -7,6 +7,8 @@ from typing import Any
 from integrations.sandbox.journal import FAULTS
 
 KINDS = frozenset(FAULTS) - {""}
+# What goes wrong with a job after it was taken; `seconds` is for how long.
+OF_JOBS = frozenset(kind for kind in KINDS if kind.startswith(("job_", "callback_")))
 SLOW_SECONDS = 5.0
 
 

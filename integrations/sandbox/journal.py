@@ -12,7 +12,9 @@ KEPT_CALLS = 500_000
 KEPT_QUESTIONS = 500_000
 ROW = struct.Struct("<QddQiIfHBBBB")
 
-OPERATIONS = ("find", "verify", "balance")
+OPERATIONS = ("find", "verify", "balance", "poll")
+ASIDE = ("balance", "poll")
+"""Calls that ask nothing new: they are no part of a key's `calls`."""
 PENDING, HIT, MISS, RATE_LIMITED = "pending", "hit", "miss", "rate_limited"
 OUTCOMES = (
     PENDING,
@@ -25,6 +27,7 @@ OUTCOMES = (
     "no_credits",
     "suppressed",
     "balance",
+    "poll",
 )
 FAULTS = (
     "",
@@ -38,6 +41,14 @@ FAULTS = (
     "rate_limit",
     "bad_key",
     "no_credits",
+    "job_slow",
+    "job_fails",
+    "job_never",
+    "callback_twice",
+    "callback_early",
+    "callback_late",
+    "callback_garbage",
+    "callback_never",
 )
 
 
@@ -55,6 +66,7 @@ class Sums:
     distinct: int = 0
     repeated: int = 0
     balance_calls: int = 0
+    polls: int = 0
 
 
 @dataclass(slots=True)
@@ -102,6 +114,8 @@ class Journal:
         self.next_seq += 1
         if operation == "balance":
             sums.balance_calls += 1
+        elif operation == "poll":
+            sums.polls += 1
         else:
             sums.calls += 1
         self._write(call)
@@ -151,7 +165,7 @@ class Journal:
         sums = call.sums
         sums.credits += call.credits
         sums.over_limit += call.over_limit
-        if call.operation == "balance":
+        if call.operation in ASIDE:
             return
         if call.outcome in (HIT, MISS):
             sums.hits += call.outcome == HIT

@@ -12,18 +12,19 @@ from aiohttp import web
 
 from integrations.sandbox.accounts import Account, Accounts
 from integrations.sandbox.control import Control
-from integrations.sandbox.faults import Fault, Faults
+from integrations.sandbox.faults import OF_JOBS, Fault, Faults
 from integrations.sandbox.journal import Call, Journal
 from integrations.sandbox.limits import arrived
 from integrations.sandbox.people import digest, seconds_for
 from integrations.sandbox.vendors.base import Ask, Incoming, Reply, Vendor
 from integrations.sandbox.vendors.findymail import Findymail
 from integrations.sandbox.vendors.hunter import Hunter
+from integrations.sandbox.vendors.jobs import Jobs
 from integrations.sandbox.vendors.prospeo import Prospeo
 from integrations.sandbox.vendors.zerobounce import ZeroBounce
 
 VENDORS: dict[str, Vendor] = {
-    vendor.name: vendor for vendor in (Prospeo(), Findymail(), ZeroBounce(), Hunter())
+    vendor.name: vendor for vendor in (Prospeo(), Findymail(), ZeroBounce(), Hunter(), Jobs())
 }
 HOUR = 3600.0
 HANG_CHECK_SECONDS = 0.1
@@ -109,6 +110,8 @@ class Sandbox:
     ) -> Reply | None:
         """The vendor's own doing, with whatever fault strikes it; None where the connection ends without answer."""
         fault = self.faults.pick(vendor.name, account.key) if ask.operation != "balance" else None
+        if fault is not None and fault.kind in OF_JOBS:
+            call.fault, ask.fault, fault = fault.kind, fault, None
         if fault is not None:
             call.fault = fault.kind
             if fault.kind in ("bad_key", "no_credits"):
@@ -121,6 +124,8 @@ class Sandbox:
             wait = seconds_for(vendor.name, ask.question, vendor.median_seconds) * self.latency_scale
         if fault is not None and fault.kind == "slow":
             wait += fault.seconds
+        if ask.fault is not None and ask.fault.kind == "callback_early":
+            wait += ask.fault.seconds  # the result is posted while the call that asked for it is still open
         if wait > 0:
             await asyncio.sleep(max(0.0, at + wait - time.monotonic()))
         if fault is not None and fault.kind == "drop_after_charge":

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from integrations.connectors.base import Balance, Clarify, VendorResponse
 from integrations.connectors.reading import retry_after
-from integrations.connectors.registry import CONNECTORS, UnknownProvider, get
+from integrations.connectors.registry import CONNECTORS, UnknownProvider, get, offered
 from integrations.outcomes import EMAIL_STATUSES, AwaitCallback, Done, Fail, Miss, Poll, Retry
 
 OPERATIONS = [
-    (name, operation) for name, connector in CONNECTORS.items() for operation in sorted(connector.operations)
+    (connector.provider, operation) for connector in offered() for operation in sorted(connector.operations)
 ]
 FIND_FIELDS = ("first_name", "last_name", "full_name", "company", "domain", "linkedin_url")
 PERSON = {"first_name": "Ada", "last_name": "Lovelace", "domain": "example.com"}
@@ -102,7 +102,8 @@ def replaced(body, path, value):
 
 
 def test_the_registry_has_the_four_vendors():
-    assert set(CONNECTORS) == {"prospeo", "findymail", "zerobounce", "hunter"}
+    assert {c.provider for c in offered()} == {"prospeo", "findymail", "zerobounce", "hunter"}
+    assert {c.provider for c in CONNECTORS.values() if c.sandbox_only} == {"jobs"}
     assert all(get(name).provider == name for name in CONNECTORS)
 
 

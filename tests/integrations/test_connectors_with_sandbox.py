@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from integrations.connectors.registry import CONNECTORS, get
+from integrations.connectors.registry import get, offered
 from integrations.http import VendorClient
 from integrations.outcomes import Done, Fail, Miss, Retry
 from integrations.sandbox.faults import Fault
@@ -15,7 +15,7 @@ EVERYONE = {"first_name": "Ada", "last_name": "Everyone", "domain": "example.com
 NOBODY = EVERYONE | {"last_name": "Nobody"}
 QUERIES = {"find": EVERYONE, "verify": {"email": "ada.everyone@example.com"}}
 OPERATIONS = [
-    (name, operation) for name, connector in CONNECTORS.items() for operation in sorted(connector.operations)
+    (connector.provider, operation) for connector in offered() for operation in sorted(connector.operations)
 ]
 
 
@@ -192,7 +192,7 @@ def test_hunters_rarer_answers_have_their_outcomes(operation, query, expected):
     assert with_sandbox(work) == expected
 
 
-@pytest.mark.parametrize("name", list(CONNECTORS))
+@pytest.mark.parametrize("name", [connector.provider for connector in offered()])
 def test_the_balance_of_a_good_a_bad_and_an_empty_key(name):
     async def work(ask, sandbox):
         base = f"{ask.url}/{name}"

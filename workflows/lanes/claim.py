@@ -1,5 +1,6 @@
 """Reading what waits in a lane. Claiming writes nothing: only a stamp (stamp.py) makes a step somebody's."""
 
+import time
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import timedelta
@@ -10,14 +11,16 @@ from django.db import connections
 
 from tenants.failpoints import reach
 from tenants.scope import APP_ALIAS, tenant_scope
+from workflows.lanes import job_rows
 from workflows.lanes.wire import engine_cursor
-from workflows.lanes.work import RunFacts, RunInLane, Work
+from workflows.lanes.work import CALLBACK, Job, RunFacts, RunInLane, Work
 
 # One probe of the queue's index per run. The lane's provider, not the one in the step's name: split_part() is not
 # leakproof, and under row-level security an index is not searched with what such a function returns.
 CLAIM = """
     SELECT w.number, q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at,
-           r.input, l.outcome, l.answer, coalesce(extract(epoch FROM clock_timestamp() - q.tried_at), 0)::float
+           r.input, l.outcome, l.answer, coalesce(extract(epoch FROM clock_timestamp() - q.tried_at), 0)::float,
+           q.job, coalesce(extract(epoch FROM q.job_until - clock_timestamp()), 0)::float, q.reserved
     FROM unnest(%s::int[], %s::uuid[], %s::uuid[], %s::int[], %s::bool[], %s::timestamptz[])
          w(number, run_id, after, most, livemode, fresh_from)
     CROSS JOIN LATERAL (
@@ -63,13 +66,25 @@ def claim(
             ],
         )
         found = cursor.fetchall()
+        works = _shared_out(found, lane_id, wanted)
+        called_back = [w for mine in works for w in mine if w.job is not None and w.job.kind == CALLBACK]
+        job_rows.attach_posted(cursor, tenant_id, called_back)
     reach("claim.read")
+    return [(run, mine, len(mine) < count) for (run, count), mine in zip(wanted, works, strict=True)]
+
+
+def _shared_out(
+    found: Sequence[Sequence[Any]], lane_id: uuid.UUID, wanted: Sequence[tuple[RunInLane, int]]
+) -> list[list[Work]]:
+    """What a claim found, by the run's number."""
     works: list[list[Work]] = [[] for _ in wanted]
     for number, *row in found:
         work = _work(row, lane_id, wanted[number][0])
         work.tried_s = row[12]
+        if row[13] is not None:
+            give_job(work, row[13], row[14], row[15])
         works[number].append(work)
-    return [(run, mine, len(mine) < count) for (run, count), mine in zip(wanted, works, strict=True)]
+    return works
 
 
 def _work(row: Sequence[Any], lane_id: uuid.UUID, run: RunInLane) -> Work:
@@ -93,6 +108,13 @@ def _work(row: Sequence[Any], lane_id: uuid.UUID, run: RunInLane) -> Work:
     )
 
 
+def give_job(work: Work, job: Any, left_s: float, held: int) -> None:
+    """Put the job that is under way, with the seconds that it has left, into the hands of the entry's holder."""
+    work.job = Job(**load(job), ends_at=time.monotonic() + left_s)
+    work.held = held
+    work.cached_outcome = ""  # its own answer is what it waits for
+
+
 def load(value: Any) -> Any:
     """A jsonb value: Django registers a loader that leaves text, raw psycopg one that parses."""
     return orjson.loads(value) if isinstance(value, str) else value
@@ -104,19 +126,28 @@ def stamped_by_others(tenant_id: uuid.UUID, lane_id: uuid.UUID, entries: Sequenc
         cursor.execute(
             """SELECT q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at,
                       r.input, '', NULL, run.id, run.tenant_id, run.template, run.config, run.lanes, run.livemode,
-                      run.created_at, run.credit_limit, q.reserved
+                      run.created_at, run.credit_limit, q.reserved, q.job,
+                      coalesce(extract(epoch FROM q.job_until - clock_timestamp()), 0)::float
                FROM step_queue q JOIN record r ON r.id = q.record_id AND r.tenant_id = q.tenant_id
                JOIN run ON run.id = q.run_id
                WHERE q.lane_id = %s AND q.id = ANY(%s) AND q.sent_at IS NOT NULL""",
             [lane_id, list(entries)],
         )
         found = cursor.fetchall()
+        works = _works_of(found, lane_id)
+        job_rows.attach_posted(cursor, tenant_id, [work for work in works if work.job is None])
+    return works
+
+
+def _works_of(found: Sequence[tuple[Any, ...]], lane_id: uuid.UUID) -> list[Work]:
     works = []
     for row in found:
         facts = RunFacts(row[12], row[13], row[14], load(row[15]), load(row[16]), row[17], row[18], row[19])
         run = RunInLane(facts=facts, priority=0, vtime=0.0, since=facts.created_at)
         work = _work(row, lane_id, run)
         work.reserved = row[20]
+        if row[21] is not None:
+            give_job(work, row[21], row[22], row[20])
         works.append(work)
     reach("lost.found")
     return works

@@ -15,7 +15,8 @@ from workflows.lanes import claim, lease
 from workflows.lanes.breaker import CLOSED
 from workflows.lanes.desk import Desk
 from workflows.lanes.holder import IDLE_RELEASE_S, LaneHolder
-from workflows.lanes.outcome import Verdict, cached, judge, lost, passed_over, vendor_well
+from workflows.lanes.jobs import exchange_of
+from workflows.lanes.outcome import Verdict, cached, judge, lost, passed_over, posted, vendor_well
 from workflows.lanes.work import Work
 from workflows.operations.note_lane import note_breaker, pause_for_trouble, tell_admins
 
@@ -116,9 +117,9 @@ class LaneDriver:
             lane.claiming = False
         for run, works, ended in found:
             for work in works:
-                if work.cached_outcome:
+                if work.needs_no_call:
                     lane.settling.add(work.id)
-                    self.desk.settle(cached(work))
+                    self.desk.settle(cached(work) if work.cached_outcome else posted(work))
             # A poke during the claim means that it may have missed something: then this was not the end.
             lane.claimed(run, works, ended=ended and not lane.poked)
         self.wake()
@@ -204,6 +205,7 @@ class LaneDriver:
                 secret=lane.secret,
                 base_url=lane.base_url,
                 on_sent=sent,
+                exchange=exchange_of(work, lane.connector),
             )
         finally:
             if unsent:

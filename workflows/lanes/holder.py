@@ -151,7 +151,7 @@ class LaneHolder:
         mine = self.runs.get(run.facts.id)
         if mine is None:
             return
-        mine.buffer.extend(work for work in works if not work.cached_outcome)
+        mine.buffer.extend(work for work in works if not work.needs_no_call)
         self._met_suspects = self._met_suspects or any(work.crashes >= CRASHES_ALONE for work in works)
         if works:
             mine.cursor = works[-1].id
@@ -185,8 +185,9 @@ class LaneHolder:
         works: list[Work] = []
         for run in self.runs.values():
             if run.buffer and goes_on(run):
-                works.extend(run.buffer)
-                run.buffer.clear()
+                # A vendor that has taken a job is waited for until its deadline: it may be charged already.
+                works.extend(work for work in run.buffer if work.job is None)
+                run.buffer = deque(work for work in run.buffer if work.job is not None)
         return works
 
     def _may_probe(self) -> bool:

@@ -1,17 +1,16 @@
 """From a vendor's answer to a settlement: an exhaustive reading of the closed set of outcomes. Pure but for the dice."""
 
 import random
+import time
 import uuid
 from dataclasses import dataclass
-
-import structlog
 
 from integrations.connectors import registry
 from integrations.http import BROKE_OFF, CallResult
 from integrations.outcomes import Done, Fail, Miss, Outcome, Retry
 from tenants.ids import uuid7
-from workflows.catalog import Ask, Final, Taken
-from workflows.lanes.decide import decide, fingerprint
+from workflows.lanes import jobs
+from workflows.lanes.ending import dead, go_on
 from workflows.lanes.lease import moment
 from workflows.lanes.work import Settlement, Work
 
@@ -23,12 +22,6 @@ PAUSING = ("auth_failed", "no_credits")
 # However often it may be put back without costing an attempt: after this long it is dead.
 STEP_DEADLINE_S = 24 * 3600.0
 OUTAGE = "outage"
-UNDECIDED = {
-    "code": "internal_error",
-    "message": "Weir could not tell what follows this vendor's answer. The answer was kept; report this error.",
-}
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +44,7 @@ def vendor_well(result: CallResult) -> bool | None:
 
 def judge(
     work: Work,
-    holder: uuid.UUID,
+    holder: uuid.UUID | None,
     result: CallResult,
     started: float,
     finished: float,
@@ -71,10 +64,14 @@ def judge(
         status="done",
         http_status=result.http_status,
         latency_ms=result.latency_ms,
-        started_at=moment(started),
+        started_at=moment(work.job.started if work.job is not None else started),
         finished_at=moment(finished),
     )
     outcome: Outcome = result.outcome
+    held = jobs.carry_on(settlement, outcome)
+    if held is not None:
+        return _on_the_lane(held, outcome)
+    jobs.told(settlement)
     match outcome:
         case Done(answer=answer, credits=credits):
             settlement.answer, settlement.credits = answer, credits
@@ -88,6 +85,9 @@ def judge(
                 return Verdict(settlement, cooldown_s=cooldown)
             _back(settlement, reason, after=0.0, why="cooldown", attempt=work.attempt)
             return Verdict(settlement, cooldown_s=cooldown)
+        case Retry(reason=reason, uncertain=True) if not registry.get(work.provider).repeat_is_harmless:
+            settlement.reason = f"{reason}; the vendor may have been asked"
+            return Verdict(jobs.unknown(settlement))
         case Retry(reason=reason, after=after, uncertain=uncertain):
             return Verdict(_again(settlement, reason, after, uncertain=uncertain, spare_s=spare_s))
         case Fail(kind="auth_failed" | "no_credits" as kind, reason=reason):
@@ -100,8 +100,45 @@ def judge(
         case Fail(reason=reason):
             return Verdict(dead(settlement, reason))
         case _:
-            # No connector of this release answers with a job to poll or a callback to wait for.
-            return Verdict(dead(settlement, "This vendor's way of answering is not supported."))
+            raise AssertionError(outcome)  # jobs.carry_on has it
+
+
+def _on_the_lane(held: Settlement, outcome: Outcome) -> Verdict:
+    """What an answer that leaves the attempt going on means for the lane."""
+    match outcome:
+        case Retry(kind="rate_limited", after=after):
+            return Verdict(held, cooldown_s=min(after or COOLDOWN_DEFAULT_S, COOLDOWN_MAX_S))
+        case Fail(kind="auth_failed" | "no_credits" as kind, reason=reason):
+            held.reason = reason
+            return Verdict(held, pause=kind)
+        case _:
+            return Verdict(held)
+
+
+def posted(work: Work) -> Settlement:
+    """A step whose vendor has posted something, or whose time to do so is over: no call."""
+    connector = registry.get(work.provider)
+    token = work.job.token if work.job is not None else ""
+    for post in work.posted:
+        outcome = connector.interpret_callback(work.operation, token, post.body)
+        if outcome is None:
+            continue
+        if isinstance(outcome, Fail) and outcome.kind in PAUSING:
+            outcome = Fail("error", outcome.reason)  # what is posted says nothing about the key
+        now = time.time()
+        settlement = judge(work, None, CallResult(outcome, None, 0), now, now).settlement
+        settlement.latency_ms = None
+        break
+    else:
+        settlement = jobs.wait_on(
+            Settlement(work, uuid7(), None, "timeout", "failed", started_at=moment(_began(work)))
+        )
+    settlement.read = [post.id for post in work.posted]
+    return settlement
+
+
+def _began(work: Work) -> float:
+    return work.job.started if work.job is not None else time.time()
 
 
 def cached(work: Work) -> Settlement:
@@ -137,6 +174,11 @@ def passed_over(work: Work) -> Settlement:
 def lost(work: Work, holder: uuid.UUID, *, on_ambiguous: str) -> Settlement:
     """A stamped step whose answer never came back: the call may have been made and charged. Never repeated silently."""
     connector = registry.get(work.provider)
+    if work.posted and work.job is None:  # it was asked, and has answered
+        work.job = jobs.awaited(work)
+        settlement = posted(work)
+        settlement.holder = holder
+        return settlement
     work.crashes += 1
     settlement = Settlement(
         work=work,
@@ -151,6 +193,10 @@ def lost(work: Work, holder: uuid.UUID, *, on_ambiguous: str) -> Settlement:
         return dead(
             settlement, "Workers stopped three times while this step was in their hands.", status="dead"
         )
+    if work.job is not None:
+        return jobs.resume(settlement)
+    if not connector.repeat_is_harmless:
+        return jobs.unknown(settlement)
     if connector.repeat_is_free or on_ambiguous == "repeat":
         settlement.again_after, settlement.next_attempt = 0.0, work.attempt + 1
         return settlement
@@ -161,37 +207,6 @@ def lost(work: Work, holder: uuid.UUID, *, on_ambiguous: str) -> Settlement:
             status="ambiguous",
         )
     return go_on(settlement, outcome="miss")
-
-
-def go_on(settlement: Settlement, *, outcome: str = "") -> Settlement:
-    """Let the template say what comes next, with this step behind it."""
-    work = settlement.work
-    last = Taken(
-        work.operation,
-        work.provider,
-        outcome or settlement.outcome,
-        settlement.answer or {},
-        settlement.credits,
-    )
-    try:
-        plan, skipped = decide(
-            work.run.template, work.run.config, work.record_input, [*map(Taken.from_json, work.taken), last]
-        )
-    except Exception:  # a bug of ours in one record must not leave its step in hand for ever
-        log.exception("step_not_decided", step=str(work.id), template=work.run.template)
-        plan, skipped = Final("failed", None, UNDECIDED), []
-    settlement.skipped = skipped
-    if isinstance(plan, Ask):
-        settlement.ask, settlement.ask_fingerprint = plan, fingerprint(plan)
-    else:
-        settlement.final = plan
-    return settlement
-
-
-def dead(settlement: Settlement, reason: str, *, status: str = "dead") -> Settlement:
-    """No further attempt by itself: listed, and replayed when somebody says so."""
-    settlement.status, settlement.reason = status, reason
-    return go_on(settlement, outcome="error" if settlement.outcome != "timeout" else "timeout")
 
 
 def _too_old(settlement: Settlement, reason: str) -> bool:

@@ -252,7 +252,7 @@ class Runner:
             if suspect is None and lane.suspect_in_hand():
                 suspect = lane
             for work in starting:
-                worst = lane.connector.worst_credits(work.operation)
+                worst = 0 if work.job else lane.connector.worst_credits(work.operation)
                 batch.stamps.append((work, lane.connector.timeout, worst))
             if starting and (starts := lane.starts(now)):
                 batch.starts.append((lane.facts.tenant_id, lane.facts.id, starts))

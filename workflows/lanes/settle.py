@@ -15,7 +15,7 @@ from tenants.failpoints import reach
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, set_tenant
 from workflows.catalog import Taken
-from workflows.lanes import book, lease
+from workflows.lanes import book, job_rows, lease
 from workflows.lanes.stamp import stamp, unstamp
 from workflows.lanes.tally import Tally
 from workflows.lanes.wire import engine_cursor
@@ -74,8 +74,10 @@ class _TenantFlush:
     def __init__(self, cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, result: Flushed) -> None:
         self.cursor, self.tenant_id, self.holder, self.result = cursor, tenant_id, holder, result
         self.tally = Tally(cursor, tenant_id)
+        self.retried = False
 
     def write(self, part: Batch) -> None:
+        self.retried = part.retried
         settlements = self._not_yet_written(part.settlements) if part.retried else part.settlements
         unstamp(self.cursor, self.tenant_id, self.holder, part.unstamps, self.tally, self.result)
         if settlements:
@@ -94,8 +96,13 @@ class _TenantFlush:
         return [s for s in settlements if s.attempt_id not in written]
 
     def _settle(self, settlements: Sequence[Settlement]) -> None:
+        job_rows.mark_read(self.cursor, self.tenant_id, settlements)
+        if any(s.goes_on for s in settlements):
+            settlements = self._carry_on(settlements)
         kept = self._fence(settlements)
         self.result.late += len(settlements) - len(kept)
+        if len(kept) < len(settlements):
+            job_rows.cost_once(self.cursor, self.tenant_id, [s for s in settlements if s not in kept])
         kept_ids = {s.attempt_id for s in kept}
         self._write_history(settlements, kept_ids)
         self._write_usage(settlements)
@@ -110,10 +117,24 @@ class _TenantFlush:
             self.tally.runs[s.work.run.id]["spent"] += s.credits
         self._release_reserved(kept)
 
+    def _carry_on(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Put back the entries whose attempt goes on; returns the settlements that are for the history.
+
+        The start of a job that nobody waits for any more is among these: it comes late.
+        """
+        going = [s for s in settlements if s.goes_on]
+        mine, lanes = job_rows.put_back(self.cursor, self.tenant_id, going)
+        self.result.woken |= {(self.tenant_id, lane_id) for lane_id in lanes}
+        self._release_reserved([s for s in going if s.work.id in mine and s.job is None])
+        # Of a flush that is written again, nobody can tell: it may have put them back the first time.
+        gone = [] if self.retried else [s for s in going if s.work.id not in mine and s.work.job is None]
+        return [*(s for s in settlements if not s.goes_on), *gone]
+
     def _fence(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Take the entries out of the queue, or put them back; what another holder took over stays as it is."""
         gone = sorted((s for s in settlements if s.leaves_queue), key=lambda s: s.work.id)
-        back = sorted((s for s in settlements if not s.leaves_queue), key=lambda s: s.work.id)
+        back = sorted((s for s in settlements if not s.leaves_queue and not s.job), key=lambda s: s.work.id)
+        in_doubt = [s for s in settlements if s.job and not s.goes_on]
         mine: set[uuid.UUID] = set()
         if gone:
             mine |= self._ids(
@@ -127,7 +148,8 @@ class _TenantFlush:
                 """UPDATE step_queue q SET attempt = t.next_attempt, crashes = t.crashes, reserved = 0, sent_at = NULL,
                           deadline_at = NULL, holder = NULL, ready_at = now(), reason = t.reason,
                           not_before = CASE WHEN t.after > 0 THEN now() + t.after * interval '1 second' END,
-                          tried_at = CASE WHEN NOT t.afresh THEN coalesce(q.tried_at, q.sent_at) END
+                          tried_at = CASE WHEN NOT t.afresh THEN coalesce(q.tried_at, q.sent_at) END,
+                          job = NULL, job_until = NULL
                    FROM unnest(%s::uuid[], %s::int[], %s::uuid[], %s::int[], %s::int[], %s::float[], %s::text[],
                                %s::bool[]) t(id, attempt, holder, next_attempt, crashes, after, reason, afresh)
                    WHERE q.id = t.id AND q.attempt = t.attempt AND q.holder IS NOT DISTINCT FROM t.holder
@@ -143,6 +165,8 @@ class _TenantFlush:
                     [s.again_afresh for s in back],
                 ],
             )
+        if in_doubt:
+            mine |= job_rows.put_back(self.cursor, self.tenant_id, in_doubt)[0]
         return [s for s in settlements if s.work.id in mine]
 
     def _write_history(self, settlements: Sequence[Settlement], kept: set[uuid.UUID]) -> None:
@@ -167,15 +191,16 @@ class _TenantFlush:
         self.cursor.execute(
             """INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period,
                                                livemode)
-               SELECT id, %s, key, 'attempt', 1, credits, provider, run_id,
+               SELECT id, %s, key, 'attempt', calls, credits, provider, run_id,
                       date_trunc('month', now() AT TIME ZONE 'utc')::date, livemode
-               FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::uuid[], %s::bool[])
-                    t(id, key, credits, provider, run_id, livemode)
+               FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::bigint[], %s::text[], %s::uuid[], %s::bool[])
+                    t(id, key, calls, credits, provider, run_id, livemode)
                ON CONFLICT DO NOTHING""",
             [
                 self.tenant_id,
                 [uuid7() for _ in called],
                 [f"attempt:{s.attempt_id}" for s in called],
+                [s.calls for s in called],
                 [s.credits for s in called],
                 [s.work.provider for s in called],
                 [s.work.run.id for s in called],
@@ -274,7 +299,7 @@ class _TenantFlush:
         sums: dict[tuple[uuid.UUID, str, str], Counter[str]] = defaultdict(Counter)
         for s in settlements:
             key = (s.work.run.id, s.work.provider, s.work.operation)
-            sums[key]["calls"] += s.called
+            sums[key]["calls"] += s.calls
             sums[key]["credits"] += s.credits
             if s.outcome == "cached":
                 sums[key]["cached"] += 1
@@ -312,7 +337,7 @@ class _TenantFlush:
 
     def _release_reserved(self, kept: Sequence[Settlement]) -> None:
         """What was reserved for these calls is free again; runs parked at their limit may have room now."""
-        limited = [s for s in kept if s.work.reserved]
+        limited = [s for s in kept if s.work.reserved and not s.job]
         for s in limited:
             self.tally.runs[s.work.run.id]["reserved"] -= s.work.reserved
         if limited:

@@ -34,7 +34,10 @@ def stamp(
     """Mark starts in the queue; `result.stamped` names those that may be sent, the others are dropped or wait."""
     stamps, refused, room = _within_budget(cursor, tenant_id, stamps, tally)
     before = {run_id: tally.runs[run_id]["reserved"] for run_id in room}
-    stamps = _leaders(cursor, tenant_id, stamps, result)
+    # Whoever has a job under way has been the one to ask.
+    under_way = [entry for entry in stamps if entry[0].job is not None]
+    asking = [entry for entry in stamps if entry[0].job is None] if under_way else stamps
+    stamps = [*under_way, *_leaders(cursor, tenant_id, asking, result)]
     if stamps:
         _mark(cursor, tenant_id, holder, stamps, tally, result)
     # Only now: the marking needs the run to be active in its lane. And only where there is no room in truth: steps that
@@ -59,7 +62,7 @@ def _mark(
 ) -> None:
     stamps = sorted(stamps, key=lambda entry: entry[0].id)
     for work, _, worst in stamps:
-        work.reserved = 0 if work.run.credit_limit is None else worst
+        work.reserved = work.held + (0 if work.run.credit_limit is None else worst)
     stamped = book.ids(
         cursor,
         """UPDATE step_queue q SET sent_at = now(), deadline_at = now() + t.span * interval '1 second', holder = %s,
@@ -83,14 +86,14 @@ def _mark(
     for work, _, _ in stamps:
         if work.id in stamped:
             served[(work.lane_id, work.run.id)] += 1
-            tally.runs[work.run.id]["reserved"] += work.reserved
+            tally.runs[work.run.id]["reserved"] += work.reserved - work.held
     keys = sorted(served)
     cursor.execute(
         """UPDATE lane_run l SET vtime = l.vtime + t.n FROM unnest(%s::uuid[], %s::uuid[], %s::int[])
            t(lane_id, run_id, n) WHERE l.tenant_id = %s AND l.lane_id = t.lane_id AND l.run_id = t.run_id""",
         [[key[0] for key in keys], [key[1] for key in keys], [served[key] for key in keys], tenant_id],
     )
-    dropped = [work for work, _, _ in stamps if work.id not in stamped]
+    dropped = [work for work, _, _ in stamps if work.id not in stamped and work.job is None]
     result.woken |= book.drop_leads(cursor, tenant_id, dropped)
 
 
@@ -102,14 +105,15 @@ def unstamp(
         return
     back_ids = book.ids(
         cursor,
-        """UPDATE step_queue SET sent_at = NULL, deadline_at = NULL, holder = NULL, reserved = 0
+        """UPDATE step_queue SET sent_at = NULL, deadline_at = NULL, holder = NULL,
+                  reserved = CASE WHEN job IS NULL THEN 0 ELSE reserved END
            WHERE id = ANY(%s) AND holder = %s AND tenant_id = %s RETURNING id""",
         [sorted(work.id for work in works), holder, tenant_id],
     )
     back = [work for work in works if work.id in back_ids]
-    result.woken |= book.drop_leads(cursor, tenant_id, back)
+    result.woken |= book.drop_leads(cursor, tenant_id, [work for work in back if work.job is None])
     for work in back:
-        tally.runs[work.run.id]["reserved"] -= work.reserved
+        tally.runs[work.run.id]["reserved"] -= work.reserved - work.held
 
 
 def _within_budget(
@@ -135,7 +139,7 @@ def _within_budget(
     for entry in stamps:
         work, _, worst = entry
         if work.run.id in room:
-            if worst > room[work.run.id]:
+            if worst and worst > room[work.run.id]:  # to ask for the result of a job costs nothing
                 refused.append(entry)
                 continue
             room[work.run.id] -= worst

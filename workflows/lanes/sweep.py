@@ -14,10 +14,12 @@ from tenants.scope import OPS_ALIAS, ops_scope
 from workflows.lanes import lease, ring
 from workflows.lanes.book import rows
 from workflows.operations.cancel import cancel_waiting
+from workflows.operations.settle_late import settle_late
 
 LOCK = 0x57454952  # "WEIR"
 BATCH = 2_000
 FILL_STALLED_S = 10
+POSTS = 500
 
 # A lane that stands still for its key's sake has work all the same for runs that do not wait for vendors.
 PASSED_OVER = """(l.pause_reason IN ('auth_failed', 'no_credits') AND EXISTS (
@@ -55,6 +57,8 @@ def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
         )
         promoted += _heal_followers(cursor)
         promoted += _follow_runs(cursor)
+        woken, late = _posted(cursor)
+        promoted += woken
         idle = rows(cursor, LANES_WITH_WORK, [])
         leaving.ring_if_due(cursor)
         cancelled = rows(
@@ -70,6 +74,8 @@ def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
         )
         reach("sweep.written")
     reach("sweep.committed")
+    for tenant_id in sorted({row[0] for row in late}):
+        settle_late(tenant_id, [row[1] for row in late if row[0] == tenant_id])
     for tenant_id, run_id in stalled:
         ring.ring_fill(tenant_id, run_id)
     for tenant_id, run_id in cancelled:
@@ -87,6 +93,26 @@ def has_work(lane_id: uuid.UUID) -> bool:
             [lane_id, lane_id],
         )
         return bool(cursor.fetchone()[0])
+
+
+def _posted(
+    cursor: object,
+) -> tuple[list[tuple[uuid.UUID, uuid.UUID]], list[tuple[uuid.UUID, uuid.UUID]]]:
+    """What vendors posted: (tenant, lane) of steps that can go on with it, (tenant, post) of those that came too late."""
+    found = rows(
+        cursor,
+        """SELECT c.tenant_id, c.id, q.id, q.reason FROM callback c LEFT JOIN step_queue q ON q.id = c.entry_id
+           WHERE c.state = 'new' ORDER BY c.received_at LIMIT %s""",
+        [POSTS],
+    )
+    waiting = [row[2] for row in found if row[3] == "callback"]
+    woken = rows(
+        cursor,
+        """UPDATE step_queue SET not_before = NULL, reason = '' WHERE id = ANY(%s) AND reason = 'callback'
+           RETURNING tenant_id, lane_id""",
+        [waiting],
+    ) if waiting else []  # fmt: skip
+    return woken, [(row[0], row[1]) for row in found if row[2] is None]
 
 
 def _heal_followers(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:

@@ -26,6 +26,45 @@ class RunFacts:
     credit_limit: int | None
 
 
+POLL, CALLBACK, LOOK_UP = "poll", "callback", "look_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is under way at the vendor for a queue entry. The entry's next claim asks for its result (POLL), reads what
+    was posted (CALLBACK), or asks what became of a call that got no answer (LOOK_UP)."""
+
+    kind: str
+    state: dict[str, Any] = field(default_factory=dict, repr=False)
+    token: str = ""
+    asked: int = 0
+    failures: int = 0  # in a row, of asking
+    started: float = 0.0  # Unix time, for the history alone
+    counted: bool = False  # the call that began it is in the history already
+    lasts: float = 0.0  # seconds that it may take, when it begins
+    ends_at: float = 0.0  # monotonic; what is kept is job_until, on the database's clock
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "state": self.state,
+            "token": self.token,
+            "asked": self.asked,
+            "failures": self.failures,
+            "started": self.started,
+            "counted": self.counted,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """Something that a vendor posted about a queue entry and that nobody has read yet."""
+
+    id: uuid.UUID
+    attempt: int
+    body: bytes = field(repr=False)
+
+
 @dataclass(slots=True)
 class Work:
     """A queue entry in the hands of a holder."""
@@ -48,6 +87,13 @@ class Work:
     stamped_at: float = 0.0  # monotonic
     reserved: int = 0  # of its run's credit limit, while it is stamped
     tried_s: float = 0.0  # how long ago its first call was, when it was claimed; 0 without one
+    job: Job | None = None
+    posted: list[Posted] = field(default_factory=list)
+    held: int = 0  # of its run's credit limit, for the job that is under way
+
+    @property
+    def needs_no_call(self) -> bool:
+        return bool(self.cached_outcome) or (self.job is not None and self.job.kind == CALLBACK)
 
 
 @dataclass(slots=True)
@@ -91,10 +137,19 @@ class Settlement:
     )
     next_attempt: int = 0
     skipped: list[Taken] = field(default_factory=list)
+    job: Job | None = None  # what is under way from now on; with `again_after`
+    goes_on: bool = False  # the attempt is not over: no history, no cost yet
+    read: list[uuid.UUID] = field(default_factory=list)  # what was posted and has been read
 
     @property
     def leaves_queue(self) -> bool:
         return self.again_after is None
+
+    @property
+    def calls(self) -> int:
+        """How many calls this writes down: a job is begun by one, however often its result is asked for."""
+        counted = self.work.job is not None and self.work.job.counted
+        return int(self.called and not counted)
 
 
 @dataclass(slots=True)

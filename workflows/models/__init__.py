@@ -1,9 +1,11 @@
+from workflows.models.callbacks import Callback
 from workflows.models.lanes import Lane, LaneRun, LaneState, Lookup
 from workflows.models.runs import Record, Run, RunEvent, RunVendor
 from workflows.models.steps import Step, StepQueue
 from workflows.models.workflows import IdempotencyKey, Upload, Workflow
 
 __all__ = [
+    "Callback",
     "IdempotencyKey",
     "Lane",
     "LaneRun",

@@ -32,6 +32,9 @@ class StepQueue(TenantOwned):
     deadline_at = models.DateTimeField(null=True)
     holder = models.UUIDField(null=True)
     reserved = models.BigIntegerField(default=0)
+    # A vendor's name of the job and how far we are: neither the key nor the person (integrations/http.py).
+    job = models.JSONField(null=True, help_text="what is under way at the vendor (lanes/work.py, Job)")
+    job_until = models.DateTimeField(null=True, help_text="when the job counts as timed out")
 
     class Meta:
         db_table = "step_queue"

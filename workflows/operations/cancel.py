@@ -10,6 +10,7 @@ from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.lanes import book
 
 CHUNK = 1_000
+UNDER_WAY = "The vendor was at it; what it answers later is kept as late."
 
 
 def cancel_waiting(tenant_id: uuid.UUID, run_id: uuid.UUID, *, most: int = 20_000) -> int:
@@ -33,8 +34,10 @@ def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
                WHERE q.id = t.id
                RETURNING q.id, q.lane_id, q.record_id, split_part(q.name, ':', 1), split_part(q.name, ':', 2), q.attempt,
                          q.ready_at, q.fingerprint, q.context = '[]'::jsonb AND q.attempt = 1 AND q.crashes = 0
-                         AND NOT EXISTS (SELECT 1 FROM step s WHERE s.tenant_id = q.tenant_id AND s.record_id = q.record_id
-                                         AND s.status IN ('done', 'dead', 'ambiguous'))""",
+                         AND q.job IS NULL AND NOT EXISTS (
+                             SELECT 1 FROM step s WHERE s.tenant_id = q.tenant_id AND s.record_id = q.record_id
+                             AND s.status IN ('done', 'dead', 'ambiguous')),
+                         q.job IS NOT NULL AND NOT coalesce((q.job->>'counted')::boolean, false)""",
             [run_id, tenant_id, CHUNK],
         )
         if gone:
@@ -42,8 +45,8 @@ def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
                 cursor,
                 tenant_id,
                 [
-                    (uuid7(), row[1], run_id, row[2], row[0], row[3], row[4], row[5], "cancelled", "", "", None, None,
-                     None, 0, row[6], None, None)
+                    (uuid7(), row[1], run_id, row[2], row[0], row[3], row[4], row[5], "cancelled", "",
+                     UNDER_WAY if row[9] else "", None, None, None, 0, row[6], None, None)
                     for row in gone
                 ],
             )  # fmt: skip
@@ -55,6 +58,7 @@ def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
                    WHERE r.id = was.id AND r.finished_at IS NULL RETURNING was.status""",
                 [[row[2] for row in gone], tenant_id],
             )
+            _count_jobs(cursor, tenant_id, run_id, [(row[0], row[4]) for row in gone if row[9]])
             _give_back(cursor, tenant_id, run_id, [row[2] for row in gone if row[8]])
             counts: Counter[str] = Counter()
             for (was,) in moved:
@@ -62,6 +66,22 @@ def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
             counts["cancelled"] = counts["ended"] = len(moved)
             book.count_runs(cursor, tenant_id, {run_id: counts})
     return len(gone)
+
+
+def _count_jobs(
+    cursor: object, tenant_id: uuid.UUID, run_id: uuid.UUID, jobs: list[tuple[uuid.UUID, str]]
+) -> None:
+    """The calls that began these entries' jobs were made; what they cost comes with a late answer, if one comes."""
+    if not jobs:
+        return
+    cursor.execute(  # type: ignore[attr-defined]
+        """INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period, livemode)
+           SELECT t.id, r.tenant_id, 'attempt:' || t.id, 'attempt', 1, 0, t.provider, r.id,
+                  date_trunc('month', now() AT TIME ZONE 'utc')::date, r.livemode
+           FROM unnest(%s::uuid[], %s::text[]) t(id, provider) JOIN run r ON r.id = %s AND r.tenant_id = %s
+           ON CONFLICT DO NOTHING""",
+        [[uuid7() for _ in jobs], [job[1] for job in jobs], run_id, tenant_id],
+    )
 
 
 def _give_back(cursor: object, tenant_id: uuid.UUID, run_id: uuid.UUID, record_ids: list[uuid.UUID]) -> None:

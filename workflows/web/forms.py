@@ -58,7 +58,7 @@ class ConnectForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        by_title = sorted((c.title, c.provider) for c in registry.CONNECTORS.values())
+        by_title = sorted((c.title, c.provider) for c in registry.offered())
         self.fields["provider"].choices = [(provider, title) for title, provider in by_title]  # type: ignore[attr-defined]
 
     def clean_currency(self) -> str:

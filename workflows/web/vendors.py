@@ -121,7 +121,7 @@ def vendor_list(request: TenantRequest) -> HttpResponse:
     connected = {view.connection.provider for view in vendors}
     context: dict[str, Any] = {
         "vendors": vendors,
-        "others": [c for c in registry.CONNECTORS.values() if c.provider not in connected],
+        "others": [c for c in registry.offered() if c.provider not in connected],
         "may_connect": allows(request, "connections.change"),
         "unwell": [view for view in vendors if view.needs_a_person],
         "version": version_of([view.shown for view in vendors]),
@@ -216,7 +216,7 @@ def control(request: TenantRequest, lane_id: uuid.UUID, verb: str) -> HttpRespon
 def _connect_page(request: TenantRequest, form: ConnectForm, *, status: int = 200) -> HttpResponse:
     defaults = {
         c.provider: describe.limits([vars_of(window) for window in c.windows], c.parallelism)
-        for c in registry.CONNECTORS.values()
+        for c in registry.offered()
     }
     return render_page(
         request,

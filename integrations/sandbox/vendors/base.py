@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import orjson
 
 from integrations.sandbox.accounts import Account, Terms
+from integrations.sandbox.faults import Fault
 from integrations.sandbox.people import Person
 
 JSON = "application/json"
@@ -46,6 +47,8 @@ class Ask:
     data: dict[str, Any] | None
     person: Person = NO_PERSON
     group: str = ""
+    fault: Fault | None = None
+    """One that the vendor itself acts out (faults.OF_JOBS)."""
 
     @property
     def question(self) -> str:

@@ -47,7 +47,9 @@ class Hand:
         return [work for _, works, _ in found for work in works]
 
     def stamp(self, works: list[Work], span: float = 30.0) -> set[uuid.UUID]:
-        return settle.flush(Batch(stamps=[(work, span, 1000) for work in works]), self.holder).stamped
+        return settle.flush(
+            Batch(stamps=[(work, span, 0 if work.job else 1000) for work in works]), self.holder
+        ).stamped
 
     def answer(self, work: Work, outcome: Any = ANSWER) -> Settlement:
         return judge(work, self.holder, CallResult(outcome, 200, 5), time.time(), time.time()).settlement

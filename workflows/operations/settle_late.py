@@ -1,0 +1,102 @@
+"""What vendors post about calls that nobody waits for any more: kept in the history as late, with its cost."""
+
+import uuid
+from collections import Counter, defaultdict
+from typing import Any
+
+from django.db import connections
+
+from integrations.connectors import registry
+from integrations.outcomes import Done, Miss, Outcome
+from tenants.ids import uuid7
+from tenants.scope import APP_ALIAS, tenant_scope
+from workflows.lanes import book
+from workflows.operations.accept_run import first_of_month
+
+AT_ONCE = 50
+
+_WAITING = """
+    SELECT c.id, c.entry_id, c.record_id, c.attempt, c.body FROM callback c
+    WHERE c.tenant_id = %s AND c.id = ANY(%s) AND c.state = 'new'
+      AND NOT EXISTS (SELECT 1 FROM step_queue q WHERE q.id = c.entry_id)
+    ORDER BY c.id LIMIT %s FOR UPDATE OF c SKIP LOCKED
+"""
+_STEPS = """
+    SELECT s.queue_id, s.lane_id, s.run_id, s.operation, s.provider, s.attempt, s.status, s.credits, r.livemode
+    FROM step s JOIN run r ON r.id = s.run_id AND r.tenant_id = s.tenant_id
+    WHERE s.tenant_id = %s AND s.record_id = ANY(%s) AND s.queue_id = ANY(%s) ORDER BY s.id
+"""
+
+
+def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
+    """Write down what these posts say; returns how many. Harmless twice. A call is paid once: a post about one that was
+    answered, or that came late before, is shown and costs nothing."""
+    with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
+        found = book.rows(cursor, _WAITING, [tenant_id, posts, AT_ONCE])
+        steps: dict[uuid.UUID, list[tuple[Any, ...]]] = defaultdict(list)
+        if found:
+            known = [tenant_id, [row[2] for row in found], [row[1] for row in found]]
+            for step in book.rows(cursor, _STEPS, known):
+                steps[step[0]].append(step)
+        history: list[tuple[Any, ...]] = []
+        usage: list[tuple[Any, ...]] = []
+        spent: dict[uuid.UUID, Counter[str]] = defaultdict(Counter)
+        paid: set[tuple[uuid.UUID, int]] = {
+            (entry, step[5])
+            for entry, mine in steps.items()
+            for step in mine
+            if step[6] == "done" or (step[6] == "late" and step[7])
+        }
+        for _, entry_id, record_id, attempt, body in found:
+            if not steps[entry_id]:
+                continue  # its history was purged
+            _, lane_id, run_id, operation, provider, *_, livemode = steps[entry_id][-1]
+            outcome = registry.get(provider).interpret_callback(operation, "", bytes(body))
+            cost = _cost(outcome) if (entry_id, attempt) not in paid else 0
+            again = (entry_id, attempt) in paid
+            attempt_id = uuid7()
+            history.append(
+                (attempt_id, lane_id, run_id, record_id, entry_id, operation, provider, attempt, "late",
+                 outcome.name if isinstance(outcome, Done | Miss) else "error", _reason(outcome, again=again),
+                 book.dump(outcome.answer) if isinstance(outcome, Done) else None, None, None, cost, None, None, None)
+            )  # fmt: skip
+            if cost:
+                paid.add((entry_id, attempt))
+                spent[run_id]["spent"] += cost
+                usage.append((uuid7(), f"attempt:{attempt_id}", cost, provider, run_id, livemode))
+        book.write_history(cursor, tenant_id, history)
+        _write_usage(cursor, tenant_id, usage)
+        if spent:
+            book.count_runs(cursor, tenant_id, spent)
+        cursor.execute(
+            """UPDATE callback SET state = 'late', body = ''::bytea, read_at = now()
+               WHERE tenant_id = %s AND id = ANY(%s)""",
+            [tenant_id, [row[0] for row in found]],
+        )
+    return len(found)
+
+
+def _cost(outcome: Outcome | None) -> int:
+    return outcome.credits if isinstance(outcome, Done | Miss) else 0
+
+
+def _reason(outcome: Outcome | None, *, again: bool) -> str:
+    if outcome is None:
+        return "The vendor posted something that cannot be read, after the step had ended."
+    if again:
+        return "The vendor posted an answer again; the first one counts."
+    return "The vendor posted its answer after the step had ended."
+
+
+def _write_usage(cursor: Any, tenant_id: uuid.UUID, usage: list[tuple[Any, ...]]) -> None:
+    """The call itself was counted when the step ended; what is left is its cost."""
+    if not usage:
+        return
+    cursor.execute(
+        """INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period, livemode)
+           SELECT id, %s, key, 'attempt', 0, credits, provider, run_id, %s, livemode
+           FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::uuid[], %s::bool[])
+                t(id, key, credits, provider, run_id, livemode)
+           ON CONFLICT DO NOTHING""",
+        [tenant_id, first_of_month(), *(list(column) for column in zip(*usage, strict=True))],
+    )
