@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("ceiling", "engine", "policies")
+NAMES = ("ceiling", "engine", "fairness", "policies")
 
 
 def main(wanted: list[str]) -> int:
@@ -28,9 +28,14 @@ def main(wanted: list[str]) -> int:
     import django
 
     django.setup()
-    from bench import ceiling, engine, policies
+    from bench import ceiling, engine, fairness, policies
 
-    measures = {"ceiling": ceiling.measure, "engine": engine.measure, "policies": policies.measure}
+    measures = {
+        "ceiling": ceiling.measure,
+        "engine": engine.measure,
+        "fairness": fairness.measure,
+        "policies": policies.measure,
+    }
     RESULTS.mkdir(exist_ok=True)
     for name in wanted or NAMES:
         results = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": platform.platform()}

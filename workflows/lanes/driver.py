@@ -95,7 +95,8 @@ class LaneDriver:
             self.desk.spawn(self._let_go(lane))
             return
         due = min(at or inf, lane.look_again_at(now), now + IDLE_RELEASE_S - idle + 0.01)
-        self._due_at, self._due = due, self.desk.loop.call_at(due, self._turn)
+        # The loop's timers count whole milliseconds: one too few would have it turn until the time has come.
+        self._due_at, self._due = due, self.desk.loop.call_later(max(0.001, due - now + 0.0005), self._turn)
 
     # --- claiming ------------------------------------------------------------------------------------------------------
 

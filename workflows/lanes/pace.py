@@ -137,7 +137,10 @@ class Pacer:
 
     def started(self, at: float, operation: str = "") -> int:
         """A call starts now; `sent` must follow. Returns its number in the order of starts."""
-        for log in self._of(operation)[1]:
+        counters, logs, _ = self._of(operation)
+        for counter in counters:
+            counter.start(at)
+        for log in logs:
             log.unsent += 1
             log.last = at
         for told in self._told:

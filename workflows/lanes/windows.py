@@ -19,6 +19,8 @@ BUCKETS = 240
 SPREAD_PERIOD_S = 60.0
 # Each start keeps at least this share of the even distance to the one before; the rest is slack for late timers.
 SPREAD = 0.9
+# A start that is no later than this does not put off the ones after it: timers of a millisecond must not cost a rate.
+CATCH_UP_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +104,14 @@ class Buckets:
 class Counter:
     """One window over its group's log. `scale` below 1 allows less than the limit."""
 
-    __slots__ = ("allowed", "buckets", "floor", "gap", "limit", "log", "span")
+    __slots__ = ("allowed", "buckets", "due", "floor", "gap", "limit", "log", "span")
 
     def __init__(self, limit: WindowLimit, log: StartLog) -> None:
         self.limit, self.log = limit, log
         self.span = limit.period + limit.guard
         exact = limit.rate <= EXACT_LIMIT and limit.period <= EXACT_PERIOD_S
         self.buckets = None if exact else Buckets(limit.period)
+        self.due = -inf  # when the next start has its place in the spread
         self.floor = -inf  # nothing starts before this: what went on up to a period before it is not known
         self.scale(1.0)
 
@@ -123,11 +126,14 @@ class Counter:
         free = self.allowed - log.unsent
         if free <= 0:
             return inf
-        at = max(self.floor, log.last + self.gap)
+        at = max(self.floor, self.due)
         if self.buckets is not None:
             return max(at, self._bucketed(now, free))
         index = len(log.times) - free
         return max(at, log.times[index] + self.span) if index >= 0 else at
+
+    def start(self, at: float) -> None:
+        self.due = max(self.due, at - CATCH_UP_S) + self.gap
 
     def _bucketed(self, now: float, free: int) -> float:
         assert self.buckets is not None

@@ -41,10 +41,11 @@ TRUTH = """
            (SELECT count(*) FROM step_queue q JOIN record c ON c.id = q.record_id
                 WHERE q.run_id = r.id AND c.finished_at IS NOT NULL),
            (SELECT count(*) FROM (SELECT queue_id, attempt FROM step s WHERE s.run_id = r.id
-                AND s.status NOT IN ('late', 'cancelled') GROUP BY 1, 2 HAVING count(*) > 1) twice),
+                AND s.status NOT IN ('late', 'cancelled', 'failed') GROUP BY 1, 2 HAVING count(*) > 1) twice),
            (SELECT coalesce(sum(quantity), 0) FROM billing_usageevent u WHERE u.run_id = r.id AND u.kind = 'record'),
            (SELECT count(*) FROM record c WHERE c.run_id = r.id AND (c.status <> 'cancelled' OR EXISTS (
-                SELECT 1 FROM step s WHERE s.record_id = c.id AND s.status <> 'cancelled'))),
+                SELECT 1 FROM step s WHERE s.record_id = c.id AND s.status <> 'cancelled'
+                AND s.outcome NOT IN ('rate_limited', 'auth_failed', 'no_credits')))),
            (SELECT jsonb_object_agg(status, n) FROM (
                 SELECT status, count(*) n FROM record c WHERE c.run_id = r.id GROUP BY 1) per),
            jsonb_build_object('queued', queued, 'running', running, 'found', found, 'not_found', not_found,
@@ -220,7 +221,7 @@ class RunModel(RuleBasedStateMachine):
             "each record that is under way is in the queue once: nothing is lost, nothing asked twice"
         )
         assert superfluous == 0, "and a record that has ended is not"
-        assert twice == 0, "an attempt has one outcome"
+        assert twice == 0, "an attempt ends once; what a vendor put off goes on as the same attempt"
         assert finished == (pending == 0), "a run ends with its last record"
         assert spent == in_history == in_ledger, "each credit is in the history, in the ledger and on the run"
         assert reserved == held, "what is reserved is what is in flight"
@@ -228,7 +229,9 @@ class RunModel(RuleBasedStateMachine):
             "never above the limit but for answers given up on"
         )
         assert late <= self.late_credits
-        assert billed == asked, "a record is billed once, and given back only where nobody was asked for it"
+        assert billed == asked, (
+            "a record is billed once, and given back only where no vendor took a question about it"
+        )
         told = _parsed(counts)
         assert {name: count for name, count in told.items() if count} == _parsed(per_status), status
 

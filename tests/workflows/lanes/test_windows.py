@@ -5,7 +5,16 @@ from math import inf
 import pytest
 
 from workflows.lanes.pace import Pacer
-from workflows.lanes.windows import BUCKETS, EXACT_LIMIT, SPREAD, Buckets, Counter, StartLog, WindowLimit
+from workflows.lanes.windows import (
+    BUCKETS,
+    CATCH_UP_S,
+    EXACT_LIMIT,
+    SPREAD,
+    Buckets,
+    Counter,
+    StartLog,
+    WindowLimit,
+)
 
 GUARD = 0.05  # of windows of ten seconds and more
 LONG = WindowLimit(3, 100.0)  # counted one by one, not spread
@@ -172,8 +181,12 @@ class TestSpreading:
     def test_each_start_keeps_nine_tenths_of_the_even_distance(self, period: float, guard: float) -> None:
         window = counter(WindowLimit(10, period))
         assert window.gap == pytest.approx(SPREAD * (period + guard) / 10)
-        window.log.last = 100.0
-        assert window.earliest(100.0) == 100.0 + window.gap
+        window.start(100.0)
+        assert window.earliest(100.0) == pytest.approx(100.0 - CATCH_UP_S + window.gap)
+        window.start(window.due + 0.004)
+        assert window.due == pytest.approx(100.0 - CATCH_UP_S + 2 * window.gap), (
+            "a late timer puts off nothing"
+        )
 
     def test_long_windows_are_not_spread(self) -> None:
         assert counter(WindowLimit(10, 60.1)).gap == 0.0
