@@ -39,7 +39,12 @@ def main() -> int:
     options = parser.parse_args()
     folder = workplace(options.of) if options.of else ROOT
     if not options.report_only:
-        run(folder, options.names, options.workers)
+        run(
+            folder,
+            options.names,
+            workers=options.workers,
+            servers=PLACE / "servers" / (options.of or "usual"),
+        )
     return report(folder / "mutants")
 
 
@@ -68,11 +73,11 @@ def workplace(group: str) -> Path:
     return folder
 
 
-def run(folder: Path, names: list[str], workers: int) -> None:
+def run(folder: Path, names: list[str], *, workers: int, servers: Path) -> None:
     """Try the mutants that were not tried yet, or those named."""
     # For all of them, so that they do not start servers of their own; kept until this process ends. Apart from those of
     # the tests, which would find the template database of the mutants outdated, and replace it.
-    os.environ |= {"WEIR_ENV": "test", "WEIR_DATA_DIR": str(PLACE / "servers")}
+    os.environ |= {"WEIR_ENV": "test", "WEIR_DATA_DIR": str(servers)}
     provide(os.environ, data_dir_of(os.environ))
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(workers), *names]
     subprocess.run(command, cwd=folder, check=False)
