@@ -26,7 +26,9 @@ JOBS = "jobs"
 # task is handed out a second time while it still runs.
 _TIME_LIMIT = 300
 
-BEAT: dict[str, dict[str, Any]] = {}
+BEAT: dict[str, dict[str, Any]] = {
+    "purge": {"task": "workflows.tasks.purge_expired", "schedule": 3600.0},
+}
 
 # A broker that is dead or silent must not hold up the request that rings: its row is safe, and the sweep finds it.
 _WRITING = {

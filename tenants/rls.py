@@ -95,6 +95,27 @@ REVIEWED_DEFINERS = (
         OWNER,
         OPS,
     ),
+    Definer(
+        "public.weir_purge_run",
+        "uuid, uuid, integer",
+        "3e30205efa0da5b5e3d445b302cd19f8555fe71c2d56fe1bd4bd1bd88879d331",
+        OWNER,
+        OPS,
+    ),
+    Definer(
+        "public.weir_make_step_partitions",
+        "integer",
+        "c05c804b15d10c25465f18a6742d35e9820513ff44651af2546e72368c97c264",
+        OWNER,
+        OPS,
+    ),
+    Definer(
+        "public.weir_drop_step_partitions",
+        "",
+        "cc3a00a23a6fdf0735e7af78fd8540589e14b8ce5604d1379aaf170a4cc429c5",
+        OWNER,
+        OPS,
+    ),
 )
 
 

@@ -7,6 +7,7 @@ from celery import shared_task
 from tenants.failpoints import reach
 from tenants.task_base import TenantTask
 from workflows.lanes import ring
+from workflows.operations import retention
 from workflows.operations.fill_run import fill_run as fill
 
 
@@ -22,3 +23,9 @@ def ring_lane(tenant_id: str, lane_id: str) -> None:
 def fill_run(tenant_id: str, run_id: str) -> None:
     """Turn the rows of an upload into records."""
     fill(uuid.UUID(tenant_id), uuid.UUID(run_id))
+
+
+@shared_task(name=ring.PURGE, ignore_result=True)
+def purge_expired() -> None:
+    """Delete what is past its tenant's retention."""
+    retention.purge()

@@ -100,7 +100,7 @@ class RunsView(ApiView):
             "livemode": self.owner.livemode,
         }
         if "upload" in body:
-            upload = Upload.objects.filter(pk=body.pop("upload")).first()
+            upload = Upload.objects.filter(pk=body.pop("upload"), purged_at=None).first()
             if upload is None:
                 raise NotFound("There is no such upload. POST /uploads makes one.")
             run = accept_upload(workflow=workflow, upload=upload, **common, **body)

@@ -3,6 +3,7 @@
 A process that hosts a runner tells it directly; every other one puts a message on the broker. Messages carry ids alone.
 """
 
+import time
 import uuid
 from collections.abc import Callable, Iterable
 
@@ -14,12 +15,15 @@ from tenants.scope import APP_ALIAS
 
 RING_LANE = "workflows.tasks.ring_lane"
 FILL_RUN = "workflows.tasks.fill_run"
+PURGE = "workflows.tasks.purge_expired"
+PURGE_EVERY_S = 3600.0
 
 
 class _Process:
     """Who is told in this process; nobody outside a worker."""
 
     tell: Callable[[uuid.UUID, uuid.UUID], None] | None = None
+    purge_at = 0.0  # monotonic
 
 
 def hosts_runner(tell: Callable[[uuid.UUID, uuid.UUID], None] | None) -> None:
@@ -62,6 +66,16 @@ def ring_fill_after_commit(tenant_id: uuid.UUID, run_id: uuid.UUID) -> None:
 def ring_fill(tenant_id: uuid.UUID, run_id: uuid.UUID) -> None:
     """Have the rows of an upload become records, now."""
     _send(FILL_RUN, tenant_id, run_id)
+
+
+def ring_purge_if_due() -> None:
+    """Have what is past its time deleted, now and then: whoever sweeps rings, so that it needs no beat."""
+    now = time.monotonic()
+    if _Process.purge_at == 0.0:  # a worker that has just started has better things to do
+        _Process.purge_at = now + PURGE_EVERY_S / 10
+    if now >= _Process.purge_at:
+        _Process.purge_at = now + PURGE_EVERY_S
+        send(PURGE)
 
 
 def _send(task: str, tenant_id: uuid.UUID, subject: uuid.UUID) -> None:

@@ -76,6 +76,7 @@ def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
     reach("sweep.committed")
     for tenant_id in sorted({row[0] for row in late}):
         settle_late(tenant_id, [row[1] for row in late if row[0] == tenant_id])
+    ring.ring_purge_if_due()
     for tenant_id, run_id in stalled:
         ring.ring_fill(tenant_id, run_id)
     for tenant_id, run_id in cancelled:

@@ -1,6 +1,7 @@
 """Runs and their records: what was brought in, how far it got, and what came out."""
 
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from tenants.base import LONGEST_ACTOR, SameTenant, TenantOwned, owned_key, tenant_relation
@@ -57,6 +58,9 @@ class Run(TenantOwned):
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    purged_at = models.DateTimeField(
+        null=True, blank=True, help_text="when its records were deleted, after the tenant's retention"
+    )
 
     class Meta:
         db_table = "run"
@@ -71,6 +75,7 @@ class Run(TenantOwned):
             models.Index(fields=["tenant", "-id"], name="run_newest"),
             models.Index(fields=["tenant", "status", "-id"], name="run_by_status"),
             models.Index(fields=["tenant", "workflow", "-id"], name="run_by_workflow"),
+            models.Index(fields=["finished_at"], name="run_to_purge", condition=Q(purged_at=None)),
         ]
         ordering = ("-id",)
 

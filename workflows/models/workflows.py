@@ -47,6 +47,9 @@ class Upload(TenantOwned):
     error_count = models.PositiveIntegerField(default=0)
     created_by = models.CharField(max_length=LONGEST_ACTOR)
     created_at = models.DateTimeField(db_default=Now())
+    purged_at = models.DateTimeField(
+        null=True, help_text="when the file was deleted, after the tenant's retention"
+    )
 
     class Meta:
         db_table = "upload"

@@ -96,7 +96,7 @@ def read_check(
     Judging the rows of a large file by other columns than the guessed ones takes seconds: `with_rows` leaves it out.
     """
     with tenant_scope(tenant_id):
-        upload = Upload.objects.filter(pk=upload_id).first()
+        upload = Upload.objects.filter(pk=upload_id, purged_at=None).first()
         if upload is None:
             raise NotFound("There is no such file. Upload it again.")
         workflows = list(Workflow.objects.filter(template=upload.template, enabled=True).order_by("id"))

@@ -1,0 +1,203 @@
+"""What is past its tenant's retention is deleted, what is not stays, and the step history's partitions follow."""
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import InternalError, ProgrammingError, connections
+from django.db.models import F
+from django.utils import timezone
+
+from billing.models import UsageEvent
+from tenants.catalogue import relations
+from tenants.ids import uuid7
+from tenants.models import Tenant
+from tenants.rls import Isolated
+from tenants.scope import ops_scope, tenant_scope
+from tenants.verdicts import access_faults
+from tests.factories import ACTOR, connect_all, make_run
+from workflows.lanes import book
+from workflows.lanes.partitions import first_id_of, months
+from workflows.models import Callback, IdempotencyKey, Lookup, Record, Run, RunEvent, Step, StepQueue, Upload
+from workflows.operations import retention
+from workflows.operations.retention import purge
+
+
+def owner() -> psycopg.Connection:
+    return psycopg.connect(os.environ["DATABASE_OWNER_URL"], autocommit=True)
+
+
+def ended(tenant: Tenant, days_ago: float, records: int = 3) -> Run:
+    """A run that ended so long ago, with a step for each record."""
+    run = make_run(tenant, records)
+    with tenant_scope(tenant), connections["default"].cursor() as cursor:
+        history: list[tuple[Any, ...]] = [
+            (uuid7(), None, run.pk, record.pk, uuid7(), "find", "prospeo", 1, "done", "hit", "",
+             '{"email": "ada@engines.example"}', 200, 5, 1000, None, None, None)
+            for record in Record.objects.filter(run_id=run.pk)
+        ]  # fmt: skip
+        book.write_history(cursor, tenant.pk, history)
+        StepQueue.objects.filter(run_id=run.pk).delete()
+        Record.objects.filter(run_id=run.pk).update(status="found", finished_at=timezone.now())
+        when = timezone.now() - timedelta(days=days_ago)
+        Run.objects.filter(pk=run.pk).update(
+            status="completed", pending=0, queued=0, found=records, finished_at=when, created_at=when
+        )
+        RunEvent.objects.create(run=run, record_id=history[0][3], kind="record.retried", actor=ACTOR)
+    return run
+
+
+def left(run: Run) -> tuple[int, int]:
+    """(records, steps)"""
+    with tenant_scope(run.tenant_id):
+        return Record.objects.filter(run_id=run.pk).count(), Step.objects.filter(run_id=run.pk).count()
+
+
+@pytest.fixture
+def ready(committed: None, tenant: Tenant) -> Tenant:
+    connect_all(tenant)
+    return tenant
+
+
+def test_a_runs_records_and_steps_go_after_the_tenants_retention_and_its_counts_and_costs_stay(
+    ready: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "CHUNK", 2)
+    old, young = ended(ready, 91), ended(ready, 89)
+    gone = purge()
+    assert (gone["records"], gone["runs"]) == (3, 1)
+    assert (left(old), left(young)) == ((0, 0), (3, 3))
+    with tenant_scope(ready):
+        old.refresh_from_db()
+        assert (old.purged_at is not None, old.total, old.found) == (True, 3, 3)
+        assert UsageEvent.objects.filter(run_id=old.pk, kind="record").count() == 3
+        assert not RunEvent.objects.filter(run_id=old.pk).exclude(record_id=None).exists()
+        assert RunEvent.objects.filter(run_id=old.pk).exists()
+    assert purge()["runs"] == 0
+
+
+def test_each_tenant_has_a_retention_of_its_own(ready: Tenant, other_tenant: Tenant) -> None:
+    connect_all(other_tenant)
+    with ops_scope("test"):
+        Tenant.objects.filter(pk=other_tenant.pk).update(retention_days=7)
+    mine, theirs = ended(ready, 30), ended(other_tenant, 30)
+    purge()
+    assert (left(mine), left(theirs)) == ((3, 3), (0, 0))
+
+
+def test_a_run_that_is_under_way_is_kept_however_old(ready: Tenant) -> None:
+    run = ended(ready, 400)
+    with tenant_scope(ready):
+        Run.objects.filter(pk=run.pk).update(finished_at=None, status="paused")
+    purge()
+    assert left(run) == (3, 3)
+
+
+def test_nobody_purges_a_run_before_its_time(ready: Tenant, other_tenant: Tenant) -> None:
+    run, old = ended(ready, 89), ended(ready, 91)
+    for tenant_id, run_id in ((ready.pk, run.pk), (other_tenant.pk, old.pk)):
+        with (
+            pytest.raises((ProgrammingError, InternalError), match="not past its retention"),
+            ops_scope("test"),
+            connections["ops"].cursor() as cursor,
+        ):
+            cursor.execute("SELECT public.weir_purge_run(%s, %s, 10)", [tenant_id, run_id])
+    with (
+        pytest.raises(ProgrammingError, match="permission denied"),
+        tenant_scope(ready),
+        connections["default"].cursor() as cursor,
+    ):
+        cursor.execute("SELECT public.weir_purge_run(%s, %s, 10)", [ready.pk, old.pk])
+
+
+def test_a_file_goes_when_all_that_was_read_from_it_has_gone(ready: Tenant) -> None:
+    run = ended(ready, 89)
+    name = default_storage.save(f"{ready.pk}/old.csv", ContentFile(b"email\nada@engines.example\n"))
+    with tenant_scope(ready):
+        upload = Upload.objects.create(
+            filename="old.csv", stored_as=name, size=9, dialect={}, rows=1, created_by=ACTOR,
+            sample=[{"email": "ada@engines.example"}], created_at=timezone.now() - timedelta(days=100),
+        )  # fmt: skip
+        Run.objects.filter(pk=run.pk).update(upload=upload)
+    assert purge()["uploads"] == 0
+    assert default_storage.exists(name)
+    with tenant_scope(ready):
+        Run.objects.filter(pk=run.pk).update(finished_at=F("finished_at") - timedelta(days=2))
+    assert purge()["uploads"] == 1
+    assert not default_storage.exists(name)
+    with tenant_scope(ready):
+        upload.refresh_from_db()
+        assert (upload.purged_at is not None, upload.sample) == (True, [])
+
+
+def test_answered_requests_go_after_a_day_and_kept_answers_after_the_retention(ready: Tenant) -> None:
+    now = timezone.now()
+    with tenant_scope(ready):
+        for key, hours in (("young", 23), ("old", 25)):
+            IdempotencyKey.objects.create(key=key, body_hash=b"1", created_at=now - timedelta(hours=hours))
+        for print_, outcome, days in (("a", "hit", 91), ("b", "hit", 89), ("c", "", 91)):
+            Lookup.objects.create(
+                provider="prospeo", fingerprint=print_, leader=uuid7(), outcome=outcome,
+                answered_at=now - timedelta(days=days),
+            )  # fmt: skip
+        for state, days in (("read", 91), ("read", 89), ("new", 91)):
+            Callback.objects.create(
+                entry_id=uuid7(), record_id=uuid7(), attempt=1, digest=state, body=b"", state=state,
+                received_at=now - timedelta(days=days),
+            )  # fmt: skip
+    purge()
+    with tenant_scope(ready):
+        assert list(IdempotencyKey.objects.values_list("key", flat=True)) == ["young"]
+        assert set(Lookup.objects.values_list("fingerprint", flat=True)) == {"b", "c"}
+        assert Callback.objects.count() == 2
+
+
+def test_a_missing_partition_is_made_as_a_migrate_makes_it(ready: Tenant) -> None:
+    *_, (last, _) = months(timezone.now(), 12)
+    name = f"step_{last:%Y_%m}"
+    with owner() as connection:
+        connection.execute(f"DROP TABLE {name}")
+    assert purge()["partitions_made"] == 1
+    assert purge()["partitions_made"] == 0
+    with connections["default"].cursor() as cursor:
+        found = relations(cursor, [name, "step_default"])
+        assert not list(access_faults(Isolated(name, "partition"), found[name]))
+        cursor.execute(
+            """SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_class c WHERE c.relname = %s""",
+            [name],
+        )
+        assert str(first_id_of(last)) in cursor.fetchone()[1]
+
+
+def test_a_partition_is_dropped_when_every_tenants_retention_allows(
+    ready: Tenant, other_tenant: Tenant
+) -> None:
+    connect_all(other_tenant)
+    long_ago = (timezone.now() - timedelta(days=400)).replace(day=1)
+    (first, following), *_ = months(long_ago, 1)
+    name = f"step_{first:%Y_%m}"
+
+    def there() -> bool:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"public.{name}"])
+            return bool(cursor.fetchone()[0])
+
+    with owner() as connection:
+        connection.execute(
+            f"CREATE TABLE {name} PARTITION OF step "
+            f"FOR VALUES FROM ('{first_id_of(first)}') TO ('{first_id_of(following)}')"
+        )
+    mine, theirs = ended(ready, 399), ended(other_tenant, 399)
+    with ops_scope("test"):
+        Tenant.objects.filter(pk=other_tenant.pk).update(retention_days=1000)
+        Run.objects.filter(pk__in=[mine.pk, theirs.pk]).update(created_at=first)
+    assert purge()["partitions_dropped"] == 0
+    assert there()
+    with ops_scope("test"):
+        Tenant.objects.filter(pk=other_tenant.pk).update(retention_days=90)
+    assert purge()["partitions_dropped"] == 1
+    assert not there()

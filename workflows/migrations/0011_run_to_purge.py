@@ -1,0 +1,18 @@
+"""Find the runs that are past their tenant's retention without reading those that were purged."""
+
+from django.contrib.postgres.operations import AddIndexConcurrently
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    atomic = False
+    dependencies = [("workflows", "0010_retention")]
+
+    operations = [
+        AddIndexConcurrently(
+            model_name="run",
+            index=models.Index(
+                condition=models.Q(("purged_at", None)), fields=["finished_at"], name="run_to_purge"
+            ),
+        ),
+    ]

@@ -1,0 +1,114 @@
+"""Deleting what is past its time: records and their steps, files, answers kept for reuse, answered requests.
+
+Runs every hour, by beat or, without it, by whoever sweeps; twice at once does no harm, and late only keeps things longer.
+A run's own row, its counts and the ledger stay.
+"""
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+
+import structlog
+from django.core.files.storage import default_storage
+from django.db import Error as DatabaseError
+from django.db import connections, transaction
+
+from tenants.scope import OPS_ALIAS, ops_scope
+from workflows.lanes.book import rows
+from workflows.lanes.partitions import MONTHS_AHEAD
+
+log = structlog.get_logger(__name__)
+
+CHUNK = 1_000
+RUNS_AT_ONCE = 200
+UPLOADS_AT_ONCE = 100
+WHY = "retention"
+
+# Tables whose rows go by age alone; each finds up to CHUNK ids.
+_BY_AGE = {
+    "idempotency_key": "SELECT id FROM idempotency_key WHERE created_at < clock_timestamp() - interval '24 hours'",
+    # A question that nobody has answered belongs to a step; the sweep looks after those.
+    "lookup": """SELECT l.id FROM lookup l JOIN tenants_tenant t ON t.id = l.tenant_id WHERE l.outcome <> ''
+                 AND l.answered_at < clock_timestamp() - t.retention_days * interval '1 day'""",
+    "callback": """SELECT c.id FROM callback c JOIN tenants_tenant t ON t.id = c.tenant_id WHERE c.state <> 'new'
+                   AND c.received_at < clock_timestamp() - t.retention_days * interval '1 day'""",
+}
+_RUNS_DUE = """
+    SELECT r.tenant_id, r.id FROM run r JOIN tenants_tenant t ON t.id = r.tenant_id
+    WHERE r.purged_at IS NULL AND r.finished_at < clock_timestamp() - t.retention_days * interval '1 day'
+    ORDER BY r.finished_at LIMIT %s
+"""
+# A file goes when all that was read from it has gone.
+_UPLOADS_DUE = """
+    SELECT u.id, u.stored_as FROM upload u JOIN tenants_tenant t ON t.id = u.tenant_id
+    WHERE u.purged_at IS NULL AND u.created_at < clock_timestamp() - t.retention_days * interval '1 day'
+      AND NOT EXISTS (SELECT 1 FROM run r WHERE r.tenant_id = u.tenant_id AND r.upload_id = u.id AND r.purged_at IS NULL)
+    ORDER BY u.created_at LIMIT %s
+"""
+
+
+def purge(*, seconds: float = 240.0) -> Counter[str]:
+    """Delete what is past its time, a chunk per transaction, for up to so many seconds; returns what was deleted, by kind.
+
+    The partitions of the coming months are made first, and those dropped that no tenant needs any more.
+    """
+    until = time.monotonic() + seconds
+    gone: Counter[str] = Counter()
+    gone.update(
+        partitions_made=len(_partitions("SELECT public.weir_make_step_partitions(%s)", [MONTHS_AHEAD]))
+    )
+    gone.update(partitions_dropped=len(_partitions("SELECT public.weir_drop_step_partitions()", [])))
+    for kind, count in _pieces():
+        gone[kind] += count
+        if time.monotonic() > until:
+            break
+    gone += Counter()
+    if gone:
+        log.info("purged", **gone)
+    return gone
+
+
+def _partitions(statement: str, parameters: list[int]) -> list[str]:
+    """Names of partitions made or dropped; a table that is too busy to be touched is left for the next time."""
+    try:
+        with ops_scope(WHY), transaction.atomic(using=OPS_ALIAS), connections[OPS_ALIAS].cursor() as cursor:
+            return list(rows(cursor, statement, parameters)[0][0])
+    except DatabaseError as error:
+        log.warning("partitions_left_alone", error=str(error)[:200])
+        return []
+
+
+def _pieces() -> Iterator[tuple[str, int]]:
+    for table, found in _BY_AGE.items():
+        while count := _delete(f"DELETE FROM {table} WHERE id IN ({found} LIMIT {CHUNK})"):  # noqa: S608 - of ours
+            yield table, count
+    while due := _ask(_RUNS_DUE, RUNS_AT_ONCE):
+        for tenant_id, run_id in due:
+            while count := _purge_run(tenant_id, run_id):
+                yield "records", count
+            yield "runs", 1
+    while files := _ask(_UPLOADS_DUE, UPLOADS_AT_ONCE):
+        for upload_id, stored_as in files:
+            default_storage.delete(stored_as)
+            _delete(
+                "UPDATE upload SET purged_at = clock_timestamp(), sample = '[]', errors = '[]' WHERE id = %s",
+                upload_id,
+            )
+            yield "uploads", 1
+
+
+def _delete(statement: str, *parameters: object) -> int:
+    with ops_scope(WHY), connections[OPS_ALIAS].cursor() as cursor:
+        cursor.execute(statement, parameters or None)
+        return int(cursor.rowcount)
+
+
+def _ask(statement: str, most: int) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    with ops_scope(WHY), connections[OPS_ALIAS].cursor() as cursor:
+        return rows(cursor, statement, [most])
+
+
+def _purge_run(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
+    with ops_scope(WHY), connections[OPS_ALIAS].cursor() as cursor:
+        return int(rows(cursor, "SELECT public.weir_purge_run(%s, %s, %s)", [tenant_id, run_id, CHUNK])[0][0])
