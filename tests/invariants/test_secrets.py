@@ -30,8 +30,7 @@ PROVIDERS = ("prospeo", "findymail", "hunter", "zerobounce")
 UNKIND = dict(zip(PROVIDERS, ("refuse", "fault", "redirect", "words"), strict=True))
 MORE_TENANTS = 3
 OWNER, STAFF = "a@acme.example", "staff@weir.example"
-# The session of whoever opens a reset link holds it for as long as it works; a used one opens nothing, which is tried.
-BY_DESIGN = {("reset link", "database dump"), ("reset link", "file postgres/…")}
+
 CONTROL = "Control-word/+=4711"
 ENVIRONMENT = {
     "STRIPE_SECRET_KEY": "rk_test_",
@@ -114,7 +113,7 @@ def test_no_planted_secret_is_found_anywhere(
         assert called.saw(known[name]), f"the {name} key never reached its vendor"
     controls = {where.split(" ")[0] for _, where in search({"control": CONTROL}, tour.traces)}
     assert controls >= {"answer", "database", "commands", "error", "file", "redis"}, controls
-    assert search(known, tour.traces) - BY_DESIGN == set()
+    assert search(known, tour.traces) == set()
 
 
 def _go(tour: Tour, known: dict[str, str], mails: Path, called: Listener) -> None:
