@@ -42,6 +42,16 @@ class Unique:
     columns: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class FoundTrigger:
+    """`definition` as PostgreSQL prints it; `source`: the body of its function. `live`: fires for everybody."""
+
+    name: str
+    definition: str
+    source: str
+    live: bool
+
+
 @dataclass
 class Relation:
     """A table, view or sequence; `kind` is pg_class.relkind, `grants` are by login, the owner's left out."""
@@ -59,6 +69,7 @@ class Relation:
     foreign_keys: list[ForeignKey] = field(default_factory=list)
     uniques: list[Unique] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
+    triggers: list[FoundTrigger] = field(default_factory=list)
     columns: dict[str, tuple[bool, str]] = field(default_factory=dict)
     """By name: whether NULL is refused, and the type."""
 
@@ -88,6 +99,8 @@ class Surroundings:
     """By login: whether policies do not hold for it."""
     members: list[tuple[str, str]]
     """(login, role that it can act as)."""
+    shown: dict[str, bool]
+    """By login: whether every session of its can read what the others ask."""
 
 
 def relations(cursor: Any, only: Iterable[str] | None = None) -> dict[str, Relation]:
@@ -144,6 +157,10 @@ def _add_rule(to: Relation, name: str) -> None:
     to.rules.append(name)
 
 
+def _add_trigger(to: Relation, name: str, definition: str, source: str, live: bool) -> None:
+    to.triggers.append(FoundTrigger(name, definition, source, live))
+
+
 _PARTS: tuple[tuple[str, Callable[..., None]], ...] = (
     (sql.POLICIES, _add_policy),
     (sql.GRANTS, _add_grant),
@@ -151,6 +168,7 @@ _PARTS: tuple[tuple[str, Callable[..., None]], ...] = (
     (sql.UNIQUES, _add_unique),
     (sql.COLUMNS, _add_column),
     (sql.RULES, _add_rule),
+    (sql.TRIGGERS, _add_trigger),
 )
 
 
@@ -170,6 +188,7 @@ def surroundings(cursor: Any, roles: Iterable[str]) -> Surroundings:
         defaults=[(row[0], row[1]) for row in rows(sql.DEFAULTS)],
         roles=dict(rows(sql.ROLES, names)),
         members=[(row[0], row[1]) for row in rows(sql.MEMBERS, names)],
+        shown=dict(rows(sql.SHOWN, names)),
     )
 
 

@@ -96,6 +96,22 @@ RULES = """
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE w.rulename <> '_RETURN' AND {ours} AND {only}"""
 
+TRIGGERS = """
+    SELECT {name}, g.tgname, pg_get_triggerdef(g.oid), f.prosrc, g.tgenabled = 'O'
+    FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_proc f ON f.oid = g.tgfoid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE NOT g.tgisinternal AND {ours} AND {only} ORDER BY 1, 2"""
+
+# What holds for a login's sessions in this database: its own settings, or what the server has.
+SHOWN = """
+    SELECT r.rolname, coalesce(
+        (SELECT split_part(setting, '=', 2) FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) setting
+         WHERE s.setrole = r.oid AND split_part(setting, '=', 1) = 'track_activities'
+           AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+         ORDER BY s.setdatabase DESC LIMIT 1),
+        (SELECT reset_val FROM pg_settings WHERE name = 'track_activities')) <> 'off'
+    FROM pg_roles r WHERE r.rolname = ANY(%s)"""
+
 ROLES = "SELECT rolname, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = ANY(%s)"
 
 MEMBERS = """

@@ -22,8 +22,7 @@ from django.core.files.storage import Storage, default_storage
 from django.db import Error as DatabaseError
 from django.db import connections
 
-from tenants import rls
-from tenants.classes import owned_tables
+from tenants.classes import Isolated, owned_tables, table_classes
 from tenants.models import Tenant
 from tenants.scope import APP_ALIAS, OPS_ALIAS, ops_scope, tenant_scope
 
@@ -58,7 +57,7 @@ def keep_of(table: str) -> Keep | None:
     return _keeps.get(table)
 
 
-def rows_of() -> list[rls.Isolated]:
+def rows_of() -> list[Isolated]:
     """Every table with rows of tenants but the tenants' own, those first that point at others."""
     tables = {entry.table: entry for entry in owned_tables()}
     del tables["tenants_tenant"]
@@ -154,7 +153,7 @@ def _logged_tables() -> Iterator[tuple[int, str, str]]:
         .values_list("content_type_id", "content_type__app_label", "content_type__model")
         .distinct()
     )
-    by_table = {entry.table: entry for entry in rls.table_classes() if entry.kind == "tenant"}
+    by_table = {entry.table: entry for entry in table_classes() if entry.kind == "tenant"}
     for kind_id, app, name in types:
         if kind_id is None or name not in apps.all_models.get(app, {}):
             continue

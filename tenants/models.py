@@ -1,7 +1,7 @@
 """Tenants, people, the keys that integrators use, and what is left of tenants that are gone."""
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tenants.base import LONGEST_ACTOR, SameTenant, TenantOwned, owned_key, tenant_relation
 from tenants.ids import uuid7
-from tenants.scope import OPS_ALIAS, open_tenant_id
+from tenants.scope import OPS_ALIAS, open_tenant_id, ops_scope
 
 
 class UserManager(BaseUserManager["User"]):
@@ -23,9 +23,13 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **extra: Any) -> "User":
-        """An operator makes it and vouches for its address, which counts as verified."""
-        with transaction.atomic(using=self._db):
-            user = self.create_user(email, password, is_staff=True, is_superuser=True, **extra)
+        """An operator makes it and vouches for its address, which counts as verified.
+
+        By the ops login: no other may make staff (migration 0013).
+        """
+        with ops_scope("staff are made"), transaction.atomic(using=OPS_ALIAS):
+            manager = cast(UserManager, self.db_manager(OPS_ALIAS))
+            user = manager.create_user(email, password, is_staff=True, is_superuser=True, **extra)
             addresses: Any = user.emailaddress_set  # type: ignore[attr-defined]  # allauth's, from its side
             addresses.create(email=user.email, verified=True, primary=True)
         return user

@@ -9,14 +9,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tenants.classes import Isolated as Isolated  # noqa: PLC0414
-from tenants.classes import table_classes as table_classes  # noqa: PLC0414
+from tenants.classes import Isolated
 from tenants.roles import APP, BACKUP, LOOKUP, LOOKUP_SCHEMA, OPS, OWNER, READONLY
 from tenants.scope import SETTING
 
-# As PostgreSQL prints it back, so that what is there can be compared with it. The sub-select is evaluated once per
-# scan; without the setting it is an error and not an empty result.
-CURRENT_TENANT = f"( SELECT (current_setting('{SETTING}'::text))::uuid AS current_setting)"
+# As PostgreSQL prints it back, so that what is there can be compared with it. No sub-select around it: the planner sees
+# the value, so it is an error without the setting, over empty tables too (docs/decisions/0010).
+CURRENT_TENANT = f"(current_setting('{SETTING}'::text))::uuid"
 _TYPES = {"timestamptz": "timestamp with time zone", "int": "integer", "bool": "boolean"}
 SEARCH_PATH = "pg_catalog, public, pg_temp"
 
@@ -86,6 +85,15 @@ class Definer:
     caller: str
 
 
+@dataclass(frozen=True)
+class Trigger:
+    """A trigger that keeps a promise. `digest` is of its definition, as PostgreSQL prints it, and its function's body."""
+
+    table: str
+    name: str
+    digest: str
+
+
 # Made by migrations; what each may do has been read by somebody, and any change of it has to be read again.
 REVIEWED_DEFINERS = (
     Definer(
@@ -117,6 +125,33 @@ REVIEWED_DEFINERS = (
         OPS,
     ),
 )
+
+TRIGGERS = (
+    Trigger(
+        "tenants_tenant",
+        "weir_closing_is_final",
+        "2afe1a8bd9f424b92c2c8547fba217c1481d9625f33ae723b49a0c2b5b1ebc15",
+    ),
+    Trigger(
+        "tenants_user",
+        "weir_staff_changed",
+        "1e814632ee1aace9a9f3cf30e7a5d5af7e13d96f70bc6d1efb2764b9c980845b",
+    ),
+    Trigger(
+        "tenants_user", "weir_staff_made", "a2cf33e00322d44e7ccd57e8a3ebe83343b08801ed98fe89813181a3096291dd"
+    ),
+    Trigger(
+        "tenants_user_groups",
+        "weir_staff_groups",
+        "7ce63d56c553e7cd75315b35ad4150a6b0c113693d86d51403f0430d5b17151f",
+    ),
+    Trigger(
+        "tenants_user_user_permissions",
+        "weir_staff_rights",
+        "be2c9c8d566f46fb2ac52759143037c45aa08289591e77d52f0525a0c4095d3e",
+    ),
+)
+"""Made by migrations, and the only ones."""
 
 
 def policies(entry: Isolated) -> list[Policy]:

@@ -18,7 +18,7 @@ from tenants.classes import (
     table_classes,
     tenant_column,
 )
-from tenants.roles import LOGINS, LOOKUP, LOOKUP_SCHEMA, OWNER
+from tenants.roles import LOGINS, LOOKUP, LOOKUP_SCHEMA, OWNER, SETTINGS
 
 _DELETE_RULES = {"CASCADE": "c", "RESTRICT": "r", "SET NULL": "n"}
 _TABLES = ("r", "p")
@@ -76,6 +76,7 @@ def table_faults(entry: Isolated, found: Relation, model: type[models.Model] | N
     if found.owner != OWNER:
         faults.append(f"belongs to {found.owner}, not to {OWNER}")
     faults += [f"has the rule {name}" for name in found.rules]
+    faults += _trigger_faults(found)
     if model is not None:
         faults += _key_faults(entry, found)
         faults += _relation_faults(model, found)
@@ -120,6 +121,11 @@ def beside_faults(around: Surroundings) -> list[str]:
     faults += [f"the role {role} is missing" for role in (*LOGINS, LOOKUP) if role not in around.roles]
     faults += [
         f"{member} can act as {role}" for member, role in around.members if (member, role) != (OWNER, LOOKUP)
+    ]
+    faults += [
+        f"sessions of {role} can read each other's queries: track_activities is on"
+        for role, shown in around.shown.items()
+        if shown and "track_activities" in SETTINGS.get(role, {})
     ]
     return faults + function_faults(around)
 
@@ -173,6 +179,19 @@ def _outside(found: Relation) -> Iterator[str]:
             yield f"everybody has {_list(found.grants['PUBLIC'])}"
     else:
         yield "is in no class: no model makes it"
+
+
+def _trigger_faults(found: Relation) -> Iterator[str]:
+    wanted = {trigger.name: trigger for trigger in rls.TRIGGERS if trigger.table == found.name}
+    for trigger in found.triggers:
+        reviewed = wanted.pop(trigger.name, None)
+        if reviewed is None:
+            yield f"has the trigger {trigger.name}, unreviewed"
+        elif rls.digest(f"{trigger.definition}\n{trigger.source}") != reviewed.digest:
+            yield f"the trigger {trigger.name} is not what was reviewed"
+        elif not trigger.live:
+            yield f"the trigger {trigger.name} is switched off"
+    yield from (f"lacks the trigger {name}" for name in wanted)
 
 
 def _key_faults(entry: Isolated, found: Relation) -> Iterator[str]:

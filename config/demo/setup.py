@@ -81,8 +81,7 @@ def _known(path: Path) -> Demo | None:
 def _create() -> Demo:
     password = secrets.token_urlsafe(9)
     owner = User.objects.filter(email=EMAIL).first() or create_user(email=EMAIL, password=None, name="Demo")
-    staff = User.objects.filter(email=STAFF_EMAIL).first() or create_user(email=STAFF_EMAIL, password=None)
-    staff.is_staff = staff.is_superuser = True
+    staff = User.objects.filter(email=STAFF_EMAIL).first() or User.objects.create_superuser(STAFF_EMAIL)
     for person in (owner, staff):
         person.set_password(password)
         person.save()

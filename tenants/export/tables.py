@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from django.db import connections
 
-from tenants import rls
-from tenants.classes import owned_tables
+from tenants.classes import owned_tables, table_classes
 from tenants.export.registry import left_out_of
 from tenants.models import Membership
 from tenants.scope import APP_ALIAS, tenant_scope
@@ -54,7 +53,7 @@ def exported() -> list[Exported]:
 
 def secret_tables() -> list[str]:
     """The tables that no export has."""
-    return sorted(entry.table for entry in rls.table_classes() if entry.kind == "secret")
+    return sorted(entry.table for entry in table_classes() if entry.kind == "secret")
 
 
 def count(tenant_id: uuid.UUID, tables: list[Exported]) -> int:

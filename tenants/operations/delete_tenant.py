@@ -13,9 +13,9 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from tenants import audit, erasure, signals
+from tenants.classes import Isolated
 from tenants.errors import Conflict, InvalidInput
 from tenants.models import AuditEvent, ClosedTenant, Tenant
-from tenants.rls import Isolated
 from tenants.scope import APP_ALIAS, OPS_ALIAS, ops_scope, require_tenant_id, tenant_scope
 
 CHUNK = 2_000

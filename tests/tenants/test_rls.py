@@ -18,7 +18,7 @@ from tenants.rls import (
 )
 
 R, ALL = {"SELECT"}, {"SELECT", "INSERT", "UPDATE", "DELETE"}
-OWN = "(tenant_id = ( SELECT (current_setting('app.tenant_id'::text))::uuid AS current_setting))"
+OWN = "(tenant_id = (current_setting('app.tenant_id'::text))::uuid)"
 PEOPLE = {"weir_owner_all": ("ALL", "weir_owner", "true", "true"),
           "weir_backup_read": ("SELECT", "weir_backup", "true", None)}  # fmt: skip
 STAFF = {"weir_ops_all": ("ALL", "weir_ops", "true", "true"),

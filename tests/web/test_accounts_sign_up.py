@@ -230,7 +230,7 @@ def test_who_belongs_to_a_suspended_tenant_is_told_so_and_starts_no_other(
     assert len(tenants_of(owner.pk)) == 1
 
 
-def test_whoever_an_operator_made_signs_in_without_a_code(client: Client, tenant: Tenant):
+def test_whoever_an_operator_made_signs_in_without_a_code(committed: None, client: Client, tenant: Tenant):
     for person in (create_user(email="bare@acme.example", password=PASSWORD), boss()):
         with tenant_scope(tenant):
             Membership.objects.create(user=person, role="viewer")

@@ -82,6 +82,18 @@ HANDS = {
     "ALTER DEFAULT PRIVILEGES FOR ROLE weir_owner GRANT SELECT ON TABLES TO weir_app": (
         "new tables of weir_owner are open to weir_app"
     ),
+    "DROP TRIGGER weir_closing_is_final ON tenants_tenant": "tenants_tenant: lacks the trigger weir_closing_is_final",
+    "ALTER TABLE tenants_user DISABLE TRIGGER weir_staff_made": "the trigger weir_staff_made is switched off",
+    "CREATE OR REPLACE FUNCTION weir_staff_by_ops() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'": (
+        "tenants_user_groups: the trigger weir_staff_groups is not what was reviewed"
+    ),
+    "CREATE OR REPLACE TRIGGER weir_staff_made BEFORE INSERT ON tenants_user FOR EACH ROW WHEN (NEW.is_staff) "
+    "EXECUTE FUNCTION weir_staff_by_ops()": "tenants_user: the trigger weir_staff_made is not what was reviewed",
+    "CREATE TRIGGER more BEFORE INSERT ON run FOR EACH ROW EXECUTE FUNCTION weir_staff_by_ops()": (
+        "run: has the trigger more, unreviewed"
+    ),
+    "ALTER ROLE weir_app RESET track_activities": "sessions of weir_app can read each other's queries",
+    "ALTER ROLE weir_ops IN DATABASE {database} SET track_activities = on": "sessions of weir_ops can read",
     "ALTER ROLE weir_app BYPASSRLS": "policies do not hold for weir_app",
     "ALTER ROLE weir_ops SUPERUSER": "policies do not hold for weir_ops",
     "GRANT weir_owner TO weir_app": "weir_app can act as weir_owner",
