@@ -79,7 +79,8 @@ class RotateKeyView(ApiView):
     def post(self, request: Request, key_id: uuid.UUID) -> Response:
         """Replace a key, its own too, by a new one with the same name, mode, scopes and length of life.
 
-        The old key stays valid for `overlap_seconds`. One that is revoked, expired or replaced already: 409.
+        Keys prolong nothing: the new one ends when the key that asks was made to end, if not before. The old key stays
+        valid for `overlap_seconds`. One that is revoked, expired or replaced already: 409.
         """
         body = read_body(RotateBody, request.data or {})
         with tenant_scope(self.tenant_id):

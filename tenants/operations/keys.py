@@ -73,7 +73,8 @@ def rotate_api_key(
 
     The new key has the old one's name, mode, scopes and length of life. The old one stays valid for `overlap_seconds`
     (0 to 30 days), or until it expires, if that comes first. `by` is the key that asks, where a key does; it may be the
-    one that is replaced. Raises NotFound; NotAllowed where `by` reaches less far than the key; Conflict for a key that
+    one that is replaced. Keys prolong nothing: a replacement that a key asks for ends when that key was made to end, if
+    not before. Raises NotFound; NotAllowed where `by` reaches less far than the key; Conflict for a key that
     is revoked, expired or replaced already (a replacement that was revoked does not count).
     """
     if not 0 <= overlap_seconds <= MAX_OVERLAP_SECONDS:
@@ -82,7 +83,7 @@ def rotate_api_key(
         old = _locked(key_id, by)
         _require_reach(by, livemode=old.livemode, scopes=old.scopes)
         now = timezone.now()
-        lifetime = _lifetime(old, now)
+        made = _as_made(old, now)
         minted = new_key(livemode=old.livemode)
         key = _insert(
             minted,
@@ -90,7 +91,7 @@ def rotate_api_key(
             livemode=old.livemode,
             scopes=list(old.scopes),
             created_by=created_by,
-            expires_at=None if lifetime is None else now + lifetime,
+            expires_at=_renewed(made, old, by, now),
             replaces=old,
         )
         end = now + timedelta(seconds=overlap_seconds)
@@ -179,8 +180,8 @@ def _locked(key_id: uuid.UUID, by: KeyOwner | None) -> ApiKey:
     return key
 
 
-def _lifetime(old: ApiKey, now: datetime) -> timedelta | None:
-    """How long the replacement lives: as long as the key was made for; None for ever. Raises Conflict."""
+def _as_made(old: ApiKey, now: datetime) -> ApiKey:
+    """The key whose times are those that this one was made with. Raises Conflict where it cannot be replaced."""
     if old.revoked_at is not None:
         raise Conflict("This key has been revoked. Create a new one.")
     if old.expires_at is not None and old.expires_at <= now:
@@ -193,8 +194,16 @@ def _lifetime(old: ApiKey, now: datetime) -> timedelta | None:
                 "If that one was lost, revoke it and rotate again."
             )
     # A key that was rotated before ends with its overlap; what it was made for is on its first replacement.
-    made = earlier[-1] if earlier else old
-    return None if made.expires_at is None else made.expires_at - made.created_at
+    return earlier[-1] if earlier else old
+
+
+def _renewed(made: ApiKey, old: ApiKey, by: KeyOwner | None, now: datetime) -> datetime | None:
+    """When the replacement ends: it lives as long as its key was made for; None for ever."""
+    ends = None if made.expires_at is None else now + (made.expires_at - made.created_at)
+    if by is None:
+        return ends
+    most = made.expires_at if by.key_id == old.pk else by.expires_at
+    return most if ends is None else ends if most is None else min(ends, most)
 
 
 def _insert(minted: NewKey, **values: object) -> ApiKey:

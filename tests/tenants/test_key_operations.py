@@ -195,6 +195,31 @@ def test_a_replacement_lives_as_long_as_its_key_was_made_for_and_the_overlap_doe
     assert old.expires_at - timezone.now() <= timedelta(seconds=60)
 
 
+def test_a_key_prolongs_nothing_by_rotation_and_a_person_may(mine: Tenant):
+    now = timezone.now()
+    end, later = now + timedelta(days=3), now + timedelta(days=90)
+    old, plain = make(expires_at=end)
+    ApiKey.objects.filter(pk=old.pk).update(created_at=now - timedelta(days=27))
+    itself = owner_of(plain)
+    first, _ = rotate_api_key(key_id=old.pk, actor=ACTOR, by=itself, overlap_seconds=3600)
+    assert first.expires_at == end
+    # The answer was lost; the key that asks again has an hour left, which is not what it was made for.
+    revoke_api_key(key_id=first.pk, actor=ACTOR)
+    again, _ = rotate_api_key(key_id=old.pk, actor=ACTOR, by=owner_of(plain))
+    assert again.expires_at == end
+    longer, endless = make(expires_at=later)[0], make()[0]
+    assert rotate_api_key(key_id=longer.pk, actor=ACTOR, by=itself)[0].expires_at == end
+    assert rotate_api_key(key_id=endless.pk, actor=ACTOR, by=itself)[0].expires_at == end
+    # By a key without an end, or by a person: its whole length of life, thirty days.
+    other, _ = make(expires_at=end)
+    ApiKey.objects.filter(pk=other.pk).update(created_at=now - timedelta(days=27))
+    by_key, _ = rotate_api_key(key_id=other.pk, actor=ACTOR, by=owner_of(make()[1]))
+    revoke_api_key(key_id=by_key.pk, actor=ACTOR)
+    by_person, _ = rotate_api_key(key_id=again.pk, actor=ACTOR)
+    assert by_key.expires_at - now > timedelta(days=29)
+    assert by_person.expires_at > now
+
+
 @pytest.mark.parametrize("overlap", [-1, 30 * 86400 + 1])
 def test_an_overlap_has_bounds(mine: Tenant, overlap: int):
     old, _ = make()
