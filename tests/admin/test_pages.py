@@ -153,7 +153,22 @@ def test_people_are_found_by_the_start_of_their_address(console: Client):
 
 
 @pytest.mark.parametrize(
-    "asked", ["q=nonsense", "q=%00", "run_id=nonsense", "made=never", "p=999", "q=' OR 1=1"]
+    "asked",
+    [
+        "q=nonsense",
+        "q=%00",
+        "run_id=nonsense",
+        "run_id=%00",
+        "made=never",
+        "made=%00",
+        "p=999",
+        "p=%00",
+        "q=' OR 1=1",
+        "status__exact=%00",
+        "status__exact=x%00y",
+        "tenant__id__exact=%00",
+        "nothing=%00",
+    ],
 )
 def test_a_list_withstands_whatever_is_asked(console: Client, asked: str):
     fill(1)
