@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tenants.web import figures, icons, statuses
+from tenants.web import addresses, figures, icons, statuses
 
 register = template.Library()
 
@@ -63,6 +63,13 @@ def day(moment: datetime | None) -> SafeString | str:
     if moment is None:
         return "–"
     return _time(moment, figures.day(timezone.localtime(moment)))
+
+
+@register.filter
+def spelled(email: str) -> SafeString | str:
+    """A line to go under an address whose domain has letters of other scripts; nothing for any other."""
+    other = addresses.other_spelling(email)
+    return format_html('<span class="sub">The domain is {}</span>', other) if other else ""
 
 
 @register.filter

@@ -1,17 +1,21 @@
 """Two people change the same team at the same moment: real threads, real commits, and the database has the last word."""
 
+import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
-from django.db import IntegrityError, connections
+from django.db import IntegrityError, connections, transaction
 
-from tenants.errors import WeirError
+from tenants.errors import Conflict, WeirError
 from tenants.models import Invitation, Membership, Tenant, User
 from tenants.operations import invitations, team
-from tenants.operations.people import create_user
-from tenants.scope import tenant_scope
+from tenants.operations.accounts import delete_account
+from tenants.operations.people import create_user, start_tenant
+from tenants.scope import ops_scope, tenant_scope
 from tests.factories import ACTOR, PASSWORD, make_user
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -155,6 +159,77 @@ def test_work_that_refers_to_the_tenant_goes_on_while_its_team_changes(tenant: T
         team.take_turn()
         (written,) = at_once(lambda: make_key(tenant))
         assert str(written).startswith("wk_live_")
+
+
+def waits_for(tries: int, *, waiting: int) -> None:
+    """Until so many sessions wait for a lock of another in this database."""
+    for _ in range(tries):
+        with psycopg.connect(os.environ["DATABASE_OWNER_URL"]) as owner:
+            row = owner.execute(
+                "SELECT count(DISTINCT l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+                "WHERE NOT l.granted AND a.datname = current_database()"
+            ).fetchone()
+        if row == (waiting,):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"nobody came to wait: {row}")
+
+
+def beside(act: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    """A thread with `act`, and the list that gets what it returned or raised."""
+    ends: list[Any] = []
+    thread = threading.Thread(target=lambda: ends.extend(at_once(act)))
+    thread.start()
+    return thread, ends
+
+
+def test_an_account_whose_tenant_is_made_meanwhile_is_not_deleted():
+    """Deletion has looked at what they own, and found nothing, when the tenant appears."""
+    ada = create_user(email="ada@new.example", password=PASSWORD)
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=ada.pk)
+        thread, ends = beside(lambda: delete_account(user_id=ada.pk))
+        waits_for(500, waiting=1)
+        tenant = start_tenant(name="Engines", owner=ada, actor=ACTOR)
+    thread.join(30)
+    (refused,) = ends
+    assert isinstance(refused, Conflict)
+    assert "You own a tenant since a moment ago" in str(refused)
+    assert owners(tenant) == [ada.pk]
+
+
+def test_nobody_who_is_being_deleted_starts_a_tenant(tenant: Tenant):
+    """Whoever comes first has the lock: the tenant is started after the deletion, and finds nobody."""
+    ada = create_user(email="ada@new.example", password=PASSWORD)
+    with psycopg.connect(os.environ["DATABASE_OWNER_URL"]) as holder:
+        holder.execute("SELECT 1 FROM tenants_user WHERE id = %s FOR UPDATE", [ada.pk])
+        deletion, deleted = beside(lambda: delete_account(user_id=ada.pk))
+        waits_for(500, waiting=1)
+        start, started = beside(lambda: start_tenant(name="Engines", owner=ada, actor=ACTOR))
+        waits_for(500, waiting=2)
+    for thread in (deletion, start):
+        thread.join(30)
+    assert deleted == [None]
+    (refused,) = started
+    assert isinstance(refused, Conflict)
+    assert "has been deleted" in str(refused)
+    assert not User.objects.filter(pk=ada.pk).exists()
+    with ops_scope("test"):
+        assert [one.pk for one in Tenant.objects.all()] == [tenant.pk]
+
+
+def test_handed_over_while_the_account_is_deleted_the_tenant_keeps_an_owner(tenant: Tenant, owner: User):
+    for _ in range(ROUNDS):
+        heir = make_user(tenant, role="admin")
+        pk = member_of(tenant, heir).pk
+        results = at_once(
+            lambda heir=heir: delete_account(user_id=heir.pk),
+            inside(tenant, team.transfer_ownership, member_id=pk, by=None),
+        )
+        (holder,) = owners(tenant)
+        assert User.objects.filter(pk=heir.pk).exists() == (holder == heir.pk), results
+        if holder == heir.pk:
+            inside(tenant, team.transfer_ownership, member_id=member_of(tenant, owner).pk, by=None)()
 
 
 @pytest.mark.parametrize(

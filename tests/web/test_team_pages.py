@@ -119,6 +119,35 @@ def test_names_are_text_wherever_they_are_shown(tenant: Tenant, admin: Client, m
     assert evil not in text_of(Client().get(link))
 
 
+@pytest.mark.parametrize(
+    ("domain", "other"),
+    [
+        ("\u0430cme.example", "xn--cme-5cd.example"),  # its first letter is Cyrillic
+        ("xn--cme-5cd.example", "\u0430cme.example"),
+        ("m\u00fcller.example", "xn--mller-kva.example"),
+        ("xn--a.example", ""),
+        ("acme.example", ""),
+    ],
+)
+def test_a_domain_in_letters_that_look_like_ours_is_spelled_out(
+    tenant: Tenant, owner: User, admin: Client, domain: str, other: str
+):
+    member = make_user(tenant, role="admin", email=f"zoe@{domain}")
+    with tenant_scope(tenant):
+        Invitation.objects.filter(email=NEW).delete()
+        invitations.invite(email=f"ada@{domain}", role="viewer", invited_by=owner, actor=ACTOR)
+    line = f'<span class="sub">The domain is {other}</span>'
+    pages = {
+        text_of(admin.get("/app/team/")): 2,
+        text_of(admin.get(path_of(tenant, member, "remove"))): 1,
+    }
+    for page, times in pages.items():
+        assert page.count(line) == (times if other else 0)
+        assert ("The domain is" in page) == bool(other)
+    handing = text_of(signed_in(owner).get("/app/team/transfer/"))
+    assert (f"the domain is {other}" in handing) == bool(other)
+
+
 def test_a_team_of_fifty_costs_no_more_queries_than_one_of_five(tenant: Tenant, owner: User, admin: Client):
     from django.db import connection
 

@@ -8,6 +8,7 @@ from django import forms
 from tenants.errors import WeirError
 from tenants.models import Membership
 from tenants.team_queries import Member
+from tenants.web.addresses import other_spelling
 
 ROLES = [
     (Membership.Role.VIEWER, "Viewer", "Sees runs, results, vendors and usage."),
@@ -70,10 +71,15 @@ class TransferForm(forms.Form):
     def __init__(self, *args: Any, heirs: Sequence[Member], tenant_name: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.tenant_name = tenant_name
-        self.fields["member"].choices = [(str(heir.pk), heir.email) for heir in heirs]  # type: ignore[attr-defined]
+        self.fields["member"].choices = [(str(heir.pk), _named(heir)) for heir in heirs]  # type: ignore[attr-defined]
 
     def clean_name(self) -> str:
         typed = " ".join(str(self.cleaned_data["name"]).split())
         if typed != " ".join(self.tenant_name.split()):
             raise forms.ValidationError(f"This is not the name. Type “{self.tenant_name}”.")
         return typed
+
+
+def _named(heir: Member) -> str:
+    other = other_spelling(heir.email)
+    return f"{heir.email} (the domain is {other})" if other else heir.email
