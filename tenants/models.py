@@ -1,7 +1,7 @@
 """Tenants, people, the keys that integrators use, and what is left of tenants that are gone."""
 
 import uuid
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
@@ -28,8 +28,9 @@ class UserManager(BaseUserManager["User"]):
         By the ops login: no other may make staff (migration 0013).
         """
         with ops_scope("staff are made"), transaction.atomic(using=OPS_ALIAS):
-            manager = cast(UserManager, self.db_manager(OPS_ALIAS))
-            user = manager.create_user(email, password, is_staff=True, is_superuser=True, **extra)
+            user = self.db_manager(OPS_ALIAS).create_user(
+                email, password, is_staff=True, is_superuser=True, **extra
+            )
             addresses: Any = user.emailaddress_set  # type: ignore[attr-defined]  # allauth's, from its side
             addresses.create(email=user.email, verified=True, primary=True)
         return user

@@ -14,7 +14,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from tests import environment
+from tests import environment, order
 
 if settings.configured:
     raise pytest.UsageError(
@@ -35,12 +35,16 @@ def pytest_configure(config: pytest.Config) -> None:
     global CLAIMS, FOLDER
     if CLAIMS.process != os.getpid():
         CLAIMS, FOLDER = environment.prepare_fork()
+    config.option.loadscopereorder = (
+        False  # xdist would begin with the files that have most tests, not the longest
+    )
     config.add_cleanup(lambda: shutil.rmtree(FOLDER, ignore_errors=True))
     config.add_cleanup(CLAIMS.release)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: order.place(item.nodeid))
     for item in items:
         if "committed" in getattr(item, "fixturenames", ()):
             item.add_marker(

@@ -1,0 +1,38 @@
+"""Which files take longest, so that they are begun first: a file is one worker's, and the last would be waited for alone.
+
+In the order of what they took when the suite was last measured (`--durations=0`); whatever is not here took less.
+"""
+
+LONGEST_FIRST = (
+    "tests/journeys/test_large_run.py",
+    "tests/invariants/test_secrets.py",
+    "tests/workflows/lanes/test_outage.py",
+    "tests/config/test_supervisor.py",
+    "tests/invariants/isolation/test_mutants.py",
+    "tests/chaos/test_whole_system.py",
+    "tests/chaos/test_failpoints.py",
+    "tests/chaos/test_kill_storm.py",
+    "tests/workflows/lanes/test_runner.py",
+    "tests/integrations/test_vault_rotation.py",
+    "tests/config/test_embedded_servers.py",
+    "tests/journeys/test_browser.py",
+    "tests/invariants/test_routes_foreign_ids.py",
+    "tests/admin/test_pages.py",
+    "tests/tenants/test_roles.py",
+    "tests/journeys/test_browser_live.py",
+    "tests/journeys/test_accounts_browser.py",
+    "tests/journeys/test_team_browser.py",
+    "tests/tenants/test_bleed.py",
+    "tests/workflows/csv_in/test_csv_memory.py",
+    "tests/workflows/test_plans.py",
+    "tests/tenants/test_roles_start.py",
+    "tests/invariants/test_routes_permissions.py",
+    "tests/tenants/test_delete_command.py",
+    "tests/admin/test_actions.py",
+)
+_PLACES = {name: place for place, name in enumerate(LONGEST_FIRST)}
+
+
+def place(nodeid: str) -> int:
+    """Where the file of a test comes; those that are not listed come after all, as they were."""
+    return _PLACES.get(nodeid.partition("::")[0], len(_PLACES))
