@@ -49,6 +49,8 @@ FAULTS = (
     "callback_late",
     "callback_garbage",
     "callback_never",
+    "half_body",
+    "twice",
 )
 
 

@@ -28,6 +28,8 @@ VENDORS: dict[str, Vendor] = {
 }
 HOUR = 3600.0
 HANG_CHECK_SECONDS = 0.1
+SECOND_AFTER_SECONDS = 0.02
+AFTER_CHARGE = ("slow", "drop_after_charge", "half_body", "twice")
 LINGER_RESET = struct.pack("ii", 1, 0)
 PAGE = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>502</h1></body></html>"
 NOISE = b'{"contact": {"email": \x80\xff\x00"'
@@ -116,7 +118,7 @@ class Sandbox:
             call.fault = fault.kind
             if fault.kind in ("bad_key", "no_credits"):
                 account.struck = fault.kind
-            if fault.kind not in ("slow", "drop_after_charge"):
+            if fault.kind not in AFTER_CHARGE:
                 return await _strike(request, vendor, ask, fault)
         answer = vendor.answer(ask, account)
         wait = 0.0
@@ -128,10 +130,14 @@ class Sandbox:
             wait += ask.fault.seconds  # the result is posted while the call that asked for it is still open
         if wait > 0:
             await asyncio.sleep(max(0.0, at + wait - time.monotonic()))
-        if fault is not None and fault.kind == "drop_after_charge":
+        if fault is not None and fault.kind in ("drop_after_charge", "half_body"):
             call.credits, call.outcome = answer.credits, answer.outcome
-            _drop(request, reset=False)
+            _drop(request, reset=False, after=_raw(answer, whole=False) if fault.kind == "half_body" else b"")
             return None
+        if fault is not None and fault.kind == "twice" and (transport := request.transport) is not None:
+            asyncio.get_running_loop().call_later(
+                SECOND_AFTER_SECONDS, transport.write, _raw(answer, whole=True)
+            )
         return answer
 
     def _close(
@@ -177,7 +183,22 @@ async def _until_gone(request: web.BaseRequest) -> None:
         await asyncio.sleep(HANG_CHECK_SECONDS)
 
 
-def _drop(request: web.BaseRequest, *, reset: bool) -> None:
+def _raw(answer: Reply, *, whole: bool) -> bytes:
+    """An answer as it goes over the wire; half of it promises as much as the whole."""
+    lines = (
+        f"HTTP/1.1 {answer.status} OK",
+        f"Content-Type: {answer.content_type}",
+        f"Content-Length: {len(answer.body)}",
+    )
+    return "\r\n".join((*lines, "", "")).encode() + answer.body[: len(answer.body) // (1 if whole else 2)]
+
+
+def _drop(request: web.BaseRequest, *, reset: bool, after: bytes = b"") -> None:
+    """End the connection: at once, or when these bytes are out."""
+    if after and request.transport is not None:
+        request.transport.write(after)
+        request.transport.close()
+        return
     connection = _socket(request)
     if connection is None or request.transport is None:
         return

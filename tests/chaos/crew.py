@@ -113,7 +113,11 @@ class Crew:
         self._forge.stdin.close()
         if self._forge.stdout is not None:
             self._forge.stdout.close()
-        self._forge.wait(timeout=10)
+        try:
+            self._forge.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._forge.kill()
+            self._forge.wait()
 
     def memory(self, worker: Worker) -> int:
         """Bytes in memory."""

@@ -14,6 +14,7 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from config.boot import prepare
@@ -32,6 +33,7 @@ from tenants.scope import tenant_scope  # noqa: E402
 from tests.chaos import odds  # noqa: E402
 from workflows.lanes import host  # noqa: E402
 from workflows.lanes.runner import Runner  # noqa: E402
+from workflows.lanes.watch import Watch  # noqa: E402
 from workflows.operations.accept_run import accept_run, find_workflow  # noqa: E402
 from workflows.operations.fill_run import fill_run  # noqa: E402
 
@@ -59,6 +61,8 @@ def _run(command: dict[str, Any], tell: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     runner = Runner(on_broken=host._end_process)
     runner.start()
+    if command["odds"].get("watch_s"):
+        Watch(runner, SimpleNamespace(concurrency=0), None).start()
     os.write(tell, str(runner.holder).encode())
     os.close(tell)
     stop.wait()

@@ -15,15 +15,16 @@ from django.db import connections
 
 from integrations.connectors import registry
 from tenants import failpoints
-from workflows.lanes import driver, holder, lease, runner, stamp
+from workflows.lanes import driver, holder, lease, runner, stamp, watch
 
 POISON = "Poison"
 """The first name of the person whose step is poison."""
 
 
 def apply(odds: Mapping[str, Any]) -> None:
-    """`lease_s`, `call_s`, `grace_s`: times in seconds; `failpoint`, `nth` and `freeze`; `poison`: kill, loop or memory;
-    `memory_mb`: a limit; `database_port`: where PostgreSQL is reached; `stamp_ahead`; `sandbox`: its address."""
+    """`lease_s`, `call_s`, `grace_s`, `stalled_s`, `watch_s`: times in seconds; `failpoint`, `nth` and `freeze`; `poison`:
+    kill, loop or memory; `memory_mb`: a limit; `database_port`: where PostgreSQL is reached; `stamp_ahead`; `sandbox`: its
+    address."""
     _set_times(odds)
     if point := odds.get("failpoint"):
         failpoints.arm(point, nth=odds.get("nth", 1), freeze=odds.get("freeze", False))
@@ -47,6 +48,8 @@ def _set_times(odds: Mapping[str, Any]) -> None:
     if seconds := odds.get("call_s"):
         for connector in registry.CONNECTORS.values():
             type(connector).timeout = seconds
+    if seconds := odds.get("watch_s"):
+        watch.LOOK_EVERY_S = seconds / watch.STUCK_LOOKS
     if seconds := odds.get("stalled_s"):
         lease.STALLED = f"{seconds:g}s"
     if (seconds := odds.get("grace_s")) is not None:

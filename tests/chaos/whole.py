@@ -34,6 +34,7 @@ class ChaosSystem(System):
     """`manage.py up` with odd workers."""
 
     command = ("-m", "tests.chaos.up")
+    start_seconds = 300.0
 
     def __init__(self, data_dir: Path, *, workers: int = 1, latency: int = 5, **odds: Any) -> None:
         super().__init__(
