@@ -25,6 +25,7 @@ def measure() -> dict[str, Any]:
     rounds = []
     with stage.vendors() as url, stage.workers(WORKERS, url) as processes:
         _engine(processes, 1_000)  # connections, caches and plans are warm
+        own = _bare(url, CONTACTS, "--own")
         for _ in range(ROUNDS):
             bare = _bare(url, CONTACTS)
             rounds.append((bare, _engine(processes, CONTACTS)))
@@ -38,6 +39,8 @@ def measure() -> dict[str, Any]:
         "workers": WORKERS,
         "bare_loop_contacts_per_s": round(statistics.median(bare["contacts_per_s"] for bare, _ in rounds), 1),
         "bare_loop_cpu_s_per_1000": round(statistics.median(bare["cpu_s"] for bare, _ in rounds) * 1000 / CONTACTS, 3),
+        "bare_loop_with_our_client_contacts_per_s": round(own["contacts_per_s"], 1),
+        "bare_loop_with_our_client_cpu_s_per_1000": round(own["cpu_s"] * 1000 / CONTACTS, 3),
         "engine_contacts_per_s": round(middle["contacts_per_s"], 1),
         "engine_of_bare_loop": round(
             statistics.median(engine["contacts_per_s"] / bare["contacts_per_s"] for bare, engine in rounds), 3

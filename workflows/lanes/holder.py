@@ -110,6 +110,8 @@ class LaneHolder:
             else:
                 mine.priority = run.priority
                 mine.facts.credit_limit = run.facts.credit_limit  # shared with what was claimed before
+                if run.fed and mine.exhausted and not mine.buffer:
+                    mine.exhausted, self.poked = False, True
         for run_id in [run_id for run_id in self.runs if run_id not in active]:
             del self.runs[run_id]
         return changed

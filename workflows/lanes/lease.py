@@ -71,7 +71,9 @@ FACTS = """
 """
 RUNS = """
     SELECT lr.lane_id, r.id, r.tenant_id, r.template, r.config, r.lanes, r.livemode, r.created_at, r.credit_limit,
-           lr.priority, lr.vtime, lr.since
+           lr.priority, lr.vtime, lr.since,
+           EXISTS (SELECT 1 FROM step_queue q WHERE q.lane_id = lr.lane_id AND q.run_id = lr.run_id
+                   AND q.not_before IS NULL AND q.sent_at IS NULL)
     FROM lane_run lr JOIN run r ON r.id = lr.run_id WHERE lr.lane_id = ANY(%s) AND lr.state = 'active'
 """
 
@@ -210,7 +212,7 @@ def _run(row: tuple[Any, ...]) -> RunInLane:
         created_at=row[7],
         credit_limit=row[8],
     )
-    return RunInLane(facts=facts, priority=row[9], vtime=row[10], since=row[11])
+    return RunInLane(facts=facts, priority=row[9], vtime=row[10], since=row[11], fed=row[12])
 
 
 def moment(seconds: float) -> datetime:

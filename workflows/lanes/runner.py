@@ -26,17 +26,18 @@ from workflows.lanes import balance, lease, ring, settle, sweep
 from workflows.lanes.desk import Desk
 from workflows.lanes.driver import RETRY_DATABASE_S, LaneDriver
 from workflows.lanes.holder import LaneHolder
+from workflows.lanes.relay import Relay
 from workflows.lanes.work import Batch, Flushed, RunInLane
 from workflows.operations.note_lane import pause_for_trouble, tell_admins
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY_S = 0.75
+LOOK_EVERY_S, LOOK_GAP_S = 0.75, 0.05
 RENEW_EVERY_S = 1.0
 SWEEP_EVERY_S = 1.0
 BALANCE_EVERY_S = 20.0
 # With many calls in flight a short breath gathers more of their answers into one transaction.
-BUSY_CALLS, BUSY_FLUSH_GAP_S = 16, 0.01
+BUSY_CALLS, BUSY_FLUSH_GAP_S = 16, 0.03
 DRAIN_S = 60.0
 MAX_LANES = 800
 
@@ -60,6 +61,7 @@ class Runner:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._desk: Desk
+        self._relay: Relay
 
     # --- life ----------------------------------------------------------------------------------------------------------
 
@@ -96,6 +98,7 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         async with VendorClient() as client:
             self._desk = Desk(self.holder, client)
+            self._relay = Relay(self._hear)
             loops = [
                 self._loop.create_task(loop())
                 for loop in (
@@ -104,6 +107,8 @@ class Runner:
                     self._look_loop,
                     self._sweep_loop,
                     self._balance_loop,
+                    self._relay.speak,
+                    self._relay.listen,
                 )
             ]
             self._ready.set()
@@ -116,6 +121,7 @@ class Runner:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             await self._give_back()
+            await self._relay.close()
             await self._desk.close_connections()
             self._desk.close()
 
@@ -171,6 +177,11 @@ class Runner:
             self._acquiring.add(lane_id)
             self._desk.spawn(self._acquire(lane_id))
 
+    def _hear(self, lane_id: uuid.UUID) -> None:
+        """Another runner says that there is work in a lane which it does not hold."""
+        if lane_id in self.lanes:
+            self._poke(lane_id)
+
     async def _acquire(self, lane_id: uuid.UUID) -> None:
         now = time.monotonic()
         try:
@@ -181,6 +192,7 @@ class Runner:
         finally:
             self._acquiring.discard(lane_id)
         if leased is None:
+            self._relay.ask(lane_id)
             return
         lane = LaneHolder(
             leased.facts,
@@ -324,6 +336,7 @@ class Runner:
                 lane_ids = list(self._to_look)
                 self._to_look.clear()
                 await self._look(lane_ids)
+                await asyncio.sleep(LOOK_GAP_S)
         finally:
             self._looking = False
 

@@ -108,6 +108,7 @@ class RunInLane:
     buffer: deque[Work] = field(default_factory=deque)
     cursor: uuid.UUID | None = None
     exhausted: bool = False
+    fed: bool = True  # something waits, by what the database says: others may have queued it
 
 
 @dataclass(slots=True)

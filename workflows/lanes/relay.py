@@ -1,0 +1,71 @@
+"""Tells the runners of other processes that a lane of theirs has work, through Redis' publish and subscribe.
+
+A ring reaches one worker, whichever; the lane may be another's. A message that gets lost costs one look (lease.py),
+never the work; so does a Redis that is away. Messages are ids of lanes, and nothing is kept.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+
+import redis.asyncio
+import structlog
+from django.conf import settings
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "weir:lanes-with-work"
+GATHER_S = 0.01
+AGAIN_S = 2.0
+LISTEN_S = 30.0
+
+
+class Relay:
+    """Made and used on a runner's loop. `told` is called with each lane that some runner asks others to look at."""
+
+    def __init__(self, told: Callable[[uuid.UUID], None]) -> None:
+        self._told = told
+        self._lanes: set[uuid.UUID] = set()
+        self._due = asyncio.Event()
+        # No answer for half a second is as good as none: the next look finds the work.
+        self._redis = redis.asyncio.Redis.from_url(
+            settings.REDIS_URL, socket_connect_timeout=1.0, socket_timeout=0.5, health_check_interval=0
+        )
+
+    def ask(self, lane_id: uuid.UUID) -> None:
+        """Whoever holds this lane is to look at it."""
+        self._lanes.add(lane_id)
+        self._due.set()
+
+    async def speak(self) -> None:
+        """Pass on what is asked, many lanes in one message; runs until it is cancelled."""
+        while True:
+            await self._due.wait()
+            await asyncio.sleep(GATHER_S)
+            self._due.clear()
+            lanes, self._lanes = self._lanes, set()
+            try:
+                await self._redis.publish(CHANNEL, b"".join(lane.bytes for lane in lanes))
+            except (RedisError, OSError) as error:
+                log.warning("lanes_not_told", lanes=len(lanes), error=type(error).__name__)
+
+    async def listen(self) -> None:
+        """Hear what others ask; runs until it is cancelled."""
+        while True:
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as heard:
+                    await heard.subscribe(CHANNEL)
+                    while True:
+                        message = await heard.get_message(timeout=LISTEN_S)
+                        self._hear(message["data"] if message else b"")
+            except (RedisError, OSError) as error:
+                log.warning("lanes_not_heard", error=type(error).__name__)
+                await asyncio.sleep(AGAIN_S)
+
+    def _hear(self, data: bytes) -> None:
+        for start in range(0, len(data) - len(data) % 16, 16):
+            self._told(uuid.UUID(bytes=data[start : start + 16]))
+
+    async def close(self) -> None:
+        await self._redis.aclose()
