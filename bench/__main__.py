@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("ceiling", "engine", "fairness", "policies")
+NAMES = ("ceiling", "fairness", "policies")
 
 
 def main(wanted: list[str]) -> int:
@@ -28,11 +28,10 @@ def main(wanted: list[str]) -> int:
     import django
 
     django.setup()
-    from bench import ceiling, engine, fairness, policies
+    from bench import ceiling, fairness, policies
 
     measures = {
         "ceiling": ceiling.measure,
-        "engine": engine.measure,
         "fairness": fairness.measure,
         "policies": policies.measure,
     }

@@ -11,12 +11,13 @@ import sys
 import time
 from typing import Any
 
-from bench import stage
+from bench import naive, stage
 from bench.people import people
 from bench.tables import show
 
 CONTACTS, WAYS = int(os.environ.get("N", "10000")), 64
 ROUNDS, WORKERS = int(os.environ.get("R", "3")), int(os.environ.get("W", "2"))
+NAIVE_CONTACTS = 500
 SLOW_S, SLOW_CONTACTS = 0.2, int(os.environ.get("S", "3000"))
 
 
@@ -26,6 +27,7 @@ def measure() -> dict[str, Any]:
     with stage.vendors() as url, stage.workers(WORKERS, url) as processes:
         _engine(processes, 1_000)  # connections, caches and plans are warm
         own = _bare(url, CONTACTS, "--own")
+        a_task_per_step = naive.measure(url, NAIVE_CONTACTS)
         for _ in range(ROUNDS):
             bare = _bare(url, CONTACTS)
             rounds.append((bare, _engine(processes, CONTACTS)))
@@ -41,6 +43,7 @@ def measure() -> dict[str, Any]:
         "bare_loop_cpu_s_per_1000": round(statistics.median(bare["cpu_s"] for bare, _ in rounds) * 1000 / CONTACTS, 3),
         "bare_loop_with_our_client_contacts_per_s": round(own["contacts_per_s"], 1),
         "bare_loop_with_our_client_cpu_s_per_1000": round(own["cpu_s"] * 1000 / CONTACTS, 3),
+        "a_celery_task_per_step_contacts_per_s": round(a_task_per_step, 1),
         "engine_contacts_per_s": round(middle["contacts_per_s"], 1),
         "engine_of_bare_loop": round(
             statistics.median(engine["contacts_per_s"] / bare["contacts_per_s"] for bare, engine in rounds), 3
