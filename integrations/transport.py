@@ -206,13 +206,13 @@ class _Line(asyncio.Protocol):
         if self.waiting is None:
             self.end()  # nobody asked: whatever it is, it must not be taken for the answer to the next request
             return
-        if not self._in_body:
-            self._head_size += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(Lost("the answer is not HTTP"))
             return
+        if not self._in_body:
+            self._head_size += len(data)
         if self._head_size > MAX_HEAD and self.waiting is not None:
             self._fail(Lost("the answer is not HTTP"))
         elif self._size > MAX_BODY:
