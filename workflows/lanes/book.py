@@ -153,10 +153,14 @@ def count_runs(
                    started_at = CASE WHEN r.started_at IS NULL AND (t.running > 0 OR t.ended > 0) THEN now()
                                      ELSE r.started_at END
             FROM unnest(%s::uuid[], {arrays}) t(id, {", ".join(columns)})
-            WHERE r.id = t.id RETURNING r.id, r.pending""",  # noqa: S608 - column names of ours alone
+            WHERE r.id = t.id RETURNING r.id, r.pending, r.started_at = now()""",  # noqa: S608 - column names of ours alone
         [ordered, *([changes[run_id][column] for run_id in ordered] for column in columns)],
     )
-    return complete_runs(cursor, tenant_id, sorted(run_id for run_id, pending in left if pending <= 0))
+    if started := [run_id for run_id, _, now_started in left if now_started]:
+        write_events(
+            cursor, tenant_id, [(run_id, "run.started", {}) for run_id in started], actor="system:engine"
+        )
+    return complete_runs(cursor, tenant_id, sorted(run_id for run_id, pending, _ in left if pending <= 0))
 
 
 def complete_runs(cursor: Any, tenant_id: uuid.UUID, run_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:

@@ -123,6 +123,7 @@ def _within_budget(
     limited = sorted({work.run.id for work, _, _ in stamps if work.run.credit_limit is not None})
     if not limited:
         return list(stamps), [], {}
+    _take_what_comes_before_runs(cursor, tenant_id, stamps)
     left = book.rows(
         cursor,
         """SELECT id, credit_limit - credits_spent - credits_reserved FROM run
@@ -147,13 +148,45 @@ def _within_budget(
     return kept, refused, had
 
 
-def _park(cursor: Any, tenant_id: uuid.UUID, pairs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> None:
-    """Runs at their credit limit wait in their lanes, until calls in flight cost less or the limit is raised."""
+def _take_what_comes_before_runs(cursor: Any, tenant_id: uuid.UUID, stamps: Sequence[Stamp]) -> None:
+    """Lock the entries and their places in the lanes now: whoever pauses or cancels a run takes these before the run,
+    and would wait for us while we wait for them."""
+    works = sorted((work for work, _, _ in stamps), key=lambda work: work.id)
     cursor.execute(
-        """UPDATE lane_run l SET state = 'budget' FROM unnest(%s::uuid[], %s::uuid[]) t(lane_id, run_id)
-           WHERE l.tenant_id = %s AND l.lane_id = t.lane_id AND l.run_id = t.run_id AND l.state = 'active'""",
-        [[pair[0] for pair in pairs], [pair[1] for pair in pairs], tenant_id],
+        """WITH entries AS (
+               SELECT id FROM step_queue WHERE id = ANY(%s) AND tenant_id = %s ORDER BY id FOR NO KEY UPDATE),
+           places AS (
+               SELECT l.id FROM lane_run l WHERE l.tenant_id = %s AND l.lane_id = ANY(%s) AND l.run_id = ANY(%s)
+               ORDER BY l.lane_id, l.run_id FOR NO KEY UPDATE)
+           SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM places)""",
+        [
+            [work.id for work in works],
+            tenant_id,
+            tenant_id,
+            sorted({work.lane_id for work in works}),
+            sorted({work.run.id for work in works}),
+        ],
     )
+
+
+def _park(cursor: Any, tenant_id: uuid.UUID, pairs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> None:
+    """Runs at their credit limit wait in their lanes, until calls in flight cost less or the limit is raised.
+
+    Told once for each limit: a run at its limit is parked and let go with every call that costs less than it might.
+    """
+    cursor.execute(
+        """WITH parked AS (
+               UPDATE lane_run l SET state = 'budget' FROM unnest(%s::uuid[], %s::uuid[]) t(lane_id, run_id)
+               WHERE l.tenant_id = %s AND l.lane_id = t.lane_id AND l.run_id = t.run_id AND l.state = 'active'
+               RETURNING l.run_id)
+           SELECT DISTINCT p.run_id FROM parked p WHERE NOT EXISTS (
+               SELECT 1 FROM run_event e WHERE e.tenant_id = %s AND e.run_id = p.run_id AND e.kind = 'run.parked'
+               AND NOT EXISTS (SELECT 1 FROM run_event c WHERE c.tenant_id = e.tenant_id AND c.run_id = e.run_id
+                               AND c.kind = 'run.changed' AND c.id > e.id))""",
+        [[pair[0] for pair in pairs], [pair[1] for pair in pairs], tenant_id, tenant_id],
+    )
+    if told := [(row[0], "run.parked", {}) for row in cursor.fetchall()]:
+        book.write_events(cursor, tenant_id, told, actor="system:engine")
 
 
 def _leaders(cursor: Any, tenant_id: uuid.UUID, stamps: Sequence[Stamp], result: Flushed) -> list[Stamp]:

@@ -22,7 +22,8 @@ _WAITING = """
     ORDER BY c.id LIMIT %s FOR UPDATE OF c SKIP LOCKED
 """
 _STEPS = """
-    SELECT s.queue_id, s.lane_id, s.run_id, s.operation, s.provider, s.attempt, s.status, s.credits, r.livemode
+    SELECT s.queue_id, s.lane_id, s.run_id, s.operation, s.provider, s.attempt, s.status, s.credits, s.started_at,
+           r.livemode
     FROM step s JOIN run r ON r.id = s.run_id AND r.tenant_id = s.tenant_id
     WHERE s.tenant_id = %s AND s.record_id = ANY(%s) AND s.queue_id = ANY(%s) ORDER BY s.id
 """
@@ -50,7 +51,7 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
         for _, entry_id, record_id, attempt, body in found:
             if not steps[entry_id]:
                 continue  # its history was purged
-            _, lane_id, run_id, operation, provider, *_, livemode = steps[entry_id][-1]
+            _, lane_id, run_id, operation, provider, *_, started_at, livemode = steps[entry_id][-1]
             outcome = registry.get(provider).interpret_callback(operation, "", bytes(body))
             cost = _cost(outcome) if (entry_id, attempt) not in paid else 0
             again = (entry_id, attempt) in paid
@@ -58,7 +59,7 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
             history.append(
                 (attempt_id, lane_id, run_id, record_id, entry_id, operation, provider, attempt, "late",
                  outcome.name if isinstance(outcome, Done | Miss) else "error", _reason(outcome, again=again),
-                 book.dump(outcome.answer) if isinstance(outcome, Done) else None, None, None, cost, None, None, None)
+                 book.dump(outcome.answer) if isinstance(outcome, Done) else None, None, None, cost, None, started_at, None)
             )  # fmt: skip
             if cost:
                 paid.add((entry_id, attempt))
