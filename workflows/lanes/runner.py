@@ -9,26 +9,20 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import structlog
 import uvloop
 from django.db import Error as DatabaseError
 
-from integrations.errors import MasterKeyMissing, VaultError
 from integrations.http import VendorClient
-from integrations.models import Connection
-from integrations.queries import base_url
-from integrations.vault import open_connection_secret
-from tenants.scope import tenant_scope
-from tenants.secret import Secret
 from workflows.lanes import balance, lease, ring, settle, sweep
 from workflows.lanes.desk import Desk
 from workflows.lanes.driver import RETRY_DATABASE_S, LaneDriver
 from workflows.lanes.holder import LaneHolder
 from workflows.lanes.relay import Relay
-from workflows.lanes.work import Batch, Flushed, RunInLane
-from workflows.operations.note_lane import pause_for_trouble, tell_admins
+from workflows.lanes.taking import take
+from workflows.lanes.work import Batch, Flushed
+from workflows.operations.note_lane import tell_admins
 
 log = structlog.get_logger(__name__)
 
@@ -185,7 +179,7 @@ class Runner:
     async def _acquire(self, lane_id: uuid.UUID) -> None:
         now = time.monotonic()
         try:
-            leased = await self._desk.database(_lease, lane_id, self.holder)
+            leased = await self._desk.database(take, lane_id, self.holder)
         except DatabaseError as error:
             log.warning("lane_not_acquired", lane_id=str(lane_id), error=type(error).__name__)
             return
@@ -391,43 +385,3 @@ class Runner:
             except DatabaseError as error:
                 log.warning("sweep_failed", error=type(error).__name__)
             await asyncio.sleep(SWEEP_EVERY_S)
-
-
-@dataclass(frozen=True)
-class _Leased:
-    """A lane just taken, and what its holder needs."""
-
-    facts: lease.LaneFacts
-    foreign: list[lease.Foreign]
-    quiet_s: float | None
-    secret: Secret | None
-    base_url: str
-    runs: list[RunInLane]
-    paused_now: bool  # its secret could not be opened
-
-
-def _lease(lane_id: uuid.UUID, holder: uuid.UUID) -> _Leased | None:
-    taken = lease.acquire(lane_id, holder)
-    if taken is None:
-        return None
-    facts, foreign, quiet_s = taken
-    secret: Secret | None = None
-    paused = False
-    with tenant_scope(facts.tenant_id):
-        connection = Connection.objects.get(pk=facts.connection_id)
-        url = base_url(connection)
-        try:
-            secret = open_connection_secret(connection)
-        except MasterKeyMissing as error:
-            # Nothing is wrong with the tenant's key: whoever has the master key may take the lane.
-            log.error("master_key_missing", lane_id=str(lane_id), why=error.why)  # noqa: TRY400
-            lease.release(lane_id, holder)
-            return None
-        except VaultError as error:
-            log.warning("secret_unreadable", lane_id=str(lane_id), why=error.detail)
-            unreadable = error.detail
-    if secret is None:
-        paused = pause_for_trouble(lane_id, facts.tenant_id, "auth_failed", unreadable)
-    now, runs = lease.look([lane_id])  # with the pause, if there was one
-    fresh = replace(now.get(lane_id, facts), starts=facts.starts)
-    return _Leased(fresh, foreign, quiet_s, secret, url, runs[lane_id], paused)
