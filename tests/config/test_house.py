@@ -100,7 +100,7 @@ def test_the_landing_runs_make_test_requires_its_tools_and_ends_with_its_status(
         stub = tmp_path / "make"
         stub.write_text(f'#!/bin/sh\necho "$WEIR_REQUIRE:$*" > {tmp_path}/called\nexit {status}\n')
         stub.chmod(0o755)
-        for tool in ("chromium", "fc-list", "pgbouncer"):
+        for tool in ("chromium", "fc-list", "pgbouncer", "faketime"):
             (tmp_path / tool).write_text("#!/bin/sh\necho font\n")
             (tmp_path / tool).chmod(0o755)
         environment = bare_environment(PATH=f"{tmp_path}:/usr/bin:/bin")
@@ -108,7 +108,7 @@ def test_the_landing_runs_make_test_requires_its_tools_and_ends_with_its_status(
             ["bash", str(BASE_DIR / ".ci" / "run")], env=environment, stdin=subprocess.DEVNULL, timeout=30
         )
         assert done.returncode == status
-        assert (tmp_path / "called").read_text() == "chromium,pgbouncer:test\n"
+        assert (tmp_path / "called").read_text() == "chromium,pgbouncer,faketime:test\n"
     assert "make test" in script
 
 
