@@ -81,6 +81,8 @@ def _snapshot() -> Iterator[None]:
     try:
         reader.set_autocommit(False)
         with reader.cursor() as cursor:
+            cursor.execute("SET idle_in_transaction_session_timeout = 0")
+            reader.commit()
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             cursor.execute("SELECT count(*) FROM step_queue")
         yield

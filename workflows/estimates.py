@@ -1,8 +1,8 @@
-"""When will a run be finished? An estimate from its lanes' limits, the work ahead of it and its progress so far."""
+"""When will a run be finished? What forecast.py needs, read from the tables: limits, work ahead, progress so far."""
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,55 +10,20 @@ from typing import Any
 from django.utils import timezone
 
 from workflows.catalog import TEMPLATES
+from workflows.forecast import Allowance, LaneSpeed, Pair, Progress, Rival, forecast
 from workflows.models import Lane, LaneRun, LaneState, Run, RunVendor
-from workflows.states import LaneRunState, RunStatus, WaitReason
+from workflows.states import LaneRunState, RunStatus
 
-# Until a run's own progress says more: how many of its records reach a vendor, by its place in the waterfall.
-FIRST_SHARE, LATER_SHARE = 1.0, 0.5
-# How long a vendor takes where nothing was measured.
-TYPICAL_LATENCY_S = 0.6
-# Starts are spread over windows up to this long; longer ones are used up first and waited for then.
-EVEN_S = 60.0
-# Progress speaks for itself once this many records and seconds have passed.
-ENOUGH_RECORDS, ENOUGH_S = 50, 5.0
 _LONGEST = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
-    """One window of a lane, with the starts that it has seen already."""
+class Finish:
+    """When a run is likely to be finished, and between when and when nine of ten are."""
 
-    rate: int
-    period: float
-    used: int = 0
-
-    def seconds_for(self, calls: float) -> float:
-        if self.period <= EVEN_S:
-            return calls * self.period / self.rate
-        return max(0.0, (self.used + calls - 1) // self.rate) * self.period
-
-
-@dataclass(frozen=True, slots=True)
-class LaneSpeed:
-    """What a lane can do."""
-
-    windows: tuple[Allowance, ...]
-    parallelism: int
-    measured: float | None = None
-    """Calls per second of late, where it is parallelism and not a window that holds the lane back."""
-    stopped: bool = False
-
-    def seconds_for(self, calls: float) -> float:
-        in_flight = calls / (self.measured or self.parallelism / TYPICAL_LATENCY_S)
-        return max(in_flight, *(window.seconds_for(calls) for window in self.windows), 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Rival:
-    """Another run with work in the same lane."""
-
-    pending: int
-    priority: int
+    at: datetime
+    soonest: datetime
+    latest: datetime
 
 
 def estimated_finish(run: Run) -> datetime | None:
@@ -68,114 +33,86 @@ def estimated_finish(run: Run) -> datetime | None:
 
 def estimates(runs: Iterable[Run]) -> dict[uuid.UUID, datetime | None]:
     """`estimated_finish` of many runs, in four queries at most."""
+    return {run_id: finish.at if finish else None for run_id, finish in finishes(runs).items()}
+
+
+def finishes(runs: Iterable[Run]) -> dict[uuid.UUID, Finish | None]:
+    """When each of these runs will be finished, with the band of nine in ten; in four queries at most."""
     wanted = list(runs)
     open_runs = [
         run for run in wanted if not run.is_final and run.status in (RunStatus.QUEUED, RunStatus.RUNNING)
     ]
-    result: dict[uuid.UUID, datetime | None] = {run.pk: None for run in wanted}
+    result: dict[uuid.UUID, Finish | None] = {run.pk: None for run in wanted}
     if not open_runs:
         return result
     lane_ids = {uuid.UUID(lane_id) for run in open_runs for lane_id in run.lanes.values()}
     speeds = _speeds(lane_ids)
     rivals, parked = _rivals(lane_ids)
-    asked: dict[uuid.UUID, dict[tuple[str, str], int]] = defaultdict(dict)
+    asked: dict[uuid.UUID, dict[Pair, int]] = defaultdict(dict)
     for vendor in RunVendor.objects.filter(run_id__in=[run.pk for run in open_runs]):
         asked[vendor.run_id][(vendor.operation, vendor.provider)] = vendor.calls + vendor.cached
     now = timezone.now()
     for run in open_runs:
-        if run.pk in parked:  # it goes on when somebody raises its credit limit: nobody knows when
-            continue
-        seconds = _seconds_left(run, speeds, rivals, asked[run.pk], now)
-        if seconds is not None and timedelta(seconds=seconds) < _LONGEST:
-            result[run.pk] = now + timedelta(seconds=seconds)
+        if (
+            run.pk not in parked
+        ):  # one that is goes on when somebody raises its credit limit: nobody knows when
+            result[run.pk] = _finish(run, speeds, rivals, asked[run.pk], now)
     return result
 
 
-def seconds_in_lane(calls: float, speed: LaneSpeed, priority: int, rivals: Sequence[Rival]) -> float:
-    """How long a lane needs for so many calls of a run: more urgent runs go first, equal ones take turns."""
-    ahead = 0.0
-    for rival in rivals:
-        if rival.priority > priority:
-            ahead += rival.pending
-        elif rival.priority == priority:
-            ahead += min(rival.pending, calls)
-    return speed.seconds_for(calls + ahead)
-
-
-def calls_ahead(
-    pending: int, finished: int, pairs: Sequence[tuple[str, str]], asked: Mapping[tuple[str, str], int]
-) -> dict[tuple[str, str], float]:
-    """How many calls of each kind the pending records still need, by the share of records that needed them so far."""
-    calls = {}
-    for place, pair in enumerate(pairs):
-        share = FIRST_SHARE if place == 0 else LATER_SHARE
-        if finished >= ENOUGH_RECORDS:
-            share = min(FIRST_SHARE, asked.get(pair, 0) / finished)
-        calls[pair] = pending * share
-    return calls
-
-
-def _seconds_left(
+def _finish(
     run: Run,
-    speeds: Mapping[uuid.UUID, LaneSpeed],
-    rivals: Mapping[uuid.UUID, Mapping[uuid.UUID, Rival]],
-    asked: Mapping[tuple[str, str], int],
+    speeds: Mapping[str, LaneSpeed],
+    rivals: Mapping[str, Mapping[uuid.UUID, Rival]],
+    asked: Mapping[Pair, int],
     now: datetime,
-) -> float | None:
+) -> Finish | None:
     pairs = TEMPLATES[run.template].providers(run.config)
-    calls = calls_ahead(run.pending, run.finished_records, pairs, asked)
-    per_lane: dict[uuid.UUID, float] = defaultdict(float)
-    for (_, provider), count in calls.items():
-        per_lane[uuid.UUID(run.lanes[provider])] += count
-    slowest = 0.0
-    for lane_id, count in per_lane.items():
-        speed = speeds.get(lane_id)
-        if speed is None or (speed.stopped and count):
-            return None
-        others = [rival for run_id, rival in rivals.get(lane_id, {}).items() if run_id != run.pk]
-        slowest = max(slowest, seconds_in_lane(count, speed, run.priority, others))
-    return max(slowest, _by_progress(run, now))
+    elapsed = (now - run.started_at).total_seconds() if run.started_at else 0.0
+    foreseen = forecast(
+        Progress(run.pending, run.finished_records, asked, elapsed),
+        {pair: run.lanes[pair[1]] for pair in pairs},
+        speeds,
+        {lane: [r for run_id, r in others.items() if run_id != run.pk] for lane, others in rivals.items()},
+        run.priority,
+    )
+    if foreseen is None or timedelta(seconds=foreseen.likely) > _LONGEST:
+        return None
+    soonest, likely, latest = (
+        now + min(timedelta(seconds=seconds), 2 * _LONGEST)
+        for seconds in (foreseen.soonest, foreseen.likely, foreseen.latest)
+    )
+    return Finish(likely, soonest, latest)
 
 
-def _by_progress(run: Run, now: datetime) -> float:
-    """Seconds at the pace so far; 0 where it is too early to tell."""
-    done, began = run.finished_records, run.started_at
-    if began is None or done < ENOUGH_RECORDS or (now - began).total_seconds() < ENOUGH_S:
-        return 0.0
-    return run.pending * (now - began).total_seconds() / done
-
-
-def _speeds(lane_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, LaneSpeed]:
+def _speeds(lane_ids: Iterable[uuid.UUID]) -> dict[str, LaneSpeed]:
     lanes = list(Lane.objects.filter(pk__in=list(lane_ids)))
     states = {
         state.lane_id: state for state in LaneState.objects.filter(lane_id__in=[lane.pk for lane in lanes])
     }
-    return {lane.pk: _speed(lane, states.get(lane.pk)) for lane in lanes}
+    return {str(lane.pk): _speed(lane, states.get(lane.pk)) for lane in lanes}
 
 
 def _speed(lane: Lane, state: LaneState | None) -> LaneSpeed:
-    measured = None
-    if state and state.wait_reason == WaitReason.PARALLELISM and state.started_last_period and lane.windows:
-        # Holders count over the shortest window.
-        measured = state.started_last_period / min(window["period"] for window in lane.windows)
     return LaneSpeed(
         windows=tuple(_allowance(window, state) for window in lane.windows),
         parallelism=lane.parallelism,
-        measured=measured,
+        latency_s=state.latency_s if state else None,
         stopped=lane.paused or bool(state and state.breaker != "closed"),
     )
 
 
 def _allowance(window: Mapping[str, Any], state: LaneState | None) -> Allowance:
-    period = float(window["period"])
+    period, group = float(window["period"]), window.get("group", "")
     since = timezone.now().timestamp() - period
-    history = state.starts.get(f"{period:g}:{window.get('group', '')}", []) if state else []
-    return Allowance(window["rate"], period, sum(int(count) for end, count in history if end > since))
+    history = state.starts.get(f"{period:g}:{group}", []) if state else []
+    used = sum(int(count) for end, count in history if end > since)
+    return Allowance(window["rate"], period, used, group)
 
 
 def _rivals(
     lane_ids: Iterable[uuid.UUID],
-) -> tuple[dict[uuid.UUID, dict[uuid.UUID, Rival]], set[uuid.UUID]]:
+) -> tuple[dict[str, dict[uuid.UUID, Rival]], set[uuid.UUID]]:
     """By lane and run, the runs that may have calls started there; and the runs that are parked at their credit limit."""
     states = (LaneRunState.ACTIVE, LaneRunState.BUDGET)
     rows = list(
@@ -188,7 +125,7 @@ def _rivals(
     pending = dict(
         Run.objects.filter(pk__in={run_id for _, run_id, _ in entries}).values_list("id", "pending")
     )
-    found: dict[uuid.UUID, dict[uuid.UUID, Rival]] = defaultdict(dict)
+    found: dict[str, dict[uuid.UUID, Rival]] = defaultdict(dict)
     for lane_id, run_id, priority in entries:
-        found[lane_id][run_id] = Rival(pending.get(run_id, 0), priority)
+        found[str(lane_id)][run_id] = Rival(pending.get(run_id, 0), priority)
     return found, parked

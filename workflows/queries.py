@@ -11,18 +11,20 @@ from django.db.models.fields.json import KeyTextTransform
 
 from tenants.errors import NotFound
 from workflows.catalog import TEMPLATES
-from workflows.estimates import estimated_finish, estimates
+from workflows.estimates import Finish, estimated_finish, estimates, finishes
 from workflows.lane_queries import LaneView, RunLane, lane_views, run_lanes, run_wait, waiting_for
 from workflows.models import Lane, LaneRun, LaneState, Record, Run, RunVendor, Step, StepQueue, Workflow
 from workflows.states import FINAL_RECORD, LaneRunState, RecordStatus, StepStatus, WaitReason
 
 __all__ = [
+    "Finish",
     "LaneView",
     "RunLane",
     "StepView",
     "estimated_finish",
     "estimates",
     "failed_groups",
+    "finishes",
     "get_record",
     "get_run",
     "lane_views",

@@ -9,6 +9,7 @@ from tenants.web import figures
 from workflows.catalog import TEMPLATES
 from workflows.lane_queries import RunLane
 from workflows.models import Run
+from workflows.queries import Finish
 from workflows.web import describe, progress
 
 LANE = RunLane("00000000-0000-7000-8000-000000000000", "zerobounce", 34, 3, "rate")  # type: ignore[arg-type]
@@ -33,6 +34,16 @@ def test_the_end_is_in_the_viewers_zone():
 
 def test_an_end_within_a_minute_names_no_time_that_is_over_when_it_is_read():
     assert progress.done_about(timezone.now() + timedelta(seconds=20)) == "done within a minute"
+
+
+def test_the_band_of_nine_in_ten_names_both_ends_where_they_differ():
+    noon = (timezone.now() + timedelta(days=2)).replace(hour=12, minute=0)
+    finish = Finish(noon, noon - timedelta(minutes=10), noon + timedelta(minutes=25))
+    words = progress.done_between(finish)
+    assert words.startswith("nine in ten such runs end from ")
+    assert "11:50 to " in words
+    assert words.endswith("12:25")
+    assert progress.done_between(Finish(noon, noon, noon)) == ""
 
 
 def test_without_a_reason_to_wait_it_says_how_many_are_under_way():

@@ -12,7 +12,6 @@ from tenants.ids import uuid7
 from tenants.scope import tenant_scope
 from tests.factories import connect_all, make_connection, make_run
 from workflows import queries
-from workflows.estimates import Allowance, LaneSpeed, Rival, calls_ahead, seconds_in_lane
 from workflows.models import Lane, LaneRun, LaneState, Record, Run, RunVendor, Step, StepQueue
 from workflows.operations.control_lane import pause_lane
 
@@ -213,7 +212,7 @@ def test_the_estimate_follows_the_slowest_lane(tenant):
     run = make_run(tenant, 100)
     with tenant_scope(tenant):
         left = seconds_left(run)
-    assert 95 < left < 105  # 100 calls at one a second
+    assert 100 < left < 110  # 100 calls at one a second, of which a little is lost
 
 
 def test_there_is_no_estimate_for_a_run_that_cannot_go_on(tenant, run):
@@ -238,28 +237,6 @@ def test_estimates_of_many_runs_take_as_many_queries_as_of_one(tenant, run, djan
             assert all(queries.estimates(many).values())
 
 
-def test_a_more_urgent_run_goes_before_and_an_equal_one_takes_turns():
-    speed = LaneSpeed((Allowance(10, 1.0),), parallelism=100)
-    assert seconds_in_lane(100, speed, 5, []) == 10
-    assert seconds_in_lane(100, speed, 5, [Rival(1_000, 9)]) == 110
-    assert seconds_in_lane(100, speed, 5, [Rival(1_000, 5)]) == 20
-    assert seconds_in_lane(100, speed, 5, [Rival(1_000, 1)]) == 10
-
-
-def test_the_tightest_of_windows_parallelism_and_measured_speed_counts():
-    assert LaneSpeed((), parallelism=6).seconds_for(100) == pytest.approx(10.0)
-    assert LaneSpeed((), parallelism=6, measured=4.0).seconds_for(100) == 25
-    assert LaneSpeed((Allowance(2, 1.0), Allowance(50, 1.0)), parallelism=6).seconds_for(100) == 50
-
-
-def test_a_day_s_allowance_costs_nothing_until_it_is_used_up():
-    day = 86_400.0
-    assert Allowance(2_000, day).seconds_for(2_000) == 0
-    assert Allowance(2_000, day).seconds_for(2_001) == day
-    assert Allowance(2_000, day, used=1_500).seconds_for(501) == day
-    assert Allowance(2_000, day, used=1_500).seconds_for(0) == 0
-
-
 def test_the_starts_of_today_count_against_today_s_allowance(tenant):
     for provider in ("prospeo", "findymail", "zerobounce"):
         make_connection(tenant, provider, windows=[{"rate": 100, "period": 86_400}])
@@ -269,9 +246,3 @@ def test_the_starts_of_today_count_against_today_s_allowance(tenant):
         starts = {"86400:": [[timezone.now().timestamp(), 95], [1_000.0, 7]]}
         LaneState.objects.filter(lane=first_lane()).update(starts=starts)
         assert seconds_left(run) > 23 * 3600
-
-
-def test_the_share_that_reaches_a_vendor_is_learnt_from_the_run():
-    pairs = [("find", "prospeo"), ("find", "findymail")]
-    assert calls_ahead(100, 0, pairs, {}) == {pairs[0]: 100, pairs[1]: 50}
-    assert calls_ahead(100, 200, pairs, {pairs[0]: 200, pairs[1]: 20}) == {pairs[0]: 100, pairs[1]: 10}

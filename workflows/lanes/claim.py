@@ -13,10 +13,12 @@ from tenants.failpoints import reach
 from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.lanes import job_rows
 from workflows.lanes.wire import engine_cursor
-from workflows.lanes.work import CALLBACK, Job, RunFacts, RunInLane, Work
+from workflows.lanes.work import CALLBACK, FIRST, Job, RunFacts, RunInLane, Work
 
-# One probe of the queue's index per run. The lane's provider, not the one in the step's name: split_part() is not
-# leakproof, and under row-level security an index is not searched with what such a function returns.
+# One probe of the queue's index per run, from where it was read up to: a huge run's part of it begins with a million
+# entries that are settled and cannot be cleaned up while somebody reads an old snapshot. What came back is asked for by
+# id. The lane's provider, not the one in the step's name: split_part() is not leakproof, and under row-level security an
+# index is not searched with what such a function returns.
 CLAIM = """
     SELECT w.number, q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at,
            r.input, l.outcome, l.answer, coalesce(extract(epoch FROM clock_timestamp() - q.tried_at), 0)::float,
@@ -24,17 +26,20 @@ CLAIM = """
     FROM unnest(%s::int[], %s::uuid[], %s::uuid[], %s::int[], %s::bool[], %s::timestamptz[])
          w(number, run_id, after, most, livemode, fresh_from)
     CROSS JOIN LATERAL (
+        (SELECT * FROM step_queue
+         WHERE lane_id = %s AND run_id = w.run_id AND not_before IS NULL AND sent_at IS NULL
+           AND id > w.after AND id <> ALL(%s)
+         ORDER BY id LIMIT w.most)
+        UNION ALL
         SELECT * FROM step_queue
-        WHERE lane_id = %s AND run_id = w.run_id AND not_before IS NULL AND sent_at IS NULL
-          AND id > w.after AND id <> ALL(%s)
-        ORDER BY id LIMIT w.most) q
+        WHERE id = ANY(%s) AND lane_id = %s AND run_id = w.run_id AND not_before IS NULL AND sent_at IS NULL
+          AND id <= w.after AND id <> ALL(%s)) q
     JOIN record r ON r.id = q.record_id AND r.tenant_id = q.tenant_id
     LEFT JOIN lookup l ON l.tenant_id = q.tenant_id AND l.provider = (SELECT provider FROM lane WHERE id = %s)
          AND l.livemode = w.livemode AND l.fingerprint = q.fingerprint AND l.outcome <> ''
          AND l.answered_at >= w.fresh_from
     ORDER BY w.number, q.id
 """
-FIRST = uuid.UUID(int=0)
 
 
 def claim(
@@ -45,11 +50,15 @@ def claim(
 ) -> list[tuple[RunInLane, list[Work], bool]]:
     """Up to `n` waiting steps of each of these runs, oldest first, without those the holder knows already.
 
-    Returns per run its steps and whether there were no more. Reads from the run's cursor on; the caller moves it.
+    Returns per run its steps and whether there were no more. Reads from the run's cursor on, which the caller moves, and
+    of the steps before it those that it is `asking` for.
     """
     facts = [run.facts for run, _ in wanted]
     cursors = [run.cursor or FIRST for run, _ in wanted]
     earliest = min(cursors, default=FIRST)
+    known_after = [entry for entry in known if entry > earliest]
+    returned = [entry for run, _ in wanted for entry in run.asking]
+    known_returned = list(set(known).intersection(returned)) if returned else []
     with tenant_scope(tenant_id), engine_cursor(APP_ALIAS) as cursor:
         cursor.execute(
             CLAIM,
@@ -61,7 +70,10 @@ def claim(
                 [fact.livemode for fact in facts],
                 [fact.created_at - timedelta(days=fact.config.get("reuse_days") or 0) for fact in facts],
                 lane_id,
-                [entry for entry in known if entry > earliest],
+                known_after,
+                returned,
+                lane_id,
+                known_returned,
                 lane_id,
             ],
         )
@@ -70,7 +82,10 @@ def claim(
         called_back = [w for mine in works for w in mine if w.job is not None and w.job.kind == CALLBACK]
         job_rows.attach_posted(cursor, tenant_id, called_back)
     reach("claim.read")
-    return [(run, mine, len(mine) < count) for (run, count), mine in zip(wanted, works, strict=True)]
+    result = []
+    for (run, count), mine, after in zip(wanted, works, cursors, strict=True):
+        result.append((run, mine, sum(work.id > after for work in mine) < count))
+    return result
 
 
 def _shared_out(

@@ -102,10 +102,11 @@ class LaneDriver:
 
     async def _claim(self) -> None:
         lane = self.lane
-        plan = lane.claim_plan(time.monotonic())
+        now = time.monotonic()
+        plan = lane.claim_plan(now)
         if not plan:
             return
-        lane.claiming, lane.poked = True, False
+        lane.reading(plan, now)
         try:
             found = await self.desk.database(
                 claim.claim, lane.facts.tenant_id, lane.facts.id, plan, lane.known()
@@ -122,7 +123,7 @@ class LaneDriver:
                     lane.settling.add(work.id)
                     self.desk.settle(cached(work) if work.cached_outcome else posted(work))
             # A poke during the claim means that it may have missed something: then this was not the end.
-            lane.claimed(run, works, ended=ended and not lane.poked)
+            lane.claimed(run, works, now, ended=ended and not lane.poked)
         self.wake()
 
     def _recover_lost(self, now: float) -> None:

@@ -7,6 +7,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heapreplace
+from itertools import islice
 from math import ceil, inf
 
 from integrations.connectors import registry
@@ -17,12 +18,16 @@ from workflows.lanes.breaker import CLOSED, OPEN, Breaker
 from workflows.lanes.lease import LEASE_S, SAFE_SHARE, Foreign, LaneFacts, Report
 from workflows.lanes.outcome import CRASHES_ALONE
 from workflows.lanes.pace import LONG_WINDOW_S, SLOWEST_PACE, Pacer, WindowLimit
-from workflows.lanes.work import RunInLane, Work
+from workflows.lanes.work import FIRST, RunInLane, Work
 
 HORIZON_S = 0.25
 STAMP_MAX_AGE_S = 3.0
 STAMP_AHEAD = 8  # times the calls in flight: what a crash leaves ambiguous stays bounded
 CLAIM_MOST = 400
+# How often a run is read from its head, while there is more to read and at its end.
+HEAD_EVERY_S, HEAD_EVERY_AT_END_S = 15.0, 1.0
+UNSEEN_S = 10.0  # a step is seen within this time of its making
+RETURNED_AT_ONCE, RETURNED_MOST = 200, 5_000
 RUNS_AT_ONCE = 16
 IDLE_RELEASE_S = 3.0
 AGEING_S = 60.0  # a waiting run gains a step of priority per minute
@@ -68,6 +73,7 @@ class LaneHolder:
         self.cooldown_until = now + facts.cooldown_s
         self.last_429 = 0.0
         self.latency = 0.5  # seconds, moving average
+        self.measured = False
         self.claiming = False
         self.poked = True
         self.idle_since = now
@@ -111,7 +117,7 @@ class LaneHolder:
                 mine.priority = run.priority
                 mine.facts.credit_limit = run.facts.credit_limit  # shared with what was claimed before
                 if run.fed and mine.exhausted and not mine.buffer:
-                    mine.exhausted, self.poked = False, True
+                    mine.exhausted, self.poked, changed = False, True, True
         for run_id in [run_id for run_id in self.runs if run_id not in active]:
             del self.runs[run_id]
         return changed
@@ -148,23 +154,45 @@ class LaneHolder:
         share = max(1, want // len(chosen))
         return [(run, share) for run in chosen]
 
-    def claimed(self, run: RunInLane, works: Sequence[Work], *, ended: bool) -> None:
-        """Take what a claim brought; at the end of a run's queue the next claim starts at its head again."""
+    def reading(self, plan: Sequence[tuple[RunInLane, int]], now: float) -> None:
+        """A claim begins. Now and then it reads from the head: there may be steps that came back to another holder."""
+        self.claiming, self.poked = True, False
+        for run, _ in plan:
+            if now - run.head_at >= (HEAD_EVERY_S if run.more else HEAD_EVERY_AT_END_S):
+                run.cursor, run.head_at = None, now
+            run.asking = list(islice(run.returned, RETURNED_AT_ONCE))
+            for entry in run.asking:  # to the end: the others have their turn next
+                run.returned[entry] = run.returned.pop(entry)
+
+    def claimed(self, run: RunInLane, works: Sequence[Work], now: float, *, ended: bool) -> None:
+        """Take what a claim brought. The next one goes on behind it, but for the latest steps: their numbers are given
+        before they are committed, and one with an earlier number may come to be seen later."""
         mine = self.runs.get(run.facts.id)
         if mine is None:
             return
         mine.buffer.extend(work for work in works if not work.needs_no_call)
         self._met_suspects = self._met_suspects or any(work.crashes >= CRASHES_ALONE for work in works)
+        for work in works if mine.returned else ():
+            mine.returned.pop(work.id, None)
         if works:
-            mine.cursor = works[-1].id
-        if ended:
-            mine.exhausted, mine.cursor = True, None
+            latest = uuid.UUID(int=max(0, int((now + self.clock_offset - UNSEEN_S) * 1000)) << 80)
+            mine.cursor = max(mine.cursor or FIRST, min(works[-1].id, latest))
+        mine.more = not ended
+        mine.exhausted = ended
+
+    def came_back(self, work: Work) -> None:
+        """A step of this lane is in the queue again, now or for later, behind what has been read."""
+        if (run := self.runs.get(work.run.id)) is not None:
+            run.returned[work.id] = None
+            if len(run.returned) > RETURNED_MOST:
+                run.returned.clear()
+                run.head_at = -inf
 
     def poke(self) -> None:
-        """There may be new work: look at every run from its head again."""
+        """There may be new work: look at every run again."""
         self.poked = True
         for run in self.runs.values():
-            run.exhausted, run.cursor = False, None
+            run.exhausted = False
 
     def _rank(self, run: RunInLane, now: float) -> tuple[int, float]:
         """Higher priority first, one step more for each minute without a turn; among equals whoever had least."""
@@ -330,7 +358,8 @@ class LaneHolder:
             self.last_429 = now
 
     def observed(self, latency_s: float) -> None:
-        self.latency += 0.2 * (latency_s - self.latency)
+        self.latency += (0.2 if self.measured else 1.0) * (latency_s - self.latency)
+        self.measured = True
 
     # --- what to tell --------------------------------------------------------------------------------------------------
 
@@ -382,6 +411,7 @@ class LaneHolder:
             failures=self.breaker.failures,
             trips=self.breaker.trips,
             rest_s=max(0.0, self.breaker.until - now),
+            latency_s=self.latency if self.measured else None,
         )
 
     def idle_for(self, now: float) -> float:

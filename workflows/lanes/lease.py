@@ -128,6 +128,7 @@ class Report:
     failures: int = 0
     trips: int = 0
     rest_s: float = 0.0
+    latency_s: float | None = None  # None: no call of this holder has come back yet
 
 
 def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
@@ -138,12 +139,13 @@ def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
             """UPDATE lane_state s SET lease_until = clock_timestamp() + %s * interval '1 second', seen_at = now(),
                       in_flight = t.in_flight, started_last_period = t.started, wait_reason = t.reason,
                       pace = t.pace, starts = t.starts::jsonb, failures = t.failures, trips = t.trips,
+                      latency_s = coalesce(t.latency, s.latency_s),
                       cooldown_until = CASE WHEN t.cooldown > 0 THEN now() + t.cooldown * interval '1 second' END,
                       breaker = CASE WHEN t.trips = 0 THEN 'closed' WHEN t.rest > 0 THEN 'open' ELSE 'half_open' END,
                       breaker_until = CASE WHEN t.rest > 0 THEN now() + t.rest * interval '1 second' END
                FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::float[], %s::float[], %s::text[],
-                           %s::int[], %s::int[], %s::float[])
-                    t(lane_id, in_flight, started, reason, cooldown, pace, starts, failures, trips, rest)
+                           %s::int[], %s::int[], %s::float[], %s::float[])
+                    t(lane_id, in_flight, started, reason, cooldown, pace, starts, failures, trips, rest, latency)
                WHERE s.lane_id = t.lane_id AND s.holder = %s RETURNING s.lane_id""",
             [
                 LEASE_S,
@@ -157,6 +159,7 @@ def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
                 [r.failures for r in reports],
                 [r.trips for r in reports],
                 [r.rest_s for r in reports],
+                [r.latency_s for r in reports],
                 holder,
             ],
         )

@@ -279,10 +279,13 @@ class Runner:
         for settlement in batch.settlements:
             if lane := self.lanes.get(settlement.work.lane_id):
                 lane.settling.discard(settlement.work.id)
-                if not settlement.leaves_queue and not settlement.again_reason:
-                    lane.poke()
+                if not settlement.leaves_queue:
+                    lane.came_back(settlement.work)
+                    if not settlement.again_reason:
+                        lane.poke()
         for work in batch.unstamps:
             if lane := self.lanes.get(work.lane_id):
+                lane.came_back(work)
                 lane.poke()
         for work, _, _ in batch.stamps:
             lane = self.lanes.get(work.lane_id)
@@ -290,6 +293,8 @@ class Runner:
                 if work.id in flushed.stamped:
                     work.stamped_at = now
                     lane.stamped.append(work)
+                else:
+                    lane.came_back(work)
                 self._drivers[work.lane_id].wake()
             elif work.id in flushed.stamped:  # the lane went while it was being stamped
                 self._desk.unstamp([work])

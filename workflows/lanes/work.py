@@ -4,9 +4,12 @@ import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from typing import Any
 
 from workflows.catalog import Ask, Final, Taken
+
+FIRST = uuid.UUID(int=0)
 
 
 @dataclass(slots=True)
@@ -109,6 +112,10 @@ class RunInLane:
     cursor: uuid.UUID | None = None
     exhausted: bool = False
     fed: bool = True  # something waits, by what the database says: others may have queued it
+    more: bool = False  # the last claim did not come to its end
+    head_at: float = -inf  # monotonic: when it was last read from its head
+    returned: dict[uuid.UUID, None] = field(default_factory=dict)  # what the holder had and put back
+    asking: list[uuid.UUID] = field(default_factory=list)  # those of them that the claim under way asks for
 
 
 @dataclass(slots=True)

@@ -63,6 +63,7 @@ class LaneState(TenantOwned):
     )
     breaker_until = models.DateTimeField(null=True)
     balance_asked_at = models.DateTimeField(null=True)
+    latency_s = models.FloatField(null=True, help_text="seconds that the vendor takes of late")
     seen_at = models.DateTimeField(null=True)
 
     class Meta:

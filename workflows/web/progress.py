@@ -9,6 +9,7 @@ from django.utils import timezone
 from tenants.web import figures, statuses
 from workflows.lane_queries import COUNTED, RunLane
 from workflows.models import Run
+from workflows.queries import Finish
 from workflows.states import RecordStatus, RunStatus
 from workflows.web import describe
 
@@ -88,13 +89,22 @@ def headline(run: Run, lanes: Sequence[RunLane] = (), finish: datetime | None = 
 
 def done_about(finish: datetime) -> str:
     """“done about 14:32”, in the viewer's zone; with the day where it is another one."""
-    now = timezone.now()
-    if (finish - now).total_seconds() < 60:
+    if (finish - timezone.now()).total_seconds() < 60:
         return "done within a minute"
-    local, today = timezone.localtime(finish), timezone.localtime(now).date()
-    if local.date() == today:
-        return f"done about {local:%H:%M}"
-    return f"done about {figures.day(local)}, {local:%H:%M}"
+    return f"done about {_moment(finish)}"
+
+
+def done_between(finish: Finish) -> str:
+    """“nine in ten such runs end from 14:25 to 14:50”; empty where that is one and the same minute, or soon."""
+    soonest, latest = _moment(finish.soonest), _moment(finish.latest)
+    if soonest == latest or (finish.latest - timezone.now()).total_seconds() < 60:
+        return ""
+    return f"nine in ten such runs end from {soonest} to {latest}"
+
+
+def _moment(at: datetime) -> str:
+    local, today = timezone.localtime(at), timezone.localtime(timezone.now()).date()
+    return f"{local:%H:%M}" if local.date() == today else f"{figures.day(local)}, {local:%H:%M}"
 
 
 def details(run: Run) -> str:

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.http import QueryDict
@@ -85,8 +84,9 @@ class RunView:
     vendors: list[VendorRow]
     why: str
     in_flight: int
-    finish: datetime | None
+    finish: queries.Finish | None
     headline: str
+    band: str
     details: str
     segments: list[progress.Segment]
     tabs: list[Tab]
@@ -145,12 +145,13 @@ def read_run(tenant_id: uuid.UUID, run_id: uuid.UUID, params: QueryDict) -> RunV
         run = queries.get_run(run_id)
         vendors = queries.run_vendors(run_id)
         lanes = [] if run.is_final else queries.run_lanes(run)
-        finish = queries.estimated_finish(run)
+        finish = queries.finishes([run])[run.pk]
         rows = queries.records(run_id, status or None)
         page = page_of(rows, params, key="position", ascending=True, parse=position)
     by_provider = {lane.provider: lane for lane in lanes}
     page.items[:] = [RecordRow(record) for record in page.items]
-    headline = progress.headline(run, lanes, finish)
+    headline = progress.headline(run, lanes, finish.at if finish else None)
+    band = progress.done_between(finish) if finish else ""
     return RunView(
         run=run,
         vendors=_vendor_rows(run, vendors, by_provider),
@@ -158,12 +159,13 @@ def read_run(tenant_id: uuid.UUID, run_id: uuid.UUID, params: QueryDict) -> RunV
         in_flight=sum(lane.in_flight for lane in lanes),
         finish=finish,
         headline=headline,
+        band=band,
         details=progress.details(run),
         segments=progress.segments(run),
         tabs=_tabs(run, status),
         status=status,
         records=page,
-        version=_version(run, vendors, lanes, headline, page),
+        version=_version(run, vendors, lanes, headline + band, page),
     )
 
 

@@ -55,7 +55,7 @@ def give(lane: LaneHolder, runs: Sequence[RunInLane], count: int, now: float = N
     """Let the lane know these runs, each with so many steps claimed."""
     lane.refresh(lane.facts, [*lane.runs.values(), *runs], now)
     for run in runs:
-        lane.claimed(run, works(run, count), ended=True)
+        lane.claimed(run, works(run, count), NOW, ended=True)
 
 
 def stamped(lane: LaneHolder, now: float) -> list[Work]:

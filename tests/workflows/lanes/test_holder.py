@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -33,6 +34,11 @@ def stamp(holder: LaneHolder, run: RunInLane, count: int = 1, *, at: float = NOW
     works = [a_step(run.facts, stamped_at=at) for _ in range(count)]
     holder.stamped.extend(works)
     return works
+
+
+def made(milliseconds: int, run: RunInLane) -> Work:
+    """A step that was queued so long after the beginning of time."""
+    return replace(a_step(run.facts), id=uuid.UUID(int=milliseconds << 80))
 
 
 def place(run: RunInLane) -> tuple[uuid.UUID | None, bool]:
@@ -224,27 +230,71 @@ class TestClaiming:
     def test_what_was_claimed_is_kept_in_order_and_what_was_answered_before_is_not(self) -> None:
         run = run_in_lane()
         holder = a_holder(run)
-        works = [a_step(run.facts), a_step(run.facts, cached_outcome="hit"), a_step(run.facts)]
-        holder.claimed(run, works, ended=False)
+        works = [made(1, run), replace(made(2, run), cached_outcome="hit"), made(3, run)]
+        holder.claimed(run, works, NOW, ended=False)
         assert list(run.buffer) == [works[0], works[2]]
         assert place(run) == (works[2].id, False)
-        holder.claimed(run, [], ended=False)
+        holder.claimed(run, [], NOW, ended=False)
         assert place(run) == (works[2].id, False)
-        holder.claimed(run, [], ended=True)
-        assert place(run) == (None, True)
+        holder.claimed(run, [], NOW, ended=True)
+        assert place(run) == (works[2].id, True)
 
-    def test_a_hint_of_new_work_starts_at_the_head_of_every_run(self) -> None:
+    def test_a_hint_of_new_work_makes_every_run_worth_a_look_from_where_it_was_read_up_to(self) -> None:
         one, two = run_in_lane(), run_in_lane()
         holder = a_holder(one, two)
-        holder.claimed(one, [a_step()], ended=False)
-        holder.claimed(two, [], ended=True)
+        holder.claimed(one, [made(1, one)], NOW, ended=False)
+        holder.claimed(two, [], NOW, ended=True)
         holder.poked = False
         holder.poke()
-        assert (place(one), place(two), holder.poked) == ((None, False), (None, False), True)
+        assert (place(one), place(two), holder.poked) == ((made(1, one).id, False), (None, False), True)
+
+    def test_the_latest_steps_are_looked_at_again_one_before_them_may_not_be_committed_yet(self) -> None:
+        run = run_in_lane()
+        holder = a_holder(run)
+        seen = EPOCH * 1000 - 10_000
+        holder.claimed(run, [made(int(seen) + 500, run)], NOW, ended=False)
+        assert place(run) == (uuid.UUID(int=int(seen) << 80), False)
+
+    def test_a_run_is_read_from_its_head_now_and_then(self) -> None:
+        run = run_in_lane()
+        holder = a_holder(run)
+
+        def starts(now: float, *, ended: bool) -> bool:
+            """Whether a claim begins at the head."""
+            holder.reading([(run, 10)], now)
+            found = run.cursor is None
+            holder.claimed(run, [made(1, run)], now, ended=ended)
+            return found
+
+        assert starts(NOW, ended=False)
+        assert not starts(NOW + 14.9, ended=False)
+        assert starts(NOW + 15.0, ended=True)
+        assert not starts(NOW + 15.9, ended=True)
+        assert starts(NOW + 16.0, ended=True)
+
+    def test_what_came_back_is_asked_for_by_name_all_of_it_in_turn(self) -> None:
+        run = run_in_lane()
+        holder = a_holder(run)
+        works = [made(number, run) for number in range(1, 301)]
+        for work in works:
+            holder.came_back(work)
+        asked = []
+        for _ in range(2):
+            holder.reading([(run, 10)], NOW)
+            asked.append(set(run.asking))
+        assert len(asked[0]) == 200
+        assert asked[0] | asked[1] == {work.id for work in works}
+        holder.claimed(run, works[:10], NOW, ended=False)
+        holder.reading([(run, 10)], NOW)
+        assert len(run.returned) == 290
+        for work in works * 20:
+            holder.came_back(replace(work, id=uuid.uuid4()))
+        holder.reading([(run, 10)], NOW + 0.1)
+        assert run.cursor is None, "too many to name: it is read from its head"
 
     def test_what_comes_for_a_run_that_has_gone_is_dropped(self) -> None:
         gone, holder = run_in_lane(), a_holder()
-        holder.claimed(gone, [a_step(gone.facts)], ended=True)
+        holder.claimed(gone, [a_step(gone.facts)], NOW, ended=True)
         assert (len(gone.buffer), gone.exhausted) == (0, False)
 
     def test_all_that_is_in_hand_is_known(self) -> None:
@@ -303,7 +353,7 @@ class TestTurns:
         run = run_in_lane()
         holder = a_holder(run)
         well, suspect, last = a_step(run.facts), a_step(run.facts, crashes=2), a_step(run.facts)
-        holder.claimed(run, [well, suspect, last], ended=False)
+        holder.claimed(run, [well, suspect, last], NOW, ended=False)
         assert holder.take_for_stamping(NOW) == [well]
         holder.stamping.clear()
         holder.in_flight[well.id] = well
@@ -323,7 +373,7 @@ class TestTurns:
         run = run_in_lane(3)
         holder = a_holder(run)
         suspect = a_step(run.facts, crashes=2)
-        holder.claimed(run, [suspect], ended=False)
+        holder.claimed(run, [suspect], NOW, ended=False)
         run.buffer.remove(suspect)
         if where == "stamped":
             holder.stamped.append(suspect)
