@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("workflows", "0009_jobs"),
+        ("workflows", "0011_run_to_purge"),
     ]
 
     operations = [
