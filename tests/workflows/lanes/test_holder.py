@@ -575,8 +575,11 @@ class TestSlowingDown:
     def test_the_latency_follows_what_is_seen(self) -> None:
         holder = a_holder()
         assert holder.latency == 0.5
+        assert holder.report(NOW).latency_s is None, "nobody has seen it yet"
         holder.observed(1.5)
-        assert holder.latency == pytest.approx(0.7)
+        assert holder.latency == 1.5
+        holder.observed(0.5)
+        assert holder.report(NOW).latency_s == pytest.approx(1.3)
 
 
 class TestOutage:

@@ -58,7 +58,7 @@ def test_a_run_whose_queue_was_read_to_its_end_is_read_again_when_there_is_more(
     lane, run = holder(), run_in_lane(1)
     lane.refresh(lane.facts, [run], NOW)
     lane.poked = False
-    lane.claimed(run, [], ended=True)
+    lane.claimed(run, [], NOW, ended=True)
     assert not lane.claim_plan(NOW)
     lane.refresh(lane.facts, [dataclasses.replace(run, fed=False)], NOW)
     assert not lane.claim_plan(NOW)
@@ -69,7 +69,7 @@ def test_a_run_whose_queue_was_read_to_its_end_is_read_again_when_there_is_more(
 def test_what_is_in_hand_already_is_no_reason_to_read_again() -> None:
     lane, run = holder(), run_in_lane(1)
     lane.refresh(lane.facts, [run], NOW)
-    lane.claimed(run, works(run, 1), ended=True)
+    lane.claimed(run, works(run, 1), NOW, ended=True)
     lane.refresh(lane.facts, [dataclasses.replace(run, fed=True)], NOW)
     assert run.exhausted
 
