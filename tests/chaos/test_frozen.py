@@ -3,6 +3,7 @@ has is fenced, and others take over."""
 
 import signal
 import time
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -110,3 +111,49 @@ def test_a_worker_that_freezes_in_the_middle_of_a_transaction_holds_nobody_up(
     time.sleep(0.5)
     found = field.compare()
     hold(found, bound=found.in_doubt + found.late)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("cut", [False, True], ids=["delivered late", "cut"])
+def test_a_worker_cut_off_for_a_minute_comes_back_by_itself(
+    field: Field, crew: Crew, books: Books, cut: bool
+) -> None:
+    """With the product's own lease: a Celery worker that hears neither PostgreSQL nor Redis for 60 s."""
+    times = {"lease_s": 10.0, "call_s": 5.0, "grace_s": 5.0, "stalled_s": 10}
+    redis_url = urlsplit(settings.REDIS_URL)
+    assert redis_url.port is not None
+    with proxy(int(settings.DATABASES["default"]["PORT"])) as database, proxy(redis_url.port) as broker:
+        through = settings.REDIS_URL.replace(f":{redis_url.port}", f":{broker.port}")
+        tenant = field.tenant(parallelism=8, windows=[{"rate": 15, "period": 1}])
+        field.run(tenant, contacts(900))
+        cut_off = crew.start(celery=True, database_port=database.port, broker=through, **times)
+        until(lambda: len(books.stamped(cut_off.holder)) >= 4, seconds=60, what="calls are under way")
+        database.swallow()
+        broker.swallow()
+        swallowed, stamped = time.monotonic(), len(books.stamped(cut_off.holder))
+        heir = crew.start(celery=True, **times)
+        until(lambda: not books.stamped(cut_off.holder), seconds=60, what="its steps are taken over")
+        resumed = time.monotonic() - swallowed
+        time.sleep(max(0.0, swallowed + 60 - time.monotonic()))
+        mine = "SELECT count(*) FROM step_queue WHERE holder = %s"
+        wrote = "SELECT count(*) FROM step WHERE status = 'late'"
+        assert books.rows(mine, (cut_off.holder,))[0][0] == 0
+        database.pass_on(cut=cut)
+        broker.pass_on(cut=cut)
+        time.sleep(5)
+        late = books.rows(wrote)[0][0]
+        crew.kill(heir)
+        field.run(tenant, contacts(20, tag="Afterwards"))
+        until(
+            lambda: books.left() == 0, seconds=240, what="it does the rest, and what comes afterwards, alone"
+        )
+        found = field.compare()
+        show(
+            "T8: cut off from PostgreSQL and Redis for 60 s",
+            {"stamped then": stamped, "resumed after, s": resumed, "late answers on return": late,
+             "lost": found.lost, "billed twice": found.billed_twice, "repeated": found.repeated,
+             "in doubt": found.in_doubt, "over a limit": found.over_limit, "books disagree": len(found.faults)},
+        )  # fmt: skip
+        assert resumed <= 30
+        hold(found, bound=found.in_doubt + found.late)
