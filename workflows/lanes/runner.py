@@ -15,7 +15,7 @@ import uvloop
 from django.db import Error as DatabaseError
 
 from integrations.http import VendorClient
-from workflows.lanes import balance, lease, ring, settle, sweep
+from workflows.lanes import balance, lease, ring, salvage, settle, sweep
 from workflows.lanes.desk import Desk
 from workflows.lanes.driver import RETRY_DATABASE_S, LaneDriver
 from workflows.lanes.holder import LaneHolder
@@ -266,10 +266,13 @@ class Runner:
 
     async def _flush(self, batch: Batch) -> Flushed:
         """Write the batch, however long the database is away: the answers in it were paid for."""
+        write = settle.flush
         while True:
             try:
-                return await self._desk.database(settle.flush, batch, self.holder)
+                return await self._desk.database(write, batch, self.holder)
             except DatabaseError as error:
+                if isinstance(error, salvage.REFUSED):
+                    write = salvage.flush_apart
                 log.warning("flush_failed", error=str(error)[:200], settlements=len(batch.settlements))
                 batch.retried = True
                 await asyncio.sleep(RETRY_DATABASE_S)
