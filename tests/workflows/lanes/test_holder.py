@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from integrations.connectors.base import Quota
 from tests.workflows.lanes.pieces import EPOCH, NOW, a_holder, a_step, call_left, lane_facts, run_in_lane
 from workflows.lanes.breaker import FAILURES
 from workflows.lanes.holder import CLAIM_MOST, LaneHolder, goes_on
@@ -580,6 +581,53 @@ class TestSlowingDown:
         assert holder.latency == 1.5
         holder.observed(0.5)
         assert holder.report(NOW).latency_s == pytest.approx(1.3)
+
+
+class TestLookingAgain:
+    def test_within_a_second_at_the_latest(self) -> None:
+        assert a_holder().look_again_at(NOW) == NOW + 1.0
+
+    def test_when_a_rest_is_over_and_when_stamping_for_it_may_begin(self) -> None:
+        holder = a_holder(cooldown_s=0.9)
+        assert holder.look_again_at(NOW) == NOW + 0.9 - 0.25
+        assert holder.look_again_at(NOW + 0.7) == NOW + 0.9
+        assert holder.look_again_at(NOW + 0.9) == NOW + 1.9
+        trip(holder)
+        assert holder.look_again_at(NOW + 9.5) == NOW + 9.75
+
+    def test_when_a_stamp_grows_too_old(self) -> None:
+        run = run_in_lane(1)
+        holder = a_holder(run)
+        stamp(holder, run, at=NOW - 2.5)
+        stamp(holder, run, at=NOW - 2.9)
+        assert holder.look_again_at(NOW) == NOW + 0.5
+
+    def test_when_there_is_room_to_stamp_again(self) -> None:
+        run = run_in_lane(1)
+        holder = a_holder(run, windows=({"rate": 1, "period": 0.8},))
+        holder.pacer.started(NOW)
+        holder.pacer.sent(NOW)
+        free = holder.pacer.next_start(NOW)
+        assert holder.look_again_at(NOW) == pytest.approx(free - 0.25)
+        (work,) = run.buffer
+        run.buffer.clear()
+        assert holder.look_again_at(NOW) == NOW + 1.0
+        run.buffer.append(work)
+        holder.stamping[work.id] = work
+        assert holder.look_again_at(NOW) == NOW + 1.0
+
+    def test_when_what_others_stamped_is_over(self) -> None:
+        assert a_holder(foreign=[a_foreign(0.4)]).look_again_at(NOW) == NOW + 0.4
+
+
+def test_a_vendor_that_says_that_nothing_is_left_rests_the_lane() -> None:
+    holder = a_holder()
+    holder.told([Quota(remaining=0, reset_after=7.0, period=60.0)], 1, NOW)
+    assert holder.cooldown_until == NOW + 7.0
+    holder.told([Quota(remaining=50, reset_after=30.0, period=60.0)], 2, NOW)
+    assert holder.cooldown_until == NOW + 7.0
+    holder.told([Quota(remaining=0, reset_after=3.0, period=60.0)], 1, NOW + 1)
+    assert holder.cooldown_until == NOW + 7.0  # an answer that was overtaken
 
 
 class TestOutage:
