@@ -5,10 +5,11 @@ from typing import Any, Self
 from django.db import DEFAULT_DB_ALIAS, models
 from django.db.backends.ddl_references import Statement, Table
 from django.db.models import sql
+from django.db.models.expressions import RawSQL
 
 from tenants.errors import ScopeError
 from tenants.ids import uuid7
-from tenants.scope import OPS_ALIAS, open_tenant_id, ops_reason, require_tenant_id
+from tenants.scope import CURRENT_TENANT, OPS_ALIAS, open_tenant_id, ops_reason, require_tenant_id
 
 LONGEST_ACTOR = 300
 """Characters of "user:<e-mail>" and the like; an address alone has up to 254."""
@@ -69,11 +70,26 @@ class TenantManager(models.Manager.from_queryset(TenantQuerySet)):  # type: igno
             queryset.query.made_for = tenant_id  # type: ignore[attr-defined]
         return queryset
 
+    def by_policy(self) -> TenantQuerySet:
+        """The same rows, asked for in the policy's own words, which PostgreSQL then compares once and not twice.
+
+        For lists that are read all the time. Everything else names the tenant by value: a second lock beside the policy.
+        """
+        tenant_id = open_tenant_id()
+        if tenant_id is None:
+            return self.get_queryset()
+        queryset: TenantQuerySet = super().get_queryset()
+        queryset = queryset.filter(tenant_id=RawSQL(CURRENT_TENANT, (), models.UUIDField()))  # noqa: S611 - a constant
+        queryset.query.made_for = tenant_id  # type: ignore[attr-defined]
+        return queryset
+
 
 class TenantOwned(models.Model):
     """A row that belongs to one tenant, for good. Saved under the open tenant unless told otherwise."""
 
     isolation = "tenant"
+    looked_up_in_joins = False
+    """Whether statements look rows up one by one: the policy then reads the open tenant once for all of them."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(

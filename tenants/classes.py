@@ -33,6 +33,7 @@ class Isolated:
     """A table, its class, and the column (or, for a junction, the parents) that ties its rows to a tenant.
 
     `kind` is empty where none was declared, "partition" for a part of another table, "sequence" for what counts.
+    `joined`: its rows are looked up one by one inside joins, so that its policy must not read the setting for each.
     """
 
     table: str
@@ -41,6 +42,7 @@ class Isolated:
     parents: tuple[Parent, ...] = ()
     append_only: bool = False
     read_only: bool = False
+    joined: bool = False
 
     @property
     def walled(self) -> bool:
@@ -61,6 +63,7 @@ def table_classes() -> Iterator[Isolated]:
             column=getattr(model, "isolation_column", "tenant_id"),
             parents=tuple(_parents(model)) if kind == "junction" else (),
             append_only=getattr(model, "append_only", False),
+            joined=getattr(model, "looked_up_in_joins", False),
         )
     yield MIGRATIONS
 

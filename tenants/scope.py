@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tenants.models import Tenant
 
 SETTING = "app.tenant_id"
+CURRENT_TENANT = f"(current_setting('{SETTING}'::text))::uuid"
+"""The open tenant in SQL, as PostgreSQL prints it back; an error outside a scope."""
 APP_ALIAS = "default"
 OPS_ALIAS = "ops"
 OPS_SCOPES = Counter("weir_ops_scopes", "Times that tenants were crossed, by what for.", ["reason"])

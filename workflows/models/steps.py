@@ -11,6 +11,8 @@ from workflows.states import StepOutcome, StepStatus
 class StepQueue(TenantOwned):
     """One call to be made. Inserted, stamped once (a HOT update: no indexed column changes), deleted at settle."""
 
+    looked_up_in_joins = True
+
     # No foreign keys: shared locks on hot rows.
     tenant = models.ForeignKey(
         "tenants.Tenant", models.CASCADE, related_name="+", db_index=False, db_constraint=False
@@ -57,6 +59,7 @@ class Step(TenantOwned):
     """One attempt, as it ended. Range-partitioned by its time-ordered id; retention drops partitions."""
 
     append_only = True
+    looked_up_in_joins = True
 
     tenant = models.ForeignKey(
         "tenants.Tenant", models.CASCADE, related_name="+", db_index=False, db_constraint=False
