@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 FUNCTIONS = """
 CREATE FUNCTION public.weir_purge_run(wanted uuid, target uuid, most integer) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE ids uuid[];
 BEGIN
     PERFORM 1 FROM public.run r JOIN public.tenants_tenant t ON t.id = r.tenant_id
@@ -31,7 +31,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION public.weir_make_step_partitions(ahead integer) RETURNS text[]
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public SET lock_timeout = '1s' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
     made text[] := '{}';
     first timestamp;
@@ -58,7 +58,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION public.weir_drop_step_partitions() RETURNS text[]
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public SET lock_timeout = '1s' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
     gone text[] := '{}';
     name text;
