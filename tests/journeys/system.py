@@ -28,6 +28,8 @@ class System:
 
     command: tuple[str, ...] = ("manage.py", "up", "--no-demo")
     start_seconds = START_SECONDS
+    folder = BASE_DIR
+    """The code that runs."""
 
     def __init__(self, data_dir: Path, **environment: str) -> None:
         # Not one fixed port: other test runs on this machine start systems of theirs at the same time.
@@ -44,13 +46,13 @@ class System:
         with self.log.open("w") as out:
             self.process = subprocess.Popen(
                 [sys.executable, *self.command],
-                cwd=BASE_DIR, env=self.environment, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                cwd=self.folder, env=self.environment, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         self._wait_until_ready()
         made = subprocess.run(
             [sys.executable, "manage.py", "create_tenant", "--name", "Acme", "--email", "a@acme.example", "--plan", "pro",
              "--json"],
-            cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=True, timeout=60,
+            cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
         self.tenant = json.loads(made.stdout.strip().splitlines()[-1])
         sandbox = json.loads((data_dir / "run" / "sandbox.json").read_text())["port"]

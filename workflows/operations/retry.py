@@ -26,6 +26,7 @@ from workflows.lanes.ring import ring_after_commit
 from workflows.models import Record, Run, RunEvent, Step
 from workflows.operations.accept_run import first_of_month, storable
 from workflows.operations.failed_records import FailedFilter, lock_failed
+from workflows.operations.retry_in_doubt import can_be_looked_up, in_doubt, look_up_first
 from workflows.replay import answers_of, replay
 from workflows.states import RecordStatus, RunStatus
 
@@ -45,6 +46,7 @@ class Retry:
     plan: Any
     taken: Sequence[Taken]
     paid: int
+    doubtful: bool = False  # the vendor may have done it, and must not do it twice
 
     @property
     def becomes(self) -> str:
@@ -59,7 +61,8 @@ def retry_run(
 ) -> int:
     """Ask again for the failed records of a run, and for those that were not found because a vendor gave up.
 
-    Faulty input is left: it would fail again. Returns how many records are under way again; a second call finds none.
+    Faulty input is left: it would fail again; so is what may have been done already, must not be done twice and cannot
+    be looked up. Returns how many records are under way again; a second call finds none.
     Commits a chunk at a time when called outside of any scope. Raises NotFound, and RunIsFinal when the run was
     cancelled or its file was lost.
     """
@@ -87,6 +90,8 @@ def _chunk(run: Run, status: str, after: int, which: FailedFilter, actor: str) -
         retries = [_planned(run, row.id, status, row.input, history.get(row.id, [])) for row in found]
         # One that was not found and has no question left has its end already.
         retries = [r for r in retries if not (isinstance(r.plan, Final) and r.plan.status == status)]
+        # What may have been done already, and cannot be looked up, is asked again only by whoever looked there.
+        retries = [r for r in retries if not r.doubtful or can_be_looked_up(r.plan)]
         if retries:
             _write(cursor, run, retries, actor)
             RunEvent.objects.create(
@@ -172,7 +177,8 @@ def _planned(
     restart: bool = False,
 ) -> Retry:
     plan, taken = replay(run.template, run.config, values, {} if restart else answers_of(steps))
-    return Retry(record_id, status, values, plan, taken, sum(step.credits for step in steps))
+    paid = sum(step.credits for step in steps)
+    return Retry(record_id, status, values, plan, taken, paid, doubtful=in_doubt(plan, steps))
 
 
 def _edited(run: Run, record: Record, changes: Mapping[str, Any]) -> tuple[dict[str, str], set[str]]:
@@ -221,6 +227,8 @@ def _write(cursor: Any, run: Run, retries: Sequence[Retry], actor: str) -> None:
         for retry in asked
     ]
     woken = book.insert_queue(cursor, run.tenant_id, entries)
+    doubtful = [(r.id, r.plan) for r in asked if r.doubtful and can_be_looked_up(r.plan)]
+    look_up_first(cursor, run.tenant_id, doubtful)
     change: Counter[str] = Counter()
     for retry in retries:
         change[retry.status] -= 1

@@ -24,7 +24,7 @@ from workflows.lanes.outcome import judge, lost
 from workflows.lanes.runner import Runner
 from workflows.models import Callback, LaneRun, Record, Run, Step, StepQueue, Workflow
 from workflows.operations.control_run import cancel_run, pause_run, resume_run
-from workflows.operations.retry import retry_run
+from workflows.operations.retry import retry_record, retry_run
 from workflows.states import LaneRunState
 
 
@@ -384,6 +384,30 @@ class TestNotKnown:
         assert [r.status for r in records(run)] == ["failed"]
         assert [(s.status, "do harm" in s.reason) for s in steps(run)] == [("ambiguous", True)]
         assert jobs.summary()["jobs"]["calls"] == 1
+
+    def test_a_retry_of_all_leaves_what_may_have_been_done_and_a_person_decides_on_each(
+        self, tenant: Tenant, jobs: Sandbox, monkeypatch: pytest.MonkeyPatch, runner: Runner
+    ) -> None:
+        monkeypatch.setattr(Jobs, "can_look_up", frozenset())
+        jobs.fault("jobs", "drop_after_charge", count=1)
+        run = wait(start(tenant, people(1)))
+        assert retry_run(tenant_id=tenant.pk, run_id=run.pk, actor="system:tests") == 0
+        with tenant_scope(tenant):
+            retry_record(run_id=run.pk, record_id=records(run)[0].pk, actor="system:tests")
+        assert wait(run).found == 1
+        assert jobs.summary()["jobs"]["calls"] == 2
+
+    def test_a_retry_looks_first_what_became_of_the_earlier_call(
+        self, tenant: Tenant, jobs: Sandbox, monkeypatch: pytest.MonkeyPatch, runner: Runner
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Jobs, "can_look_up", frozenset())
+            jobs.fault("jobs", "drop_after_charge", count=1)
+            run = wait(start(tenant, people(1)))
+        assert retry_run(tenant_id=tenant.pk, run_id=run.pk, actor="system:tests") == 1
+        assert wait(run).found == 1
+        assert jobs.summary()["jobs"]["calls"] == 1
+        agrees(run, jobs)
 
     def test_the_connections_policy_repeats_nothing_that_would_do_harm(
         self, tenant: Tenant, jobs: Sandbox
