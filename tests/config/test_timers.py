@@ -19,7 +19,7 @@ def timers(source: str) -> Iterator[str]:
             continue
         for keyword in node.keywords:
             short = isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, int | float)
-            short = short and keyword.value.value <= LONGEST_S  # type: ignore[attr-defined]
+            short = short and keyword.value.value <= LONGEST_S
             if keyword.arg == "eta" or (keyword.arg == "countdown" and not short):
                 yield f"line {node.lineno}: {keyword.arg}"
 

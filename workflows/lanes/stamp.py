@@ -185,7 +185,8 @@ def _park(cursor: Any, tenant_id: uuid.UUID, pairs: Sequence[tuple[uuid.UUID, uu
                                AND c.kind = 'run.changed' AND c.id > e.id))""",
         [[pair[0] for pair in pairs], [pair[1] for pair in pairs], tenant_id, tenant_id],
     )
-    if told := [(row[0], "run.parked", {}) for row in cursor.fetchall()]:
+    if parked := cursor.fetchall():
+        told: list[tuple[uuid.UUID, str, dict[str, Any]]] = [(row[0], "run.parked", {}) for row in parked]
         book.write_events(cursor, tenant_id, told, actor="system:engine")
 
 

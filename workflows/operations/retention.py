@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import structlog
 from django.core.files.storage import default_storage
@@ -98,13 +99,13 @@ def _pieces() -> Iterator[tuple[str, int]]:
             yield "uploads", 1
 
 
-def _delete(statement: str, *parameters: object) -> int:
+def _delete(statement: str, *parameters: uuid.UUID) -> int:
     with ops_scope(WHY), connections[OPS_ALIAS].cursor() as cursor:
-        cursor.execute(statement, parameters or None)
+        cursor.execute(statement, list(parameters) or None)
         return int(cursor.rowcount)
 
 
-def _ask(statement: str, most: int) -> list[tuple[uuid.UUID, uuid.UUID]]:
+def _ask(statement: str, most: int) -> list[tuple[uuid.UUID, Any]]:
     with ops_scope(WHY), connections[OPS_ALIAS].cursor() as cursor:
         return rows(cursor, statement, [most])
 

@@ -37,7 +37,7 @@ def freeze(tenant: Tenant) -> dict[str, list[dict[str, Any]]]:
     text = json.dumps(frozen)
     for id_, name in names.items():
         text = text.replace(id_, name)
-    return json.loads(text)  # type: ignore[no-any-return]
+    return json.loads(text)
 
 
 def thaw(tenant: Tenant, frozen: dict[str, list[dict[str, Any]]]) -> None:

@@ -97,18 +97,18 @@ def _lane(operation: Callable[..., Any]) -> Callable[[Tenant, Run, random.Random
     return act
 
 
-ACTIONS: dict[str, tuple[float, Callable[[Tenant, Run, random.Random], None]]] = {
+ACTIONS: dict[str, tuple[float, Callable[[Tenant, Run, random.Random], object]]] = {
     "pause": (4, _in_scope(pause_run)),
     "resume": (6, _in_scope(resume_run)),
     "cancel": (0.15, _in_scope(cancel_run)),
     "retry": (
         3,
-        lambda tenant, run, dice: retry_run(tenant_id=tenant.pk, run_id=run.pk, actor=ACTOR) and None,
+        lambda tenant, run, dice: retry_run(tenant_id=tenant.pk, run_id=run.pk, actor=ACTOR),
     ),
     "retry one": (3, _retry_one),
     "discard": (
         1,
-        lambda tenant, run, dice: discard_failed(tenant_id=tenant.pk, run_id=run.pk, actor=ACTOR) and None,
+        lambda tenant, run, dice: discard_failed(tenant_id=tenant.pk, run_id=run.pk, actor=ACTOR),
     ),
     "change": (2, _change),
     "pause lane": (1, _lane(pause_lane)),
