@@ -81,8 +81,15 @@ _LOADS = """
     GROUP BY lr.lane_id
 """
 
-_RUN_LOADS = """
-    SELECT lr.lane_id, lr.state, ready.n, later.n, later.reason, flying.n
+# Whether other runs that are as urgent have work waiting in the same lane: then a run waits for its turn.
+_SHARED = """EXISTS (
+        SELECT 1 FROM lane_run o WHERE o.tenant_id = lr.tenant_id AND o.lane_id = lr.lane_id AND o.run_id <> lr.run_id
+        AND o.state = 'active' AND o.priority >= lr.priority AND EXISTS (
+            SELECT 1 FROM step_queue q WHERE q.lane_id = o.lane_id AND q.run_id = o.run_id
+            AND q.not_before IS NULL AND q.sent_at IS NULL))"""
+
+_RUN_LOADS = f"""
+    SELECT lr.lane_id, lr.state, ready.n, later.n, later.reason, flying.n, {_SHARED}
     FROM lane_run lr
     CROSS JOIN LATERAL (
         SELECT count(*) AS n FROM (
@@ -96,7 +103,7 @@ _RUN_LOADS = """
         SELECT count(*) AS n FROM step_queue q WHERE q.lane_id = lr.lane_id AND q.run_id = lr.run_id
         AND q.not_before IS NULL AND q.sent_at IS NOT NULL) flying
     WHERE lr.tenant_id = %s AND lr.run_id = %s AND lr.state <> 'cancelled'
-"""
+"""  # noqa: S608 - a fragment of ours
 
 
 def lane_views(lane_ids: Collection[uuid.UUID] | None = None) -> list[LaneView]:
@@ -126,12 +133,12 @@ def run_lanes(run: Run) -> list[RunLane]:
     lanes = {lane.pk: lane for lane in Lane.objects.filter(pk__in=ids)}
     states = {state.lane_id: state for state in LaneState.objects.filter(lane_id__in=ids)}
     shares = []
-    for lane_id, in_lane, ready, later, later_reason, flying in rows:
+    for lane_id, in_lane, ready, later, later_reason, flying, shared in rows:
         if lane_id not in lanes or not ready + later + flying:
             continue
         reason = None
         if ready:
-            reason = waiting_for(lanes[lane_id], states.get(lane_id), in_lane)
+            reason = waiting_for(lanes[lane_id], states.get(lane_id), in_lane, shared=shared)
         elif later:
             reason = later_reason or WaitReason.BACKOFF
         shares.append(RunLane(lane_id, lanes[lane_id].provider, min(ready + later, COUNTED), flying, reason))
@@ -148,8 +155,22 @@ def run_wait(run: Run) -> tuple[str, RunLane] | None:
     return None
 
 
-def waiting_for(lane: Lane | None, state: LaneState | None, in_lane: str) -> str | None:
-    """The word of WaitReason for work that is ready and does not start; None where it is about to."""
+def is_shared(lane_id: uuid.UUID, run_id: uuid.UUID) -> bool:
+    """Whether the run shares the lane with others that are as urgent and have work waiting there."""
+    with connections[APP_ALIAS].cursor() as cursor:
+        cursor.execute(
+            f"SELECT {_SHARED} FROM lane_run lr WHERE lr.tenant_id = %s AND lr.lane_id = %s AND lr.run_id = %s",  # noqa: S608
+            [require_tenant_id(), lane_id, run_id],
+        )
+        row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def waiting_for(
+    lane: Lane | None, state: LaneState | None, in_lane: str, *, shared: bool = False
+) -> str | None:
+    """The word of WaitReason for work that is ready and does not start; None where it is about to. `shared`: other runs
+    that are as urgent use the lane's limits too."""
     if in_lane in (LaneRunState.PAUSED, LaneRunState.BUDGET):
         return str(in_lane)
     if lane is not None and lane.paused:
@@ -160,6 +181,8 @@ def waiting_for(lane: Lane | None, state: LaneState | None, in_lane: str) -> str
         return WaitReason.COOLDOWN
     if state.breaker != "closed":
         return WaitReason.BREAKER
+    if shared and state.wait_reason in (WaitReason.RATE, WaitReason.PARALLELISM):
+        return WaitReason.TURN
     return state.wait_reason or None
 
 

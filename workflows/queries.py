@@ -12,7 +12,15 @@ from django.db.models.fields.json import KeyTextTransform
 from tenants.errors import NotFound
 from workflows.catalog import TEMPLATES
 from workflows.estimates import Finish, estimated_finish, estimates, finishes
-from workflows.lane_queries import LaneView, RunLane, lane_views, run_lanes, run_wait, waiting_for
+from workflows.lane_queries import (
+    LaneView,
+    RunLane,
+    is_shared,
+    lane_views,
+    run_lanes,
+    run_wait,
+    waiting_for,
+)
 from workflows.models import Lane, LaneRun, LaneState, Record, Run, RunVendor, Step, StepQueue, Workflow
 from workflows.states import FINAL_RECORD, LaneRunState, RecordStatus, StepStatus, WaitReason
 
@@ -202,4 +210,5 @@ def _why_waiting(entry: Any) -> str | None:
     in_lane = LaneRun.objects.filter(lane_id=entry.lane_id, run_id=entry.run_id).first()
     state = LaneState.objects.filter(lane_id=entry.lane_id).first()
     lane = Lane.objects.filter(pk=entry.lane_id).first()
-    return waiting_for(lane, state, in_lane.state if in_lane else LaneRunState.ACTIVE)
+    shared = is_shared(entry.lane_id, entry.run_id)
+    return waiting_for(lane, state, in_lane.state if in_lane else LaneRunState.ACTIVE, shared=shared)
