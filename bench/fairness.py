@@ -70,6 +70,8 @@ def rate_used() -> dict[str, Any]:
             time.sleep(RATE_S / 3)
             calls = [vendors.calls(lane.key) for lane in lanes]
             peak = max(state["max_in_flight"] for state in vendors.ask("GET", "summary").values())
+    for lane in lanes:
+        lane.clear()
     used = []
     for one in calls:
         times = sorted(call["mono"] for call in one)
@@ -115,6 +117,8 @@ def many_lanes() -> dict[str, Any]:
             cpu = (stage.cpu_of(crew) - cpu) / LANES_S
             calls = [call for call in vendors.calls() if call["mono"] >= since]
             threads = [process.num_threads() for process in crew]
+        for lane in lanes:
+            lane.clear()
     got = Counter({lane.key: 0 for lane in lanes})
     got.update(call["key"] for call in calls)
     counts = list(got.values())
@@ -150,6 +154,7 @@ def small_behind_large() -> dict[str, Any]:
                 first = _first_call(run, lane)
                 delays.append(first - began)
                 time.sleep(0.7)
+        lane.clear()
     return {
         "first_call_median_s": round(statistics.median(delays), 3),
         "first_call_worst_s": round(max(delays), 3),

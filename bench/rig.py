@@ -118,6 +118,12 @@ class Lane:
                 total=len(people), filled=len(people), pending=len(people), queued=len(people)
             )
 
+    def clear(self) -> None:
+        """Nothing of this lane waits any more: what one bench leaves is no work for the next one's workers."""
+        with tenant_scope(self.tenant_id), connections[APP_ALIAS].cursor() as cursor:
+            cursor.execute("DELETE FROM lane_run WHERE lane_id = %s", [self.lane_id])
+            cursor.execute("DELETE FROM step_queue WHERE lane_id = %s", [self.lane_id])
+
 
 def a_tenant() -> uuid.UUID:
     owner = create_user(email=f"{uuid.uuid4().hex}@bench.example", password=None)
