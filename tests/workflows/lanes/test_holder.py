@@ -160,6 +160,18 @@ class TestRefreshing:
         holder.refresh(holder.facts, [], NOW)
         assert holder.pacer.limits[0] is before
 
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [({}, False), ({"cooldown_s": 5.0}, False), ({"windows": ({"rate": 2, "period": 1.0},)}, True),
+         ({"parallelism": 9}, True), ({"paused": True}, True)],
+    )  # fmt: skip
+    def test_it_tells_whether_something_may_start_or_end_by_it(self, change: Any, told: bool) -> None:
+        run = run_in_lane()
+        holder = a_holder(run)
+        assert holder.refresh(lane_facts(**change), [run], NOW) is told
+        assert holder.refresh(holder.facts, [run, run_in_lane()], NOW) is True
+        assert holder.refresh(holder.facts, [run], NOW) is True
+
     def test_when_a_lane_goes_on_is_remembered(self) -> None:
         holder = a_holder(paused=True)
         holder.refresh(lane_facts(paused=True), [], NOW + 1)
