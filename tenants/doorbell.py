@@ -1,5 +1,6 @@
 """Messages to workers that may be lost: what they tell of is in the database, and a sweep finds it."""
 
+import threading
 import time
 
 import structlog
@@ -19,22 +20,34 @@ class _Broker:
 
     rest_until = 0.0
     """On the monotonic clock."""
+    silent = False
+    """It did not take the last message: it is asked again beside the requests, which have waited once."""
 
 
 def send(task: str, *args: str) -> bool:
-    """Have a worker run a task; False when the message was not sent. Takes about 2 s at most, nothing while it rests."""
+    """Have a worker run a task; False when the message was not sent. The first that finds the broker away takes about
+    2 s at most, the others nothing until it is back."""
     if time.monotonic() < _Broker.rest_until:
         return False
+    if not _Broker.silent:
+        return _send(task, args)
+    _Broker.rest_until = time.monotonic() + REST_SECONDS
+    threading.Thread(target=_send, args=(task, args), name="doorbell", daemon=True).start()
+    return False
+
+
+def _send(task: str, args: tuple[str, ...]) -> bool:
     try:
         current_app.send_task(task, args=list(args), ignore_result=True)
     except (OperationalError, OSError) as error:
-        _Broker.rest_until = time.monotonic() + REST_SECONDS
+        _Broker.silent, _Broker.rest_until = True, time.monotonic() + REST_SECONDS
         log.warning("ring_not_sent", task=task, about=list(args), error=type(error).__name__)
         return False
+    forget_rest()
     reach("ring.sent")
     return True
 
 
 def forget_rest() -> None:
     """Ask the broker again at once."""
-    _Broker.rest_until = 0.0
+    _Broker.silent, _Broker.rest_until = False, 0.0

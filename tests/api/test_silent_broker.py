@@ -12,7 +12,7 @@ from kombu import pools
 
 from config.celery import app
 from config.embedded.processes import free_port
-from tenants.doorbell import forget_rest
+from tenants.doorbell import _Broker, forget_rest, send
 from tests.client import Api
 from tests.factories import connect_all, contact
 from tests.own_redis import start_redis
@@ -72,3 +72,22 @@ def test_the_broker_is_asked_again_after_its_rest(committed, api, tenant, broker
     seconds_to_post(api)
     with redis.Redis(port=int(broker.args[-1])) as client:
         assert client.llen("rings")
+
+
+def test_whoever_comes_after_the_first_waits_no_more_until_the_broker_is_back(broker):
+    def seconds_to_send() -> tuple[bool, float]:
+        began = time.monotonic()
+        return send("workflows.tasks.nobody", "x"), time.monotonic() - began
+
+    assert seconds_to_send()[0]
+    broker.send_signal(signal.SIGSTOP)
+    assert not seconds_to_send()[0]
+    for _ in range(5):
+        _Broker.rest_until = 0.0
+        sent, took = seconds_to_send()
+        assert (sent, took < 0.3) == (False, True), took
+    broker.send_signal(signal.SIGCONT)
+    deadline = time.monotonic() + 20
+    while not seconds_to_send()[0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

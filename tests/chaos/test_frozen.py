@@ -126,7 +126,7 @@ def test_a_worker_cut_off_for_a_minute_comes_back_by_itself(
     with proxy(int(settings.DATABASES["default"]["PORT"])) as database, proxy(redis_url.port) as broker:
         through = settings.REDIS_URL.replace(f":{redis_url.port}", f":{broker.port}")
         tenant = field.tenant(parallelism=8, windows=[{"rate": 15, "period": 1}])
-        field.run(tenant, contacts(900))
+        field.run(tenant, contacts(600))
         cut_off = crew.start(celery=True, database_port=database.port, broker=through, **times)
         until(lambda: len(books.stamped(cut_off.holder)) >= 4, seconds=60, what="calls are under way")
         database.swallow()
@@ -146,7 +146,7 @@ def test_a_worker_cut_off_for_a_minute_comes_back_by_itself(
         crew.kill(heir)
         field.run(tenant, contacts(20, tag="Afterwards"))
         until(
-            lambda: books.left() == 0, seconds=240, what="it does the rest, and what comes afterwards, alone"
+            lambda: books.left() == 0, seconds=500, what="it does the rest, and what comes afterwards, alone"
         )
         found = field.compare()
         show(
