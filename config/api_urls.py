@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 from billing.api.views import UsageView
 from config.problems import not_found
+from integrations.api.suppressions import SuppressionsView, SuppressionView
 from integrations.api.views import ConnectionsView
 from tenants.api.audit_views import AuditView
 from tenants.api.key_views import KeysView, KeyView, RotateKeyView
@@ -19,6 +20,8 @@ urlpatterns = [
     path("keys/<uuid:key_id>/rotate", RotateKeyView.as_view()),
     path("usage", UsageView.as_view()),
     path("connections", ConnectionsView.as_view(lanes_of=lanes_of_connections)),
+    path("suppressions", SuppressionsView.as_view()),
+    path("suppressions/<uuid:suppression_id>", SuppressionView.as_view()),
     path("workflows", workflows.WorkflowsView.as_view()),
     path("templates", workflows.TemplatesView.as_view()),
     path("uploads", uploads.UploadsView.as_view()),

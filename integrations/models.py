@@ -1,9 +1,11 @@
 """A tenant's connections to vendors, and their secrets in tables of their own."""
 
+from datetime import datetime, timedelta
+
 from django.db import models
 from django.db.models.functions import Now
 
-from tenants.base import SameTenant, TenantOwned, owned_key, tenant_relation
+from tenants.base import LONGEST_ACTOR, SameTenant, TenantOwned, owned_key, tenant_relation
 
 
 class Connection(TenantOwned):
@@ -39,6 +41,16 @@ class Connection(TenantOwned):
     on_ambiguous = models.CharField(max_length=8, choices=OnAmbiguous, default=OnAmbiguous.REPEAT)
     status = models.CharField(max_length=16, choices=Status, default=Status.OK)
     balance = models.BigIntegerField(null=True, blank=True, help_text="the vendor's credits, in thousandths")
+    balance_at = models.DateTimeField(null=True, blank=True, help_text="when the vendor told it")
+    balance_per_hour = models.BigIntegerField(
+        default=0, db_default=0, help_text="how fast it falls of late, in thousandths an hour"
+    )
+    low_balance = models.BigIntegerField(
+        null=True, blank=True, help_text="tell when it is below this; null: below what waiting work may cost"
+    )
+    low_balance_told_at = models.DateTimeField(
+        null=True, blank=True, help_text="when the admins were told that it is low; null while it is not"
+    )
     last_ok_at = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -54,6 +66,13 @@ class Connection(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.provider} …{self.secret_hint}"
+
+    @property
+    def runs_out_at(self) -> datetime | None:
+        """About when the balance is used up at the pace of late; None where nobody can tell."""
+        if not self.balance or self.balance_at is None or self.balance_per_hour <= 0:
+            return None
+        return self.balance_at + timedelta(hours=min(self.balance / self.balance_per_hour, 24 * 365))
 
 
 class DataKey(TenantOwned):
@@ -94,3 +113,30 @@ class ConnectionSecret(TenantOwned):
 
     def __str__(self) -> str:
         return "secret"
+
+
+class Suppression(TenantOwned):
+    """An address, a domain or a person never to be looked up or delivered.
+
+    `value` is kept as people read it: a list that nobody can read cannot be kept right. It is found by `key`, its
+    normalised form (suppression_keys.py), by equality alone.
+    """
+
+    class Kind(models.TextChoices):
+        ADDRESS = "address"
+        DOMAIN = "domain"
+        PERSON = "person"
+
+    kind = models.CharField(max_length=8, choices=Kind)
+    value = models.CharField(max_length=510)
+    key = models.CharField(max_length=800)
+    created_by = models.CharField(max_length=LONGEST_ACTOR)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "key"], name="suppression_once")]
+        indexes = [models.Index(fields=["tenant", "-id"], name="suppression_newest")]
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return self.kind

@@ -76,6 +76,25 @@ def send_lane_paused(
     return _send([_message(address, subject, "mail/lane_paused.txt", facts) for address in to])
 
 
+def send_low_balance(
+    to: Iterable[str],
+    *,
+    tenant_name: str,
+    vendor: str,
+    key_hint: str,
+    credits: str,
+    runs_out: object,
+    link: str,
+) -> bool:
+    """Tell a tenant's admins that a key has few of the vendor's credits left; `runs_out`: about when, or None."""
+    facts: dict[str, object] = {
+        "tenant": harmless(tenant_name), "vendor": vendor, "key_hint": key_hint, "credits": credits,
+        "runs_out": runs_out, "link": link,
+    }  # fmt: skip
+    subject = f"{vendor} …{key_hint} has {credits} credits left"
+    return _send([_message(address, subject, "mail/low_balance.txt", facts) for address in to])
+
+
 def _message(to: str, subject: str, template: str, facts: dict[str, object]) -> EmailMessage:
     return EmailMessage(f"Weir: {subject}", render_to_string(template, facts).strip() + "\n", to=[to])
 

@@ -94,6 +94,9 @@ class Tenant(models.Model):
     # The vendors' credits, in thousandths, all connections together; null: no cap.
     monthly_credit_limit = models.BigIntegerField(null=True, blank=True)
     retention_days = models.PositiveIntegerField(default=90)
+    suppress_subdomains = models.BooleanField(
+        default=True, db_default=True, help_text="A suppressed domain covers the domains below it."
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     objects = TenantManager()

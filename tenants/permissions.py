@@ -46,6 +46,8 @@ PERMISSIONS: Final[dict[str, Permission]] = {
     "keys.change": Permission(ADMIN, ADMINISTER, "create, rotate and revoke API keys"),
     "connections.read": Permission(VIEWER, READ, "see the vendors"),
     "connections.change": Permission(ADMIN, ADMINISTER, "connect vendors and change their keys"),
+    "suppressions.read": Permission(VIEWER, READ, "see who is never to be looked up"),
+    "suppressions.change": Permission(EDITOR, WRITE, "change who is never to be looked up", live_only=True),
     "lanes.read": Permission(VIEWER, READ, "see the lanes"),
     "lanes.steer": Permission(EDITOR, ADMINISTER, "pause and resume lanes"),
     "lanes.change": Permission(ADMIN, ADMINISTER, "change the limits of lanes"),

@@ -10,6 +10,9 @@ from tenants.roles import OWNER
 
 # Sent inside the creating transaction, in the new tenant's scope: tenant, actor.
 tenant_created = Signal()
+# Sent inside the transaction that changes a tenant's settings, in its scope, with the tenant's row locked against every
+# flush of the engine: tenant, actor, changes ({name: [from, to]}).
+tenant_changed = Signal()
 # Sent inside the transaction that shuts a tenant for good, in its scope: tenant, actor.
 tenant_closing = Signal()
 

@@ -11,12 +11,17 @@ _KEPT = ("hit", "miss", "invalid", "cached")
 Answers = dict[tuple[str, str, str], Taken]
 
 
-def answers_of(steps: Iterable[Any]) -> Answers:
+def answers_of(steps: Iterable[Any], calls: Iterable[Any] = ()) -> Answers:
     """The answers among a record's attempts, which come in time order: of two to one question the later one counts.
 
-    A verifier's answer belongs to the address that it judged; a finder is asked once.
+    A verifier's answer belongs to the address that it judged; a finder is asked once. Of its `calls` in doubt those
+    whose loss was accepted stand for answers without a find: they are not asked again.
     """
-    kept: Answers = {}
+    kept: Answers = {
+        (call.operation, call.provider, call.email.casefold()): Taken(call.operation, call.provider, "miss")
+        for call in calls
+        if call.status == "accepted"
+    }
     for step in steps:
         if step.status == "done" and step.outcome in _KEPT:
             answer = step.answer or {}
@@ -26,10 +31,15 @@ def answers_of(steps: Iterable[Any]) -> Answers:
 
 
 def replay(
-    template: str, config: Mapping[str, Any], record: Mapping[str, str], answers: Answers
+    template: str,
+    config: Mapping[str, Any],
+    record: Mapping[str, str],
+    answers: Answers,
+    doubts: Iterable[Taken] = (),
 ) -> tuple[Ask | Final, list[Taken]]:
-    """The first question that has no answer yet, or the record's end, and the steps that lie behind it."""
-    taken: list[Taken] = []
+    """The first question that has no answer yet, or the record's end, and the steps that lie behind it, with what calls
+    in doubt are booked at."""
+    taken: list[Taken] = list(doubts)
     while True:
         plan, skipped = decide(template, config, record, taken)
         taken = [*taken, *skipped]

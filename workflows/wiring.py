@@ -12,7 +12,7 @@ from tenants import signals as tenant_signals
 from tenants.export import registry as export
 from workflows import catalog, export_extras
 from workflows.lanes import host
-from workflows.operations import control_lane, edit_workflow, halt_tenant
+from workflows.operations import control_lane, edit_workflow, halt_tenant, month_limit
 
 
 def connect() -> None:
@@ -20,6 +20,7 @@ def connect() -> None:
     tenant_signals.tenant_created.connect(_first_workflows, dispatch_uid="weir_first_workflows")
     integration_signals.connection_saved.connect(_lane_of_connection, dispatch_uid="weir_lane_of_connection")
     integration_signals.secret_replaced.connect(_go_on_with_new_key, dispatch_uid="weir_go_on_with_new_key")
+    tenant_signals.tenant_changed.connect(_monthly_limit, dispatch_uid="weir_monthly_limit")
     tenant_signals.tenant_closing.connect(_shred_secrets, dispatch_uid="weir_shred_secrets")
     erasure.halt_with("runs", halt_tenant.halt)
     erasure.keep_with("billing_usageevent", keep_totals)
@@ -47,6 +48,11 @@ def _lane_of_connection(*, connection: Connection, actor: str, **kwargs: Any) ->
 
 def _go_on_with_new_key(*, connection: Connection, actor: str, **kwargs: Any) -> None:
     control_lane.go_on_with_new_key(connection=connection, actor=actor)
+
+
+def _monthly_limit(*, changes: dict[str, list[Any]], **kwargs: Any) -> None:
+    if "monthly_credit_limit" in changes:
+        month_limit.limit_changed(*changes["monthly_credit_limit"])
 
 
 def _shred_secrets(*, actor: str, **kwargs: Any) -> None:

@@ -78,6 +78,10 @@ class ConnectionSerializer(serializers.Serializer):
     on_ambiguous = serializers.ChoiceField(Connection.OnAmbiguous.choices)
     status = serializers.ChoiceField(Connection.Status.choices)
     balance = CreditsField(allow_null=True, help_text="The vendor's credits that are left; null: not known.")
+    balance_at = serializers.DateTimeField(allow_null=True, help_text="When the vendor told it.")
+    runs_out_at = serializers.DateTimeField(
+        allow_null=True, help_text="About when it is used up at the pace of late; null: nobody can tell."
+    )
     last_ok_at = serializers.DateTimeField(allow_null=True)
     last_error = serializers.CharField()
     lane = serializers.SerializerMethodField()

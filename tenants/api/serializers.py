@@ -24,6 +24,9 @@ class TenantSerializer(serializers.Serializer):
         allow_null=True, help_text="The vendors' credits per month; null: no limit."
     )
     retention_days = serializers.IntegerField()
+    suppress_subdomains = serializers.BooleanField(
+        help_text="Whether a suppressed domain covers the domains below it."
+    )
     created_at = serializers.DateTimeField()
 
 
@@ -38,6 +41,7 @@ class TenantPatch(Body):
     retention_days = serializers.IntegerField(
         min_value=RETENTION_DAYS.start, max_value=RETENTION_DAYS.stop - 1, required=False
     )
+    suppress_subdomains = serializers.BooleanField(required=False)
 
 
 class KeySerializer(serializers.Serializer):

@@ -2,7 +2,7 @@
 
 from typing import Any, TypedDict
 
-from tenants import audit
+from tenants import audit, signals
 from tenants.errors import InvalidInput
 from tenants.models import Tenant
 from tenants.operations.tenants import clean_name
@@ -18,6 +18,7 @@ class TenantChanges(TypedDict, total=False):
     name: str
     monthly_credit_limit: int | None
     retention_days: int
+    suppress_subdomains: bool
 
 
 def change_tenant(*, actor: str, changes: TenantChanges) -> Tenant:
@@ -35,6 +36,7 @@ def change_tenant(*, actor: str, changes: TenantChanges) -> Tenant:
                 setattr(tenant, name, value)
             tenant.save(update_fields=list(changed))
             audit.record(actor=actor, verb="tenant.changed", subject=tenant, changes=changed)
+            signals.tenant_changed.send(sender=Tenant, tenant=tenant, actor=actor, changes=changed)
     return tenant
 
 

@@ -15,6 +15,7 @@ from tenants.models import ApiKey, Invitation, Membership, Tenant, User
 from tenants.scope import tenant_scope
 from tests.factories import ACTOR, make_connection, make_tenant
 from workflows.models import (
+    AmbiguousCall,
     Lane,
     LaneRun,
     Lookup,
@@ -183,6 +184,14 @@ def _engine(
         Step(
             record_id=record.pk, queue_id=uuid7(), name="find:prospeo", provider="prospeo", operation="find", attempt=1,
             status="done", outcome="hit", answer={"name": PERSON}, http_status=200, latency_ms=12, credits=1500, **place,
+        )
+        for record in records
+    )  # fmt: skip
+    AmbiguousCall.objects.bulk_create(
+        AmbiguousCall(
+            record_id=record.pk, queue_id=uuid7(), attempt=1, provider="findymail", operation="find",
+            fingerprint=uuid.uuid4().hex, livemode=True, may_cost=1000, repeat_is_free=False, month=date(2026, 11, 1),
+            status="open", **place,
         )
         for record in records
     )  # fmt: skip

@@ -1,13 +1,14 @@
 """Workflows, runs, records, steps and lanes in the ops console."""
 
 from tenants.ops_console.registry import Related, relate
-from workflows.admin import lanes, runs, setup, steps
+from workflows.admin import lanes, money, runs, setup, steps
 
 relate(
     "tenants.tenant",
     Related("Runs", "workflows.run", "tenant__id__exact"),
     Related("Workflows", "workflows.workflow", "tenant__id__exact"),
     Related("Lanes", "workflows.lane", "tenant__id__exact"),
+    Related("Ambiguous calls", "workflows.ambiguouscall", "tenant__id__exact"),
 )
 relate("integrations.connection", Related("Lane", "workflows.lane", "connection_id"))
 relate("workflows.workflow", Related("Runs", "workflows.run", "workflow_id"))
@@ -27,4 +28,4 @@ relate(
     Related("Steps", "workflows.step", "lane_id"),
 )
 
-__all__ = ["lanes", "runs", "setup", "steps"]
+__all__ = ["lanes", "money", "runs", "setup", "steps"]

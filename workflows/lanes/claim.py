@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import orjson
@@ -126,7 +126,8 @@ def _work(row: Sequence[Any], lane_id: uuid.UUID, run: RunInLane) -> Work:
 def give_job(work: Work, job: Any, left_s: float, held: int) -> None:
     """Put the job that is under way, with the seconds that it has left, into the hands of the entry's holder."""
     work.job = Job(**load(job), ends_at=time.monotonic() + left_s)
-    work.held = held
+    work.held = work.reserved = held
+    work.month = date.fromisoformat(work.job.month) if work.job.month else work.month
     work.cached_outcome = ""  # its own answer is what it waits for
 
 
@@ -142,7 +143,8 @@ def stamped_by_others(tenant_id: uuid.UUID, lane_id: uuid.UUID, entries: Sequenc
             """SELECT q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at,
                       r.input, '', NULL, run.id, run.tenant_id, run.template, run.config, run.lanes, run.livemode,
                       run.created_at, run.credit_limit, q.reserved, q.job,
-                      coalesce(extract(epoch FROM q.job_until - clock_timestamp()), 0)::float
+                      coalesce(extract(epoch FROM q.job_until - clock_timestamp()), 0)::float,
+                      date_trunc('month', q.sent_at AT TIME ZONE 'utc')::date
                FROM step_queue q JOIN record r ON r.id = q.record_id AND r.tenant_id = q.tenant_id
                JOIN run ON run.id = q.run_id
                WHERE q.lane_id = %s AND q.id = ANY(%s) AND q.sent_at IS NOT NULL""",
@@ -160,7 +162,7 @@ def _works_of(found: Sequence[tuple[Any, ...]], lane_id: uuid.UUID) -> list[Work
         facts = RunFacts(row[12], row[13], row[14], load(row[15]), load(row[16]), row[17], row[18], row[19])
         run = RunInLane(facts=facts, priority=0, vtime=0.0, since=facts.created_at)
         work = _work(row, lane_id, run)
-        work.reserved = row[20]
+        work.reserved, work.month = row[20], row[23]
         if row[21] is not None:
             give_job(work, row[21], row[22], row[20])
         works.append(work)

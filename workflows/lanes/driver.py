@@ -14,10 +14,11 @@ from tenants.failpoints import reach
 from workflows.lanes import claim, lease
 from workflows.lanes.breaker import CLOSED
 from workflows.lanes.desk import Desk
+from workflows.lanes.doubt import AMBIGUOUS
 from workflows.lanes.holder import IDLE_RELEASE_S, LaneHolder
 from workflows.lanes.jobs import exchange_of
-from workflows.lanes.outcome import Verdict, cached, judge, lost, passed_over, posted, vendor_well
-from workflows.lanes.work import Work
+from workflows.lanes.outcome import Verdict, cached, in_doubt, judge, lost, passed_over, posted, vendor_well
+from workflows.lanes.work import Settlement, Work
 from workflows.operations.note_lane import note_breaker, pause_for_trouble, tell_admins
 
 log = structlog.get_logger(__name__)
@@ -121,7 +122,7 @@ class LaneDriver:
             for work in works:
                 if work.needs_no_call:
                     lane.settling.add(work.id)
-                    self.desk.settle(cached(work) if work.cached_outcome else posted(work))
+                    self.desk.settle(_without_a_call(work))
             # A poke during the claim means that it may have missed something: then this was not the end.
             lane.claimed(run, works, now, ended=ended and not lane.poked)
         self.wake()
@@ -220,10 +221,19 @@ class LaneDriver:
         was_probe = lane.probe == work.id
         self._weigh(work, vendor_well(result), planned, now)
         spare_s = max(0.0, lane.breaker.until - now) if was_probe else None
-        verdict = judge(work, self.desk.holder, result, started, time.time(), spare_s=spare_s)
+        verdict = judge(
+            work,
+            self.desk.holder,
+            result,
+            started,
+            time.time(),
+            spare_s=spare_s,
+            on_ambiguous=lane.facts.on_ambiguous,
+        )
         del lane.in_flight[work.id]
         lane.settling.add(work.id)
         self._act_on(verdict, planned, now)
+        lane.spent += verdict.settlement.credits
         self.desk.settle(verdict.settlement)
         self.wake()
 
@@ -276,3 +286,9 @@ class LaneDriver:
         self.lane.pausing = False
         if fresh:
             await self.desk.aside(tell_admins, facts.id, facts.tenant_id)
+
+
+def _without_a_call(work: Work) -> Settlement:
+    if work.cached_outcome == AMBIGUOUS:
+        return in_doubt(work)
+    return cached(work) if work.cached_outcome else posted(work)

@@ -15,12 +15,13 @@ UNDECIDED = {
 
 
 def go_on(settlement: Settlement, *, outcome: str = "") -> Settlement:
-    """Let the template say what comes next, with this step behind it."""
+    """Let the template say what comes next, with this step behind it, as if it had come to another `outcome`."""
     work = settlement.work
+    settlement.counts_as = outcome or settlement.counts_as
     last = Taken(
         work.operation,
         work.provider,
-        outcome or settlement.outcome,
+        settlement.counts_as or settlement.outcome,
         settlement.answer or {},
         settlement.credits,
     )

@@ -79,6 +79,7 @@ class LaneHolder:
         self.idle_since = now
         self.vtime_floor = 0.0
         self.answered_ok = False
+        self.spent = 0  # thousandths, since its balance was to be asked for
         self._waited = ("", now)
         self._stamped_of_late = 0  # steps per flush: a fast lane reads further ahead
         self.pausing = False

@@ -118,7 +118,8 @@ def _begun(work: Work, kind: str, now: float) -> Job:
         asked = work.job.asked + (work.job.kind != CALLBACK)
         return replace(work.job, kind=kind, asked=asked, failures=0)
     lasts = registry.get(work.provider).job_seconds
-    return Job(kind, started=time.time(), lasts=lasts, ends_at=now + lasts)
+    month = work.month.isoformat() if work.month else ""
+    return Job(kind, started=time.time(), lasts=lasts, month=month, ends_at=now + lasts)
 
 
 def _wait(settlement: Settlement, job: Job, after: float, why: str, now: float) -> Settlement:

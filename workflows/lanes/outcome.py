@@ -9,7 +9,9 @@ from integrations.connectors import registry
 from integrations.http import BROKE_OFF, CallResult
 from integrations.outcomes import Done, Fail, Miss, Outcome, Retry
 from tenants.ids import uuid7
-from workflows.lanes import jobs
+from workflows.catalog import TEMPLATES, Final, Taken
+from workflows.lanes import doubt, jobs
+from workflows.lanes.decide import over_the_cap
 from workflows.lanes.ending import dead, go_on
 from workflows.lanes.lease import moment
 from workflows.lanes.work import Settlement, Work
@@ -18,6 +20,7 @@ BACKOFF_BASE_S, BACKOFF_MAX_S = 2.0, 300.0
 # A vendor's day may be used up; whoever knows better resumes the lane.
 COOLDOWN_DEFAULT_S, COOLDOWN_MAX_S = 5.0, 86_400.0
 CRASHES_ALONE, CRASHES_DEAD = 2, 3
+LOST = "The worker stopped before the answer came back; whether the vendor was asked is not known."
 PAUSING = ("auth_failed", "no_credits")
 # However often it may be put back without costing an attempt: after this long it is dead.
 STEP_DEADLINE_S = 24 * 3600.0
@@ -50,8 +53,11 @@ def judge(
     finished: float,
     *,
     spare_s: float | None = None,
+    on_ambiguous: str = "repeat",
 ) -> Verdict:
     """What follows from a call that came back; `started` and `finished` are Unix times, for the history alone.
+
+    `on_ambiguous` is the connection's policy for calls that were sent and got no readable answer.
 
     `spare_s`: the call was a probe of a resting lane, which rests again for this many seconds. A failure of it costs
     the step no attempt, and the next probe is another step's, so that one that always fails keeps no lane at rest.
@@ -73,11 +79,13 @@ def judge(
         return _on_the_lane(held, outcome)
     jobs.told(settlement)
     match outcome:
-        case Done(answer=answer, credits=credits):
+        case Done(answer=answer, credits=credits, free=free):
             settlement.answer, settlement.credits = answer, credits
+            doubt.settle_doubts(settlement, was_free=free)
             return Verdict(go_on(settlement))
         case Miss(credits=credits):
             settlement.credits = credits
+            doubt.settle_doubts(settlement, was_free=False)
             return Verdict(go_on(settlement))
         case Retry(kind="rate_limited", reason=reason, after=after):
             cooldown = min(after or COOLDOWN_DEFAULT_S, COOLDOWN_MAX_S)
@@ -89,7 +97,9 @@ def judge(
             settlement.reason = f"{reason}; the vendor may have been asked"
             return Verdict(jobs.unknown(settlement))
         case Retry(reason=reason, after=after, uncertain=uncertain):
-            return Verdict(_again(settlement, reason, after, uncertain=uncertain, spare_s=spare_s))
+            if uncertain and (ended := _unanswered(settlement, reason, on_ambiguous)):
+                return Verdict(ended)
+            return Verdict(_again(settlement, reason, after, spare_s=spare_s))
         case Fail(kind="auth_failed" | "no_credits" as kind, reason=reason):
             _back(settlement, reason, after=0.0, why="paused", attempt=work.attempt)
             settlement.again_afresh = True
@@ -173,7 +183,6 @@ def passed_over(work: Work) -> Settlement:
 
 def lost(work: Work, holder: uuid.UUID, *, on_ambiguous: str) -> Settlement:
     """A stamped step whose answer never came back: the call may have been made and charged. Never repeated silently."""
-    connector = registry.get(work.provider)
     if work.posted and work.job is None:  # it was asked, and has answered
         work.job = jobs.awaited(work)
         settlement = posted(work)
@@ -186,27 +195,80 @@ def lost(work: Work, holder: uuid.UUID, *, on_ambiguous: str) -> Settlement:
         holder=holder,
         outcome="timeout",
         status="ambiguous",
-        reason="The worker stopped before the answer came back; whether the vendor was asked is not known.",
+        reason=LOST,
         called=True,
     )
     if work.crashes >= CRASHES_DEAD:
-        return dead(
-            settlement, "Workers stopped three times while this step was in their hands.", status="dead"
-        )
+        doubt.doubt(settlement)
+        return dead(settlement, "Workers stopped three times while this step was in their hands.")
     if work.job is not None:
         return jobs.resume(settlement)
-    if not connector.repeat_is_harmless:
+    if not registry.get(work.provider).repeat_is_harmless:
         return jobs.unknown(settlement)
-    if connector.repeat_is_free or on_ambiguous == "repeat":
-        settlement.again_after, settlement.next_attempt = 0.0, work.attempt + 1
-        return settlement
+    doubt.doubt(settlement)
+    if ended := _by_policy(settlement, LOST, on_ambiguous):
+        return ended
+    settlement.again_after, settlement.next_attempt = 0.0, work.attempt + 1
+    return settlement
+
+
+def _unanswered(settlement: Settlement, reason: str, on_ambiguous: str) -> Settlement | None:
+    """As `_by_policy`, for a call that was sent. An error that the vendor told is an answer: it did not do the work."""
+    if settlement.http_status is not None and settlement.http_status >= 400:
+        return None
+    doubt.doubt(settlement)
+    return _by_policy(settlement, reason, on_ambiguous)
+
+
+def _by_policy(settlement: Settlement, reason: str, on_ambiguous: str) -> Settlement | None:
+    """What becomes of a call in doubt whose repeat would cost; None where the step is to be asked again."""
+    work = settlement.work
+    connector = registry.get(work.provider)
+    settlement.reason = reason
+    if connector.repeat_is_free:
+        return None
+    if on_ambiguous not in ("ask", "repeat"):
+        return go_on(settlement, outcome="miss")
+    taken = [*map(Taken.from_json, work.taken)]
     if on_ambiguous == "ask":
-        return dead(
-            settlement,
-            "The outcome is not known. Retry the record to ask the vendor again.",
-            status="ambiguous",
+        message = (
+            f"{connector.title} may have been asked and paid, and no answer came. Ask again, which may be paid "
+            "twice, or accept the loss."
         )
-    return go_on(settlement, outcome="miss")
+        best = TEMPLATES[work.run.template].give_up(doubt.known(taken))
+        settlement.final = Final("failed", best, {"code": doubt.AMBIGUOUS, "message": message})
+        settlement.counts_as = doubt.AMBIGUOUS
+        return settlement
+    if not doubt.fits(work.run.config, taken, connector.worst_credits(work.operation)):
+        settlement.final = over_the_cap(work.run.template, work.run.config, work.provider, taken)
+        return settlement
+    return None
+
+
+def in_doubt(work: Work) -> Settlement:
+    """A step whose question somebody else asked and got no answer to: it waits for the same decision, at no cost."""
+    settlement = Settlement(
+        work=work, attempt_id=uuid7(), holder=None, outcome="timeout", status=doubt.AMBIGUOUS, called=False,
+        in_doubt=True,
+    )  # fmt: skip
+    _by_policy(settlement, "The same question was asked for another record, and no answer came.", "ask")
+    if settlement.final is None:  # the vendor charges a question once
+        return dead(settlement, settlement.reason)
+    return settlement
+
+
+def suppressed(work: Work) -> Settlement:
+    """A step about somebody who is not to be looked up: no call, no cost, and the record's end."""
+    settlement = Settlement(
+        work=work,
+        attempt_id=uuid7(),
+        holder=None,
+        outcome="suppressed",
+        status="done",
+        reason="On the suppression list: not looked up.",
+        called=False,
+    )
+    return go_on(settlement)
 
 
 def _too_old(settlement: Settlement, reason: str) -> bool:
@@ -217,9 +279,7 @@ def _too_old(settlement: Settlement, reason: str) -> bool:
     return True
 
 
-def _again(
-    settlement: Settlement, reason: str, after: float | None, *, uncertain: bool, spare_s: float | None
-) -> Settlement:
+def _again(settlement: Settlement, reason: str, after: float | None, *, spare_s: float | None) -> Settlement:
     work = settlement.work
     if _too_old(settlement, reason):
         return settlement
@@ -233,13 +293,14 @@ def _again(
     ceiling = min(BACKOFF_BASE_S * 2 ** (work.attempt - 1), BACKOFF_MAX_S)
     delay = max(after or 0.0, random.uniform(0, ceiling))  # full jitter
     _back(settlement, reason, after=delay, why="backoff", attempt=work.attempt + 1)
-    if uncertain:
+    if settlement.in_doubt:
         settlement.reason = f"{reason}; the vendor may have been asked"
     return settlement
 
 
 def _back(settlement: Settlement, reason: str, *, after: float, why: str, attempt: int) -> None:
     """Back into the queue: at once (`after` 0, the lane itself waits) or not before `after` seconds from now."""
-    settlement.status, settlement.reason = "failed", reason
+    settlement.status = doubt.AMBIGUOUS if settlement.in_doubt else "failed"
+    settlement.reason = reason
     settlement.again_after, settlement.next_attempt = after, attempt
     settlement.again_reason = why if after > 0 else ""

@@ -17,12 +17,14 @@ from django.db import Error as DatabaseError
 from integrations.http import VendorClient
 from workflows.lanes import balance, lease, ring, salvage, settle, sweep
 from workflows.lanes.desk import Desk
+from workflows.lanes.doubt import worst_of
 from workflows.lanes.driver import RETRY_DATABASE_S, LaneDriver
 from workflows.lanes.holder import LaneHolder
+from workflows.lanes.outcome import suppressed
 from workflows.lanes.relay import Relay
 from workflows.lanes.taking import take
-from workflows.lanes.work import Batch, Flushed
-from workflows.operations.note_lane import tell_admins
+from workflows.lanes.work import Batch, Flushed, Work
+from workflows.operations.note_lane import tell_admins, tell_low_balance
 
 log = structlog.get_logger(__name__)
 
@@ -258,7 +260,7 @@ class Runner:
             if suspect is None and lane.suspect_in_hand():
                 suspect = lane
             for work in starting:
-                worst = 0 if work.job else lane.connector.worst_credits(work.operation)
+                worst = 0 if work.job else worst_of(work, lane.connector)
                 batch.stamps.append((work, lane.connector.timeout, worst))
             if starting and (starts := lane.starts(now)):
                 batch.starts.append((lane.facts.tenant_id, lane.facts.id, starts))
@@ -293,16 +295,23 @@ class Runner:
         for work, _, _ in batch.stamps:
             lane = self.lanes.get(work.lane_id)
             if lane is not None and lane.stamping.pop(work.id, None) is not None:
-                if work.id in flushed.stamped:
-                    work.stamped_at = now
-                    lane.stamped.append(work)
-                else:
-                    lane.came_back(work)
+                self._place(lane, work, flushed, now)
                 self._drivers[work.lane_id].wake()
             elif work.id in flushed.stamped:  # the lane went while it was being stamped
                 self._desk.unstamp([work])
         for lane_id in {lane_id for _, lane_id in flushed.woken}:
             self._poke(lane_id)
+
+    def _place(self, lane: LaneHolder, work: Work, flushed: Flushed, now: float) -> None:
+        """Where a start belongs that was to be stamped."""
+        if work.id in flushed.stamped:
+            work.stamped_at = now
+            lane.stamped.append(work)
+        elif work.id in flushed.suppressed:
+            lane.settling.add(work.id)
+            self._desk.settle(suppressed(work))
+        else:
+            lane.came_back(work)
 
     async def _renew_loop(self) -> None:
         while True:
@@ -372,18 +381,26 @@ class Runner:
             log.warning("health_not_noted", error=type(error).__name__)
 
     async def _balance_loop(self) -> None:
-        """Lanes without credits go on by themselves when their vendor says that there are some again."""
+        """Ask vendors what keys have left: lanes without credits go on by themselves, low balances are told of."""
         desk = self._desk
         while True:
             await asyncio.sleep(BALANCE_EVERY_S)
             try:
-                for asked in await desk.database(balance.due):
+                for asked in await desk.database(balance.due, self._that_spent_much()):
                     told = await desk.client.balance(
                         asked.connector, secret=asked.secret, base_url=asked.base_url
                     )
                     await desk.database(balance.answered, asked, told)
+                    if await desk.database(balance.low_since, asked):
+                        await desk.aside(tell_low_balance, asked.lane_id, asked.tenant_id)
             except DatabaseError as error:
                 log.warning("balance_not_asked", error=type(error).__name__)
+
+    def _that_spent_much(self) -> list[uuid.UUID]:
+        found = [lane for lane in self.lanes.values() if lane.spent >= balance.MUCH]
+        for lane in found:
+            lane.spent = 0
+        return [lane.facts.id for lane in found]
 
     async def _sweep_loop(self) -> None:
         while True:

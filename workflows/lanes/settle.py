@@ -15,7 +15,9 @@ from tenants.failpoints import reach
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, set_tenant
 from workflows.catalog import Taken
-from workflows.lanes import book, job_rows, lease
+from workflows.lanes import book, doubtful, job_rows, lease
+from workflows.lanes.month import Month
+from workflows.lanes.shield import Shield
 from workflows.lanes.stamp import stamp, unstamp
 from workflows.lanes.tally import Tally
 from workflows.lanes.wire import engine_cursor
@@ -40,8 +42,8 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
             part = tenants[tenant_id]
             part.retried = batch.retried
             set_tenant(cursor, tenant_id)
-            if _is_there(cursor, tenant_id):
-                _TenantFlush(cursor, tenant_id, holder, result).write(part)
+            if standing := _standing(cursor, tenant_id):
+                _TenantFlush(cursor, tenant_id, holder, result, standing).write(part)
             else:
                 result.late += len(part.settlements)
         _reached(batch, "written")
@@ -58,31 +60,48 @@ def _reached(batch: Batch, how_far: str) -> None:
         reach(f"stamp.{how_far}")
 
 
-def _is_there(cursor: Any, tenant_id: uuid.UUID) -> bool:
-    """Whether the tenant still is; it stays until this transaction ends. A frozen worker may come back after its
-    tenant was erased: what it brings is dropped, and the other tenants' share of its flush is not held up by it."""
+def _standing(cursor: Any, tenant_id: uuid.UUID) -> tuple[Any, ...] | None:
+    """The tenant's monthly limit, the month that it is, and whether it has suppressions; it stays until this
+    transaction ends. None where it is gone: a frozen worker may come back after its tenant was erased; what it brings
+    is dropped, and the other tenants' share of its flush is not held up by it."""
     cursor.execute(
-        f"SELECT {lease.HURRY} FROM tenants_tenant WHERE id = %s FOR KEY SHARE",  # noqa: S608 - a fragment of ours
+        f"""SELECT t.monthly_credit_limit, date_trunc('month', now() AT TIME ZONE 'utc')::date, t.suppress_subdomains,
+                   EXISTS (SELECT 1 FROM integrations_suppression s WHERE s.tenant_id = t.id), {lease.HURRY}
+            FROM tenants_tenant t WHERE t.id = %s FOR KEY SHARE OF t""",  # noqa: S608 - a fragment of ours
         [lease.STALLED, tenant_id],
     )
-    return cursor.fetchone() is not None
+    found: tuple[Any, ...] | None = cursor.fetchone()
+    return found
+
+
+# What is shared by those who ask the same; of anything else each asks for itself.
+TOLD = ("hit", "miss", "invalid", doubtful.AMBIGUOUS)
 
 
 class _TenantFlush:
     """The statements of one tenant's share."""
 
-    def __init__(self, cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, result: Flushed) -> None:
+    def __init__(
+        self, cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, result: Flushed, standing: tuple[Any, ...]
+    ) -> None:
         self.cursor, self.tenant_id, self.holder, self.result = cursor, tenant_id, holder, result
-        self.tally = Tally(cursor, tenant_id)
+        limit, today, subdomains, suppresses, _ = standing
+        self.month = Month(cursor, tenant_id, limit, today)
+        self.tally = Tally(cursor, tenant_id, self.month)
+        self.shield = Shield(cursor, tenant_id, subdomains=subdomains) if suppresses else None
         self.retried = False
 
     def write(self, part: Batch) -> None:
         self.retried = part.retried
+        self.month.lock([*(s.work for s in part.settlements), *part.unstamps])
         settlements = self._not_yet_written(part.settlements) if part.retried else part.settlements
         unstamp(self.cursor, self.tenant_id, self.holder, part.unstamps, self.tally, self.result)
         if settlements:
             self._settle(settlements)
-        stamp(self.cursor, self.tenant_id, self.holder, part.stamps, self.tally, self.result)
+        stamps = part.stamps
+        if self.shield is not None and stamps:
+            stamps = self.shield.hold_back(stamps, self.result)
+        stamp(self.cursor, self.tenant_id, self.holder, stamps, self.tally, self.result)
         if part.starts:
             self.cursor.execute(
                 """UPDATE lane_state s SET starts = t.starts::jsonb FROM unnest(%s::uuid[], %s::text[]) t(lane_id, starts)
@@ -104,9 +123,12 @@ class _TenantFlush:
         if len(kept) < len(settlements):
             job_rows.cost_once(self.cursor, self.tenant_id, [s for s in settlements if s not in kept])
         kept_ids = {s.attempt_id for s in kept}
+        self._answer_lookups(kept)
+        if self.shield is not None:
+            self.shield.withhold(kept)
+        doubtful.write(self.cursor, self.tenant_id, self.month, settlements, kept_ids)
         self._write_history(settlements, kept_ids)
         self._write_usage(settlements)
-        self._answer_lookups(kept)
         self.result.woken |= book.drop_leads(
             self.cursor, self.tenant_id, [s.work for s in kept if s.outcome == "skipped"]
         )
@@ -114,7 +136,7 @@ class _TenantFlush:
         self._queue_next([s for s in kept if s.ask])
         self._count_vendors(settlements)
         for s in settlements:
-            self.tally.runs[s.work.run.id]["spent"] += s.credits
+            self.tally.spend(s.work, s.credits + s.booked - s.released)
         self._release_reserved(kept)
 
     def _carry_on(self, settlements: Sequence[Settlement]) -> list[Settlement]:
@@ -131,17 +153,26 @@ class _TenantFlush:
         return [*(s for s in settlements if not s.goes_on), *gone]
 
     def _fence(self, settlements: Sequence[Settlement]) -> list[Settlement]:
-        """Take the entries out of the queue, or put them back; what another holder took over stays as it is."""
+        """Take the entries out of the queue, or put them back; what another holder took over stays as it is.
+
+        By attempt and not by entry: a late answer may come in the same batch as the answer of who took it over.
+        """
         gone = sorted((s for s in settlements if s.leaves_queue), key=lambda s: s.work.id)
         back = sorted((s for s in settlements if not s.leaves_queue and not s.job), key=lambda s: s.work.id)
         in_doubt = [s for s in settlements if s.job and not s.goes_on]
         mine: set[uuid.UUID] = set()
         if gone:
             mine |= self._ids(
-                """DELETE FROM step_queue q USING unnest(%s::uuid[], %s::int[], %s::uuid[]) t(id, attempt, holder)
+                """DELETE FROM step_queue q USING unnest(%s::uuid[], %s::int[], %s::uuid[], %s::uuid[])
+                          t(id, attempt, holder, attempt_id)
                    WHERE q.id = t.id AND q.attempt = t.attempt AND q.holder IS NOT DISTINCT FROM t.holder
-                   RETURNING q.id""",
-                [[s.work.id for s in gone], [s.work.attempt for s in gone], [s.holder for s in gone]],
+                   RETURNING t.attempt_id""",
+                [
+                    [s.work.id for s in gone],
+                    [s.work.attempt for s in gone],
+                    [s.holder for s in gone],
+                    [s.attempt_id for s in gone],
+                ],
             )
         if back:
             mine |= self._ids(
@@ -149,11 +180,12 @@ class _TenantFlush:
                           deadline_at = NULL, holder = NULL, ready_at = now(), reason = t.reason,
                           not_before = CASE WHEN t.after > 0 THEN now() + t.after * interval '1 second' END,
                           tried_at = CASE WHEN NOT t.afresh THEN coalesce(q.tried_at, q.sent_at) END,
-                          job = NULL, job_until = NULL
+                          context = coalesce(t.context::jsonb, q.context), job = NULL, job_until = NULL
                    FROM unnest(%s::uuid[], %s::int[], %s::uuid[], %s::int[], %s::int[], %s::float[], %s::text[],
-                               %s::bool[]) t(id, attempt, holder, next_attempt, crashes, after, reason, afresh)
+                               %s::bool[], %s::text[], %s::uuid[])
+                        t(id, attempt, holder, next_attempt, crashes, after, reason, afresh, context, attempt_id)
                    WHERE q.id = t.id AND q.attempt = t.attempt AND q.holder IS NOT DISTINCT FROM t.holder
-                   RETURNING q.id""",
+                   RETURNING t.attempt_id""",
                 [
                     [s.work.id for s in back],
                     [s.work.attempt for s in back],
@@ -163,11 +195,14 @@ class _TenantFlush:
                     [s.again_after for s in back],
                     [s.again_reason for s in back],
                     [s.again_afresh for s in back],
+                    [book.dump(s.work.taken) if s.in_doubt else None for s in back],
+                    [s.attempt_id for s in back],
                 ],
             )
         if in_doubt:
-            mine |= job_rows.put_back(self.cursor, self.tenant_id, in_doubt)[0]
-        return [s for s in settlements if s.work.id in mine]
+            put_back = job_rows.put_back(self.cursor, self.tenant_id, in_doubt)[0]
+            mine |= {s.attempt_id for s in in_doubt if s.work.id in put_back}
+        return [s for s in settlements if s.attempt_id in mine]
 
     def _write_history(self, settlements: Sequence[Settlement], kept: set[uuid.UUID]) -> None:
         rows: list[tuple[Any, ...]] = []
@@ -185,26 +220,33 @@ class _TenantFlush:
         book.write_history(self.cursor, self.tenant_id, rows)
 
     def _write_usage(self, settlements: Sequence[Settlement]) -> None:
-        called = [s for s in settlements if s.called]
-        if not called:
+        entries: list[tuple[str, int, int, Settlement]] = []
+        for s in settlements:
+            if s.called:
+                entries.append((f"attempt:{s.attempt_id}", s.calls, s.credits, s))
+            if s.booked:
+                entries.append((f"doubt:{s.attempt_id}", 0, s.booked, s))
+            if s.released:
+                entries.append((f"doubt-back:{s.attempt_id}", 0, -s.released, s))
+        if not entries:
             return
         self.cursor.execute(
             """INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period,
                                                livemode)
-               SELECT id, %s, key, 'attempt', calls, credits, provider, run_id,
-                      date_trunc('month', now() AT TIME ZONE 'utc')::date, livemode
-               FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::bigint[], %s::text[], %s::uuid[], %s::bool[])
-                    t(id, key, calls, credits, provider, run_id, livemode)
+               SELECT id, %s, key, 'attempt', calls, credits, provider, run_id, month, livemode
+               FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::bigint[], %s::text[], %s::uuid[], %s::bool[],
+                           %s::date[]) t(id, key, calls, credits, provider, run_id, livemode, month)
                ON CONFLICT DO NOTHING""",
             [
                 self.tenant_id,
-                [uuid7() for _ in called],
-                [f"attempt:{s.attempt_id}" for s in called],
-                [s.calls for s in called],
-                [s.credits for s in called],
-                [s.work.provider for s in called],
-                [s.work.run.id for s in called],
-                [s.work.run.livemode for s in called],
+                [uuid7() for _ in entries],
+                [key for key, _, _, _ in entries],
+                [calls for _, calls, _, _ in entries],
+                [cost for _, _, cost, _ in entries],
+                [s.work.provider for *_, s in entries],
+                [s.work.run.id for *_, s in entries],
+                [s.work.run.livemode for *_, s in entries],
+                [(s.work.month or self.month.today).isoformat() for *_, s in entries],
             ],
         )
 
@@ -213,8 +255,8 @@ class _TenantFlush:
         leaders = sorted((s for s in kept if s.called and s.leaves_queue), key=lambda s: s.work.fingerprint)
         if not leaders:
             return
-        answered = [s for s in leaders if s.outcome in ("hit", "miss", "invalid")]
-        failed = [s for s in leaders if s.outcome not in ("hit", "miss", "invalid")]
+        answered = [s for s in leaders if _told(s) in TOLD]
+        failed = [s for s in leaders if _told(s) not in TOLD]
         if answered:
             self.cursor.execute(
                 """UPDATE lookup l SET outcome = t.outcome, answer = t.answer::jsonb, answered_at = clock_timestamp()
@@ -227,7 +269,7 @@ class _TenantFlush:
                     [s.work.provider for s in answered],
                     [s.work.run.livemode for s in answered],
                     [s.work.fingerprint for s in answered],
-                    [s.outcome for s in answered],
+                    [_told(s) for s in answered],
                     [book.dump(s.answer) for s in answered],
                     self.tenant_id,
                 ],
@@ -276,7 +318,7 @@ class _TenantFlush:
             step = {
                 "operation": s.work.operation,
                 "provider": s.work.provider,
-                "outcome": s.outcome,
+                "outcome": s.counts_as or s.outcome,
                 "answer": s.answer or {},
                 "credits": s.credits,
             }
@@ -300,7 +342,7 @@ class _TenantFlush:
         for s in settlements:
             key = (s.work.run.id, s.work.provider, s.work.operation)
             sums[key]["calls"] += s.calls
-            sums[key]["credits"] += s.credits
+            sums[key]["credits"] += s.credits + s.booked - s.released
             if s.outcome == "cached":
                 sums[key]["cached"] += 1
             if s.answer is not None and s.outcome in ("hit", "cached"):
@@ -337,9 +379,10 @@ class _TenantFlush:
 
     def _release_reserved(self, kept: Sequence[Settlement]) -> None:
         """What was reserved for these calls is free again; runs parked at their limit may have room now."""
-        limited = [s for s in kept if s.work.reserved and not s.job]
-        for s in limited:
-            self.tally.runs[s.work.run.id]["reserved"] -= s.work.reserved
+        held = [s for s in kept if s.work.reserved and not s.job]
+        for s in held:
+            self.tally.release(s.work)
+        limited = [s for s in held if s.work.run.credit_limit is not None]
         if limited:
             lanes = self._ids(
                 """UPDATE lane_run SET state = 'active' WHERE tenant_id = %s AND run_id = ANY(%s) AND state = 'budget'
@@ -350,6 +393,11 @@ class _TenantFlush:
 
     def _ids(self, statement: str, parameters: Sequence[Any]) -> set[uuid.UUID]:
         return book.ids(self.cursor, statement, parameters)
+
+
+def _told(s: Settlement) -> str:
+    """What an equal question learns from this one."""
+    return s.counts_as or s.outcome
 
 
 def _skip_row(s: Settlement, step: Taken) -> tuple[Any, ...]:

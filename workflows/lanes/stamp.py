@@ -1,11 +1,12 @@
 """Stamping: what is about to be sent is marked in the queue first, so that only stamped steps can be ambiguous.
 
-The same step keeps a run within its credit limit, and makes one of several equal questions the one that is asked.
+The same step keeps a run and its tenant's month within their credit limits, and makes one of several equal questions
+the one that is asked.
 """
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +23,8 @@ UNTIL_WOKEN = datetime(9999, 1, 1, tzinfo=UTC)
 
 Stamp = tuple[Work, float, int]  # work, seconds that its call may take, worst credits in thousandths
 
+MONTH = None  # among limits: the tenant's monthly one; the others go by their run's id
+
 
 def stamp(
     cursor: Any,
@@ -32,8 +35,8 @@ def stamp(
     result: Flushed,
 ) -> None:
     """Mark starts in the queue; `result.stamped` names those that may be sent, the others are dropped or wait."""
-    stamps, refused, room = _within_budget(cursor, tenant_id, stamps, tally)
-    before = {run_id: tally.runs[run_id]["reserved"] for run_id in room}
+    room = _Room(cursor, tenant_id, stamps, tally)
+    stamps, refused = room.admit(stamps)
     # Whoever has a job under way has been the one to ask.
     under_way = [entry for entry in stamps if entry[0].job is not None]
     asking = [entry for entry in stamps if entry[0].job is None] if under_way else stamps
@@ -42,11 +45,13 @@ def stamp(
         _mark(cursor, tenant_id, holder, stamps, tally, result)
     # Only now: the marking needs the run to be active in its lane. And only where there is no room in truth: steps that
     # turned out to wait for somebody else's answer took none, and nothing of theirs in flight would end the parking.
-    left = {run_id: room[run_id] + before[run_id] - tally.runs[run_id]["reserved"] for run_id in room}
-    parked = {(work.lane_id, work.run.id) for work, _, worst in refused if worst > left[work.run.id]}
-    if parked:
-        _park(cursor, tenant_id, sorted(parked))
-        result.parked |= parked
+    if refused:
+        parked = room.without(refused)
+        if parked:
+            _park(cursor, tenant_id, parked)
+            result.parked |= parked.keys()
+    else:
+        parked = {}
     result.woken |= {
         (tenant_id, work.lane_id) for work, _, _ in refused if (work.lane_id, work.run.id) not in parked
     }
@@ -62,7 +67,9 @@ def _mark(
 ) -> None:
     stamps = sorted(stamps, key=lambda entry: entry[0].id)
     for work, _, worst in stamps:
-        work.reserved = work.held + (0 if work.run.credit_limit is None else worst)
+        work.reserved = work.held + worst
+        if work.job is None:
+            work.month = tally.month.today
     stamped = book.ids(
         cursor,
         """UPDATE step_queue q SET sent_at = now(), deadline_at = now() + t.span * interval '1 second', holder = %s,
@@ -86,7 +93,7 @@ def _mark(
     for work, _, _ in stamps:
         if work.id in stamped:
             served[(work.lane_id, work.run.id)] += 1
-            tally.runs[work.run.id]["reserved"] += work.reserved - work.held
+            tally.reserve(work)
     keys = sorted(served)
     cursor.execute(
         """UPDATE lane_run l SET vtime = l.vtime + t.n FROM unnest(%s::uuid[], %s::uuid[], %s::int[])
@@ -113,39 +120,68 @@ def unstamp(
     back = [work for work in works if work.id in back_ids]
     result.woken |= book.drop_leads(cursor, tenant_id, [work for work in back if work.job is None])
     for work in back:
-        tally.runs[work.run.id]["reserved"] -= work.reserved - work.held
+        tally.release(work, held=work.held)
 
 
-def _within_budget(
-    cursor: Any, tenant_id: uuid.UUID, stamps: Sequence[Stamp], tally: Tally
-) -> tuple[list[Stamp], list[Stamp], dict[uuid.UUID, int]]:
-    """What fits into the runs' credit limits, what does not, and the room that each limited run had."""
-    limited = sorted({work.run.id for work, _, _ in stamps if work.run.credit_limit is not None})
-    if not limited:
-        return list(stamps), [], {}
-    _take_what_comes_before_runs(cursor, tenant_id, stamps)
-    left = book.rows(
-        cursor,
-        """SELECT id, credit_limit - credits_spent - credits_reserved FROM run
-           WHERE tenant_id = %s AND id = ANY(%s) AND credit_limit IS NOT NULL ORDER BY id FOR NO KEY UPDATE""",
-        [tenant_id, limited],
-    )
-    # What this very transaction settled is not written to the run yet.
-    room = {
-        run_id: free - tally.runs[run_id]["spent"] - tally.runs[run_id]["reserved"] for run_id, free in left
-    }
-    had = dict(room)
-    kept: list[Stamp] = []
-    refused: list[Stamp] = []
-    for entry in stamps:
-        work, _, worst = entry
-        if work.run.id in room:
-            if worst and worst > room[work.run.id]:  # to ask for the result of a job costs nothing
+class _Room:
+    """How much may be reserved: what the runs' credit limits and the tenant's monthly limit leave.
+
+    What this very transaction settled and stamped is in the tally, and not in the rows yet.
+    """
+
+    def __init__(self, cursor: Any, tenant_id: uuid.UUID, stamps: Sequence[Stamp], tally: Tally) -> None:
+        self.tally = tally
+        self._left: dict[uuid.UUID, int] = {}
+        if all(work.run.credit_limit is None for work, _, _ in stamps):
+            return
+        _take_what_comes_before_runs(cursor, tenant_id, stamps)
+        # All that this transaction writes, in their order: others lock them in it too.
+        touched = sorted({*(work.run.id for work, _, _ in stamps), *tally.runs})
+        found = book.rows(
+            cursor,
+            """SELECT id, credit_limit - credits_spent - credits_reserved FROM run
+               WHERE tenant_id = %s AND id = ANY(%s) ORDER BY id FOR NO KEY UPDATE""",
+            [tenant_id, touched],
+        )
+        self._left = {run_id: left for run_id, left in found if left is not None}
+
+    def admit(self, stamps: Sequence[Stamp]) -> tuple[list[Stamp], list[Stamp]]:
+        """What fits, in the order of turns, and what does not."""
+        room: dict[uuid.UUID | None, int] = {}
+        kept: list[Stamp] = []
+        refused: list[Stamp] = []
+        for entry in stamps:
+            work, _, worst = entry
+            limits = self._limits(work)
+            # What costs nothing, as to ask for the result of a job, has room in any limit.
+            if worst and any(worst > room.setdefault(limit, self._now(limit)) for limit in limits):
                 refused.append(entry)
                 continue
-            room[work.run.id] -= worst
-        kept.append(entry)
-    return kept, refused, had
+            for limit in limits if worst else ():
+                room[limit] -= worst
+            kept.append(entry)
+        return kept, refused
+
+    def without(self, refused: Sequence[Stamp]) -> dict[tuple[uuid.UUID, uuid.UUID], int]:
+        """The (lane, run) pairs that have no room in truth, once the starts are marked; with what was too much for the
+        month, 0 where it was the run's own limit."""
+        found: dict[tuple[uuid.UUID, uuid.UUID], int] = {}
+        for work, _, worst in refused:
+            short = [limit for limit in self._limits(work) if worst > self._now(limit)]
+            if short:
+                pair = (work.lane_id, work.run.id)
+                found[pair] = max(found.get(pair, 0), worst if MONTH in short else 0)
+        return found
+
+    def _limits(self, work: Work) -> list[uuid.UUID | None]:
+        limits: list[uuid.UUID | None] = [work.run.id] if work.run.id in self._left else []
+        return [*limits, MONTH] if self.tally.month.counts(work) else limits
+
+    def _now(self, limit: uuid.UUID | None) -> int:
+        if limit is MONTH:
+            return self.tally.month.room()
+        run = self.tally.runs[limit]
+        return self._left[limit] - run["spent"] - run["reserved"]
 
 
 def _take_what_comes_before_runs(cursor: Any, tenant_id: uuid.UUID, stamps: Sequence[Stamp]) -> None:
@@ -169,21 +205,31 @@ def _take_what_comes_before_runs(cursor: Any, tenant_id: uuid.UUID, stamps: Sequ
     )
 
 
-def _park(cursor: Any, tenant_id: uuid.UUID, pairs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> None:
-    """Runs at their credit limit wait in their lanes, until calls in flight cost less or the limit is raised.
+def _park(cursor: Any, tenant_id: uuid.UUID, pairs: Mapping[tuple[uuid.UUID, uuid.UUID], int]) -> None:
+    """Runs at a limit wait in their lanes, until calls in flight cost less or the limit is raised; at the tenant's
+    monthly one until the month ends at the latest. The sweep lets them go on.
 
     Told once for each limit: a run at its limit is parked and let go with every call that costs less than it might.
     """
+    ordered = sorted(pairs)
     cursor.execute(
         """WITH parked AS (
-               UPDATE lane_run l SET state = 'budget' FROM unnest(%s::uuid[], %s::uuid[]) t(lane_id, run_id)
+               UPDATE lane_run l SET state = 'budget', parked_for = t.worst, parked_until = CASE WHEN t.worst > 0 THEN
+                      (date_trunc('month', now() AT TIME ZONE 'utc') + interval '1 month') AT TIME ZONE 'utc' END
+               FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[]) t(lane_id, run_id, worst)
                WHERE l.tenant_id = %s AND l.lane_id = t.lane_id AND l.run_id = t.run_id AND l.state = 'active'
                RETURNING l.run_id)
            SELECT DISTINCT p.run_id FROM parked p WHERE NOT EXISTS (
                SELECT 1 FROM run_event e WHERE e.tenant_id = %s AND e.run_id = p.run_id AND e.kind = 'run.parked'
                AND NOT EXISTS (SELECT 1 FROM run_event c WHERE c.tenant_id = e.tenant_id AND c.run_id = e.run_id
                                AND c.kind = 'run.changed' AND c.id > e.id))""",
-        [[pair[0] for pair in pairs], [pair[1] for pair in pairs], tenant_id, tenant_id],
+        [
+            [pair[0] for pair in ordered],
+            [pair[1] for pair in ordered],
+            [pairs[pair] for pair in ordered],
+            tenant_id,
+            tenant_id,
+        ],
     )
     if parked := cursor.fetchall():
         told: list[tuple[uuid.UUID, str, dict[str, Any]]] = [(row[0], "run.parked", {}) for row in parked]

@@ -59,6 +59,7 @@ def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
         promoted += _follow_runs(cursor)
         woken, late = _posted(cursor)
         promoted += woken
+        promoted += _unpark(cursor)
         idle = rows(cursor, LANES_WITH_WORK, [])
         leaving.ring_if_due(cursor)
         cancelled = rows(
@@ -133,6 +134,22 @@ def _heal_followers(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
                WHERE l.tenant_id = q.tenant_id AND l.fingerprint = q.fingerprint AND l.livemode = r.livemode
                  AND l.provider = split_part(q.name, ':', 2) AND l.outcome = '')
            RETURNING q.tenant_id, q.lane_id""",
+        [],
+    )
+
+
+def _unpark(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Let work go on that waits for its tenant's monthly limit, when there is room again or the month is over."""
+    return rows(
+        cursor,
+        """UPDATE lane_run l SET state = CASE WHEN l.state = 'budget' THEN 'active' ELSE l.state END,
+                  parked_until = NULL, parked_for = 0
+           FROM tenants_tenant t LEFT JOIN credit_month m ON m.tenant_id = t.id
+                AND m.month = date_trunc('month', clock_timestamp() AT TIME ZONE 'utc')::date
+           WHERE l.parked_until IS NOT NULL AND t.id = l.tenant_id AND (
+               l.state <> 'budget' OR t.monthly_credit_limit IS NULL
+               OR t.monthly_credit_limit - coalesce(m.spent + m.reserved, 0) >= l.parked_for)
+           RETURNING l.tenant_id, l.lane_id""",
         [],
     )
 

@@ -6,15 +6,33 @@ from collections.abc import Sequence
 from typing import Any
 
 from workflows.lanes import book
+from workflows.lanes.month import Month
+from workflows.lanes.work import Work
 from workflows.states import FINAL_RECORD, RecordStatus
 
 
 class Tally:
     """What one tenant's share of a transaction changes in its runs."""
 
-    def __init__(self, cursor: Any, tenant_id: uuid.UUID) -> None:
-        self.cursor, self.tenant_id = cursor, tenant_id
+    def __init__(self, cursor: Any, tenant_id: uuid.UUID, month: Month) -> None:
+        self.cursor, self.tenant_id, self.month = cursor, tenant_id, month
         self.runs: dict[uuid.UUID, Counter[str]] = defaultdict(Counter)
+
+    def reserve(self, work: Work) -> None:
+        """The most that its call may cost is set aside, in its run and in its tenant's month."""
+        amount = work.reserved - work.held
+        self.runs[work.run.id]["reserved"] += amount
+        self.month.move(work, reserved=amount)
+
+    def release(self, work: Work, *, held: int = 0) -> None:
+        """Free again, but for what is `held` for a job that is under way."""
+        self.runs[work.run.id]["reserved"] -= work.reserved - held
+        self.month.move(work, reserved=held - work.reserved)
+
+    def spend(self, work: Work, credits: int) -> None:
+        """A call of this work cost so much, or gives so much back."""
+        self.runs[work.run.id]["spent"] += credits
+        self.month.move(work, spent=credits)
 
     def moved(self, run_id: uuid.UUID, was: str, now_is: str) -> None:
         """A record of this run went from one status to another."""
@@ -38,4 +56,6 @@ class Tally:
     def write(self) -> list[uuid.UUID]:
         """Write the counts; returns the runs that ended by it."""
         changed = {run_id: counter for run_id, counter in self.runs.items() if any(counter.values())}
-        return book.count_runs(self.cursor, self.tenant_id, changed) if changed else []
+        ended = book.count_runs(self.cursor, self.tenant_id, changed) if changed else []
+        self.month.write()
+        return ended

@@ -3,7 +3,7 @@
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from math import inf
 from typing import Any
 
@@ -45,6 +45,7 @@ class Job:
     started: float = 0.0  # Unix time, for the history alone
     counted: bool = False  # the call that began it is in the history already
     lasts: float = 0.0  # seconds that it may take, when it begins
+    month: str = ""  # in which what it may cost is set aside
     ends_at: float = 0.0  # monotonic; what is kept is job_until, on the database's clock
 
     def to_json(self) -> dict[str, Any]:
@@ -56,6 +57,7 @@ class Job:
             "failures": self.failures,
             "started": self.started,
             "counted": self.counted,
+            "month": self.month,
         }
 
 
@@ -88,7 +90,8 @@ class Work:
     cached_outcome: str = ""
     cached_answer: dict[str, Any] | None = None
     stamped_at: float = 0.0  # monotonic
-    reserved: int = 0  # of its run's credit limit, while it is stamped
+    reserved: int = 0  # the most that its call may cost, while it is stamped
+    month: date | None = None  # in which that is counted: when it was stamped, by the database's clock
     tried_s: float = 0.0  # how long ago its first call was, when it was claimed; 0 without one
     job: Job | None = None
     posted: list[Posted] = field(default_factory=list)
@@ -148,6 +151,14 @@ class Settlement:
     job: Job | None = None  # what is under way from now on; with `again_after`
     goes_on: bool = False  # the attempt is not over: no history, no cost yet
     read: list[uuid.UUID] = field(default_factory=list)  # what was posted and has been read
+    counts_as: str = ""  # the outcome that the record's later steps see, where it is another than `outcome`
+    in_doubt: bool = False  # the call may have been made and charged (doubt.py)
+    booked: int = 0  # what it counts for until that is known
+    released: int = (
+        0  # what earlier calls in doubt were booked at, now that an answer has told what they cost
+    )
+    settles: list[uuid.UUID] = field(default_factory=list)  # the attempts of those
+    recounted: bool = False  # a late answer: its call was counted when it was taken over
 
     @property
     def leaves_queue(self) -> bool:
@@ -157,7 +168,7 @@ class Settlement:
     def calls(self) -> int:
         """How many calls this writes down: a job is begun by one, however often its result is asked for."""
         counted = self.work.job is not None and self.work.job.counted
-        return int(self.called and not counted)
+        return int(self.called and not counted and not self.recounted)
 
 
 @dataclass(slots=True)
@@ -183,6 +194,7 @@ class Flushed:
     """What a flush did: which starts may be sent, which lanes got work, which runs ended."""
 
     stamped: set[uuid.UUID] = field(default_factory=set)
+    suppressed: set[uuid.UUID] = field(default_factory=set)  # about somebody who is not to be looked up
     parked: set[tuple[uuid.UUID, uuid.UUID]] = field(default_factory=set)  # (lane, run) at a credit limit
     woken: set[tuple[uuid.UUID, uuid.UUID]] = field(default_factory=set)  # (tenant, lane)
     completed: list[uuid.UUID] = field(default_factory=list)

@@ -96,11 +96,21 @@ class LaneRun(TenantOwned):
     priority = models.PositiveSmallIntegerField(default=5)
     vtime = models.FloatField(default=0)
     since = models.DateTimeField(db_default=Now())
+    # Parked at the tenant's monthly limit: when the month ends, and the credits that were asked for (thousandths).
+    parked_until = models.DateTimeField(null=True)
+    parked_for = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         db_table = "lane_run"
         constraints = [models.UniqueConstraint(fields=["tenant", "lane_id", "run_id"], name="lane_run_once")]
-        indexes = [models.Index(fields=["run_id"], name="lane_run_by_run")]
+        indexes = [
+            models.Index(fields=["run_id"], name="lane_run_by_run"),
+            models.Index(
+                fields=["parked_until"],
+                name="lane_run_parked",
+                condition=models.Q(parked_until__isnull=False),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.lane_id} {self.run_id}"

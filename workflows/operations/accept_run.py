@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from django.db import connections
 from django.utils import timezone
 
 from integrations.connectors import registry
 from integrations.queries import usable_connections
+from integrations.suppressions import covers_subdomains, suppressed_of
 from tenants import audit
 from tenants.errors import InvalidInput
 from tenants.failpoints import reach
@@ -33,6 +35,7 @@ from workflows.errors import (
 from workflows.lanes import book
 from workflows.lanes.decide import decide, fingerprint
 from workflows.lanes.ring import ring_after_commit, ring_fill_after_commit
+from workflows.lanes.shield import ERROR as SUPPRESSED
 from workflows.lanes.wire import engine_cursor
 from workflows.models import Lane, Run, RunEvent, Upload, Workflow
 from workflows.states import RecordStatus, RunStatus
@@ -161,11 +164,12 @@ def accept_upload(
 
 
 def write_records(run: Run, records: Sequence[NewRecord]) -> int:
-    """Write records of a run with their first steps, in the caller's tenant scope; returns how many have no fault.
+    """Write records of a run with their first steps, in the caller's tenant scope; returns how many are to be done.
 
     The run's counts move with them: a run that is being filled has counted its rows as queued already.
     """
     counted_before = run.upload_id is not None
+    suppressed = _suppressed(run, records)
     rows: list[tuple[Any, ...]] = []
     entries: list[book.QueueEntry] = []
     final: list[str] = []
@@ -178,6 +182,8 @@ def write_records(run: Run, records: Sequence[NewRecord]) -> int:
         elif record.faults:
             code, message = record.faults[0]
             status, error = RecordStatus.FAILED.value, {"code": code, "message": message}
+        elif record.position in suppressed:
+            status, error = RecordStatus.SKIPPED.value, SUPPRESSED
         else:
             plan, skipped = decide(run.template, run.config, record.values, [])
         if isinstance(plan, Final):
@@ -199,7 +205,8 @@ def write_records(run: Run, records: Sequence[NewRecord]) -> int:
         rows.append(
             (record_id, record.position, record.line, book.dump(storable(record.values)),
              book.dump(storable(record.originals) or None), status, book.dump(output), book.dump(storable(error)),
-             status != RecordStatus.FAILED and run.status != RunStatus.CANCELLED)
+             status != RecordStatus.FAILED and run.status != RunStatus.CANCELLED
+             and record.position not in suppressed)
         )  # fmt: skip
     with engine_cursor(APP_ALIAS) as cursor:
         _insert_records(cursor, run, rows)
@@ -207,6 +214,18 @@ def write_records(run: Run, records: Sequence[NewRecord]) -> int:
         _count(cursor, run, len(records), final, counted_before)
     ring_after_commit(woken)
     return sum(1 for row in rows if row[-1])
+
+
+def _suppressed(run: Run, records: Sequence[NewRecord]) -> set[int]:
+    """The positions of the records that are about somebody on the tenant's suppression list."""
+    sound = [record for record in records if not record.faults]
+    with connections[APP_ALIAS].cursor() as cursor:
+        subdomains = covers_subdomains(cursor, run.tenant_id)
+        if subdomains is None or not sound:
+            return set()
+        values = [record.values for record in sound]
+        found = suppressed_of(cursor, run.tenant_id, values, subdomains=subdomains)
+    return {record.position for record, hit in zip(sound, found, strict=True) if hit}
 
 
 def storable(value: Any) -> Any:

@@ -26,6 +26,10 @@ def cancel_waiting(tenant_id: uuid.UUID, run_id: uuid.UUID, *, most: int = 20_00
 
 def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
     with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
+        # The month before the run, as the engine has it; there is a row only where the tenant has a monthly limit.
+        cursor.execute(
+            "SELECT 1 FROM credit_month WHERE tenant_id = %s ORDER BY month FOR UPDATE", [tenant_id]
+        )
         gone = book.rows(
             cursor,
             """DELETE FROM step_queue q USING (
@@ -37,7 +41,8 @@ def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
                          AND q.job IS NULL AND NOT EXISTS (
                              SELECT 1 FROM step s WHERE s.tenant_id = q.tenant_id AND s.record_id = q.record_id
                              AND s.status IN ('done', 'dead', 'ambiguous')),
-                         q.job IS NOT NULL AND NOT coalesce((q.job->>'counted')::boolean, false)""",
+                         q.job IS NOT NULL AND NOT coalesce((q.job->>'counted')::boolean, false),
+                         q.reserved, q.job->>'month'""",
             [run_id, tenant_id, CHUNK],
         )
         if gone:
@@ -64,8 +69,25 @@ def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
             for (was,) in moved:
                 counts[was] -= 1
             counts["cancelled"] = counts["ended"] = len(moved)
+            counts["reserved"] = -sum(row[10] for row in gone)
+            _free_month(
+                cursor, tenant_id, run_id, [(row[11], row[10]) for row in gone if row[10] and row[11]]
+            )
             book.count_runs(cursor, tenant_id, {run_id: counts})
     return len(gone)
+
+
+def _free_month(cursor: object, tenant_id: uuid.UUID, run_id: uuid.UUID, held: list[tuple[str, int]]) -> None:
+    """What was set aside in the tenant's months for jobs under way is free again."""
+    if not held:
+        return
+    cursor.execute(  # type: ignore[attr-defined]
+        """UPDATE credit_month m SET reserved = greatest(0, m.reserved - t.held)
+           FROM (SELECT month, sum(held) AS held FROM unnest(%s::date[], %s::bigint[]) u(month, held) GROUP BY 1) t,
+                run r
+           WHERE m.tenant_id = %s AND m.month = t.month AND r.id = %s AND r.tenant_id = m.tenant_id AND r.livemode""",
+        [[month for month, _ in held], [amount for _, amount in held], tenant_id, run_id],
+    )
 
 
 def _count_jobs(

@@ -22,10 +22,11 @@ CHUNK = 1_000
 
 @dataclass(frozen=True, slots=True)
 class FailedFilter:
-    """Which of a run's failed records are meant: of one error code, of one vendor that gave up; all where empty."""
+    """Which of a run's failed records are meant: of one error code, of one vendor that gave up, these; all where empty."""
 
     code: str = ""
     provider: str = ""
+    ids: tuple[uuid.UUID, ...] | None = None
 
     def told(self) -> dict[str, Any]:
         """For the trail."""
@@ -44,6 +45,7 @@ _FAILED = """
     SELECT r.id, r.position, r.input FROM record r
     WHERE r.tenant_id = %(tenant)s AND r.run_id = %(run)s AND r.status = %(status)s AND r.position > %(after)s
       AND (r.started_at IS NOT NULL OR %(faulty)s)
+      AND (%(ids)s::uuid[] IS NULL OR r.id = ANY(%(ids)s::uuid[]))
       AND (%(code)s = '' OR r.error->>'code' = %(code)s)
       AND ((%(provider)s = '' AND %(status)s = 'failed') OR EXISTS (
           SELECT 1 FROM step s WHERE s.tenant_id = r.tenant_id AND s.record_id = r.id
@@ -60,6 +62,7 @@ def lock_failed(
     parameters = {
         "tenant": run.tenant_id, "run": run.pk, "status": str(status), "after": after, "faulty": faulty,
         "code": which.code, "provider": which.provider, "most": most,
+        "ids": None if which.ids is None else list(which.ids),
     }  # fmt: skip
     cursor.execute(_FAILED, parameters)
     return [Failed(row[0], row[1], load(row[2])) for row in cursor.fetchall()]

@@ -78,3 +78,22 @@ def tell_admins(lane_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
         why=lane.connection.last_error,
         link=f"{settings.BASE_URL.rstrip('/')}{reverse('vendors')}",
     )
+
+
+def tell_low_balance(lane_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
+    """Mail the admins that a vendor's key has few credits left; whether the mail server took it."""
+    with tenant_scope(tenant_id):
+        lane = Lane.objects.select_related("connection").filter(pk=lane_id).first()
+        admins = addresses_of_admins()
+        tenant_name = Tenant.objects.values_list("name", flat=True).get(pk=tenant_id)
+    if lane is None or lane.connection.balance is None:
+        return False
+    return mails.send_low_balance(
+        admins,
+        tenant_name=tenant_name,
+        vendor=registry.get(lane.provider).title,
+        key_hint=lane.key_hint,
+        credits=f"{lane.connection.balance / 1000:,g}",
+        runs_out=lane.connection.runs_out_at,
+        link=f"{settings.BASE_URL.rstrip('/')}{reverse('vendors')}",
+    )

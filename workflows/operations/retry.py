@@ -20,10 +20,10 @@ from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, require_tenant_id, tenant_scope
 from workflows.catalog import TEMPLATES, Final, Taken
 from workflows.errors import RecordNotRetryable, RunIsFinal
-from workflows.lanes import book
+from workflows.lanes import book, doubt
 from workflows.lanes.decide import fingerprint
 from workflows.lanes.ring import ring_after_commit
-from workflows.models import Record, Run, RunEvent, Step
+from workflows.models import AmbiguousCall, Record, Run, RunEvent, Step
 from workflows.operations.accept_run import first_of_month, storable
 from workflows.operations.failed_records import FailedFilter, lock_failed
 from workflows.operations.retry_in_doubt import can_be_looked_up, in_doubt, look_up_first
@@ -87,7 +87,7 @@ def _chunk(run: Run, status: str, after: int, which: FailedFilter, actor: str) -
         _serialise(cursor, run.pk)
         found = lock_failed(cursor, run, status, after, which, CHUNK)
         history = _history([row.id for row in found])
-        retries = [_planned(run, row.id, status, row.input, history.get(row.id, [])) for row in found]
+        retries = [_planned(run, row.id, status, row.input, history[row.id]) for row in found]
         # One that was not found and has no question left has its end already.
         retries = [r for r in retries if not (isinstance(r.plan, Final) and r.plan.status == status)]
         # What may have been done already, and cannot be looked up, is asked again only by whoever looked there.
@@ -132,8 +132,8 @@ def retry_record(
                     f"The record is {record.get_status_display().lower()}: only one that failed, was skipped or was "
                     "not found can be asked for again."
                 )
-            steps = _history([record.pk]).get(record.pk, [])
-            retry = _planned(run, record.pk, record.status, values, steps, restart=restart)
+            history = _history([record.pk])[record.pk]
+            retry = _planned(run, record.pk, record.status, values, history, restart=restart)
             _write_input(cursor, run, record, values, edited)
             _write(cursor, run, [retry], actor)
             detail: dict[str, Any] = {"mode": "restart" if restart else "resume", "fields": sorted(edited)}
@@ -159,11 +159,17 @@ def _serialise(cursor: Any, run_id: uuid.UUID) -> None:
     cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('retry:' || %s, 0))", [str(run_id)])
 
 
-def _history(record_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[Step]]:
-    found: dict[uuid.UUID, list[Step]] = {}
+History = tuple[list[Step], list[AmbiguousCall]]
+
+
+def _history(record_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, History]:
+    """The attempts of records, and their calls in doubt, in time order."""
+    found: dict[uuid.UUID, History] = {record_id: ([], []) for record_id in record_ids}
     columns = ("record_id", "operation", "provider", "status", "outcome", "answer", "credits")
     for step in Step.objects.filter(record_id__in=record_ids).only(*columns).order_by("id"):
-        found.setdefault(step.record_id, []).append(step)
+        found[step.record_id][0].append(step)
+    for call in AmbiguousCall.objects.filter(record_id__in=record_ids).order_by("id"):
+        found[call.record_id][1].append(call)
     return found
 
 
@@ -172,12 +178,17 @@ def _planned(
     record_id: uuid.UUID,
     status: str,
     values: dict[str, str],
-    steps: Sequence[Step],
+    history: History,
     *,
     restart: bool = False,
 ) -> Retry:
-    plan, taken = replay(run.template, run.config, values, {} if restart else answers_of(steps))
-    paid = sum(step.credits for step in steps)
+    steps, calls = history
+    doubts = [doubt.carried(call) for call in calls if call.may_cost and call.released_at is None]
+    if restart:
+        plan, taken = replay(run.template, run.config, values, {})
+    else:
+        plan, taken = replay(run.template, run.config, values, answers_of(steps, calls), doubts)
+    paid = sum(step.credits for step in steps) + sum(step.credits for step in doubts)
     return Retry(record_id, status, values, plan, taken, paid, doubtful=in_doubt(plan, steps))
 
 
@@ -226,6 +237,7 @@ def _write(cursor: Any, run: Run, retries: Sequence[Retry], actor: str) -> None:
         )
         for retry in asked
     ]
+    _ask_again(cursor, run, [retry.id for retry in asked], [entry.fingerprint for entry in entries], actor)
     woken = book.insert_queue(cursor, run.tenant_id, entries)
     doubtful = [(r.id, r.plan) for r in asked if r.doubtful and can_be_looked_up(r.plan)]
     look_up_first(cursor, run.tenant_id, doubtful)
@@ -240,6 +252,22 @@ def _write(cursor: Any, run: Run, retries: Sequence[Retry], actor: str) -> None:
     # left, and no other retry is under way: nobody else can be adding it to a lane now.
     book.enter_lanes(cursor, run.tenant_id, sorted({(entry.lane_id, run.pk) for entry in entries}))
     ring_after_commit(woken)
+
+
+def _ask_again(
+    cursor: Any, run: Run, record_ids: Sequence[uuid.UUID], fingerprints: Sequence[str], actor: str
+) -> None:
+    """Whoever retries a record whose call is in doubt has decided that it is asked again."""
+    cursor.execute(
+        """UPDATE ambiguous_call SET status = 'repeated', decided_by = %s, decided_at = now()
+           WHERE tenant_id = %s AND record_id = ANY(%s::uuid[]) AND status = 'open'""",
+        [actor, run.tenant_id, list(record_ids)],
+    )
+    cursor.execute(
+        """DELETE FROM lookup WHERE tenant_id = %s AND livemode = %s AND fingerprint = ANY(%s::text[])
+           AND outcome = 'ambiguous'""",
+        [run.tenant_id, run.livemode, list(fingerprints)],
+    )
 
 
 def _move_records(cursor: Any, run: Run, retries: Sequence[Retry]) -> None:

@@ -7,6 +7,11 @@ from workflows.web import describe
 
 # verb -> what was done, with {…} out of the entry's detail; a verb that is not here is read as it is spelled.
 SENTENCES = {
+    "calls.accept": "accepted the loss of {calls} ambiguous calls",
+    "calls.repeat": "asked again for {calls} ambiguous calls",
+    "connection.low_balance": "found the balance of {provider} low",
+    "suppressions.added": "put {count} on the suppression list",
+    "suppressions.removed": "took {count} off the suppression list",
     "connection.created": "connected {provider}",
     "connection.secret_replaced": "entered the key for {provider} again",
     "invitation.accepted": "accepted an invitation",
@@ -55,10 +60,11 @@ SENTENCES = {
 NOUNS = {
     "apikey": "API key", "auditevent": "entry of the trail", "runevent": "event of a run", "stepqueue": "waiting step",
     "lanerun": "run in a lane", "usageevent": "entry of the ledger", "tenantexport": "export",
+    "ambiguouscall": "ambiguous call", "creditmonth": "month's credits",
 }  # fmt: skip
 KINDS = [
     ("run.", "Runs"), ("record.", "Records"), ("upload.", "Files"), ("workflow.", "Workflows"),
-    ("connection.", "Vendors"), ("lane.", "Lanes"),
+    ("calls.", "Ambiguous calls"), ("suppressions.", "Suppressions"), ("connection.", "Vendors"), ("lane.", "Lanes"),
     ("key.", "API keys"), ("member.", "Members"), ("invitation.", "Invitations"), ("tenant.", "The tenant"),
     ("ops.", "Weir's staff"),
 ]  # fmt: skip

@@ -28,7 +28,8 @@ _EXPLAINED = {
     WaitReason.COOLDOWN: "The vendor asked for a rest; the lane starts again by itself when it is over.",
     WaitReason.BACKOFF: "An attempt failed; the next one starts after a short rest.",
     WaitReason.BREAKER: "The vendor failed several times in a row; single calls test whether it is back.",
-    WaitReason.BUDGET: "The credit limit is reached. Raise it and the run goes on where it stopped.",
+    WaitReason.BUDGET: "The run's credit limit or the tenant's monthly one is reached. Raise it and the run goes on where "
+    "it stopped.",
     WaitReason.TURN: "Other runs use the same key; this one gets its share in turn.",
     WaitReason.DUPLICATE: "The same person was asked for already; both records get that answer, and it is paid once.",
     WaitReason.CALLBACK: "The vendor took the question and will call back with the answer.",

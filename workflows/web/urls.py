@@ -4,6 +4,7 @@ from django.urls import path
 
 from workflows.web import (
     actions,
+    ambiguous,
     audit,
     design,
     developers,
@@ -11,10 +12,12 @@ from workflows.web import (
     home,
     insights,
     invite,
+    month,
     new_run,
     preferences,
     records,
     runs,
+    suppressions,
     team,
     tenant_end,
     vendors,
@@ -42,6 +45,9 @@ urlpatterns = [
     path("runs/<uuid:run_id>/records/<uuid:record_id>/edit/", failed.edit, name="edit_record"),
     path("runs/<uuid:run_id>/records/<uuid:record_id>/discard/", failed.discard_one, name="discard_record"),
     path("failed/", failed.failed_list, name="failed"),
+    path("ambiguous/", ambiguous.calls, name="ambiguous"),
+    path("ambiguous/decide/", ambiguous.decide_all, name="decide_ambiguous"),
+    path("ambiguous/<uuid:call_id>/decide/", ambiguous.decide_one, name="decide_call"),
     path("vendors/", vendors.vendor_list, name="vendors"),
     path("vendors/new/", vendors.connect, name="connect_vendor"),
     path("vendors/<uuid:connection_id>/key/", vendors.enter_key, name="enter_key"),
@@ -54,6 +60,12 @@ urlpatterns = [
     path("developers/keys/<uuid:key_id>/rotate/", developers.rotate, name="rotate_key"),
     path("developers/keys/<uuid:key_id>/revoke/", developers.revoke, name="revoke_key"),
     path("settings/", preferences.settings_page, name="settings"),
+    path("settings/limit/", month.monthly_limit, name="monthly_limit"),
+    path("settings/suppressions/", suppressions.suppressions, name="suppressions"),
+    path("settings/suppressions.csv", suppressions.export, name="suppressions_csv"),
+    path(
+        "settings/suppressions/<uuid:suppression_id>/remove/", suppressions.remove, name="remove_suppression"
+    ),
     path("settings/audit/", audit.trail, name="audit"),
     path("settings/audit.csv", audit.export, name="audit_csv"),
     path("settings/theme/", preferences.choose_theme, name="choose_theme"),

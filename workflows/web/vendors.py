@@ -98,7 +98,8 @@ class VendorView:
             self.lane.paused,
             self.lane.breaker_until,
         )
-        return (self.connection.pk, self.state, self.connection.balance, lane, self.limits)
+        told = (self.connection.balance, self.connection.low_balance_told_at)
+        return (self.connection.pk, self.state, told, lane, self.limits)
 
     @property
     def why(self) -> str:
@@ -123,6 +124,9 @@ def vendor_list(request: TenantRequest) -> HttpResponse:
         "vendors": vendors,
         "others": [c for c in registry.offered() if c.provider not in connected],
         "may_connect": allows(request, "connections.change"),
+        "low": [
+            view for view in vendors if view.connection.low_balance_told_at and view.state != "no_credits"
+        ],
         "unwell": [view for view in vendors if view.needs_a_person],
         "version": version_of([view.shown for view in vendors]),
     }

@@ -167,7 +167,7 @@ class _Seeder:
             "jsonb": Jsonb({}),
             "bytea": uuid.uuid4().bytes * 2,
             "timestamptz": dt.datetime.now(dt.UTC),
-            "date": dt.datetime.now(dt.UTC).date(),
+            "date": dt.date(2000, 1, 1) + dt.timedelta(days=number),
             "inet": "192.0.2.1",
         }
         if kind in makers:

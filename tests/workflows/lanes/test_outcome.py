@@ -12,7 +12,7 @@ from tests.workflows.lanes.pieces import ADA, a_step, facts
 from workflows.catalog import Ask, Final, Taken
 from workflows.lanes import outcome as engine
 from workflows.lanes.decide import fingerprint
-from workflows.lanes.outcome import Verdict, cached, dead, go_on, judge, lost, passed_over
+from workflows.lanes.outcome import LOST, Verdict, cached, dead, go_on, judge, lost, passed_over
 from workflows.lanes.work import Settlement, Work
 
 HOLDER = uuid.uuid4()
@@ -171,7 +171,7 @@ class TestAgain:
     def test_its_reason_says_when_the_vendor_may_have_been_asked(self) -> None:
         settled = verdict(Retry("timeout", "no answer in time", uncertain=True), status=None).settlement
         assert settled.reason == "no answer in time; the vendor may have been asked"
-        assert (settled.outcome, settled.status, settled.http_status) == ("timeout", "failed", None)
+        assert (settled.outcome, settled.status, settled.http_status) == ("timeout", "ambiguous", None)
         assert verdict(Retry("error", "broken")).settlement.reason == "broken"
 
     def test_after_its_attempts_a_step_is_dead(self) -> None:
@@ -265,9 +265,14 @@ class TestLost:
     def test_one_that_a_person_is_to_decide_ends_with_what_to_do(self) -> None:
         settled = lost(a_step(provider="findymail"), HOLDER, on_ambiguous="ask")
         assert (settled.status, settled.outcome) == ("ambiguous", "timeout")
-        assert settled.reason == "The outcome is not known. Retry the record to ask the vendor again."
+        assert settled.reason == LOST
         assert settled.final is not None
         assert settled.final.status == "failed"
+        assert settled.final.error == {
+            "code": "ambiguous",
+            "message": "Findymail may have been asked and paid, and no answer came. Ask again, which may be paid twice, "
+            "or accept the loss.",
+        }
 
     def test_what_was_in_hand_when_workers_died_three_times_is_dead(self) -> None:
         assert not lost(a_step(crashes=1), HOLDER, on_ambiguous="repeat").leaves_queue

@@ -281,3 +281,21 @@ def test_a_settle_cannot_reach_another_tenants_queue(
         assert StepQueue.objects.count() == 1
         assert Run.objects.get(pk=run.pk).pending == 1
         assert Connection.objects.count() == 3
+
+
+def test_a_late_answer_in_the_batch_of_the_one_that_took_over_counts_once(tenant: Tenant, hand: Hand) -> None:
+    """A worker that froze may hold the lane again when it hears of its old call."""
+    run = start(tenant, people(1))
+    [work] = hand.claim()
+    hand.stamp([work])
+    expire(hand.lane)
+    heir = Hand(tenant)
+    [taken_over] = claim.stamped_by_others(tenant.pk, heir.lane.pk, [heir.foreign[0].id])
+    heir.settle([lost(taken_over, hand.holder, on_ambiguous="repeat")])
+    [repeat] = heir.claim()
+    heir.stamp([repeat])
+    assert heir.settle([hand.answer(work), heir.answer(repeat)]).late == 1
+    with tenant_scope(tenant):
+        assert sorted(step.status for step in Step.objects.all()) == ["ambiguous", "done", "late"]
+        assert StepQueue.objects.get().name == "verify:zerobounce"
+    assert (again(run).credits_reserved, again(run).pending) == (0, 1)

@@ -50,7 +50,7 @@ def fail(
     return run
 
 
-def retry(run: Run, **which: str) -> int:
+def retry(run: Run, **which: Any) -> int:
     return retry_run(tenant_id=run.tenant_id, run_id=run.pk, actor=ACTOR, which=FailedFilter(**which))
 
 

@@ -1,0 +1,240 @@
+"""Calls that may have been paid for: booked, listed, and never asked again without somebody's word where that costs."""
+
+from typing import Any
+
+import pytest
+
+from billing.models import UsageEvent
+from integrations.http import CallResult
+from integrations.models import Connection
+from integrations.outcomes import Done, Miss, Retry
+from tenants.errors import Conflict
+from tenants.models import AuditEvent, Tenant
+from tenants.scope import tenant_scope
+from tests.factories import ACTOR
+from tests.sandbox import Sandbox
+from tests.workflows.lanes.helpers import again, people, start, wait
+from tests.workflows.lanes.test_recovery import Hand, expire
+from workflows.lanes import claim
+from workflows.lanes.outcome import in_doubt, judge, lost
+from workflows.lanes.runner import Runner
+from workflows.models import AmbiguousCall, Lookup, Record, Run, Step, StepQueue, Workflow
+from workflows.operations.ambiguous import decide_call, decide_calls
+from workflows.operations.control_run import cancel_run
+from workflows.operations.retry import retry_run
+
+GONE = Retry("timeout", "no answer in time", uncertain=True)
+FOUND = Done({"email": "ada@firm.example", "email_status": "valid"}, credits=1_000)
+
+
+def configure(tenant: Tenant, **settings: Any) -> None:
+    with tenant_scope(tenant):
+        workflow = Workflow.objects.get(slug="email-waterfall")
+        workflow.config = {**workflow.config, **settings}
+        workflow.save()
+
+
+def policy(tenant: Tenant, word: str) -> None:
+    with tenant_scope(tenant):
+        Connection.objects.update(on_ambiguous=word)
+
+
+def calls(tenant: Tenant) -> list[AmbiguousCall]:
+    with tenant_scope(tenant):
+        return list(AmbiguousCall.objects.order_by("id"))
+
+
+def booked(run: Run) -> int:
+    """What the ledger says of a run; always what the run says of itself, and its records."""
+    with tenant_scope(run.tenant_id):
+        ledger = sum(UsageEvent.objects.filter(run_id=run.pk).values_list("credits", flat=True))
+        records = sum(Record.objects.filter(run=run).values_list("credits", flat=True))
+        under_way = Record.objects.filter(run=run, status__in=["queued", "running"]).exists()
+    assert again(run).credits_spent == ledger
+    assert under_way or records == ledger
+    return ledger
+
+
+def lose(hand: Hand, work: Any, word: str, outcome: Any = GONE) -> None:
+    """The call is sent, and no answer comes."""
+    assert hand.stamp([work]) == {work.id}
+    result = hand_result(outcome)
+    verdict = judge(work, hand.holder, result, 1.0, 2.0, on_ambiguous=word)
+    hand.settle([verdict.settlement])
+
+
+def hand_result(outcome: Any) -> Any:
+    return CallResult(outcome, None, 30_000)
+
+
+@pytest.fixture
+def hand(tenant: Tenant, vendors: Sandbox) -> Hand:
+    configure(tenant, finders=["findymail"])
+    return Hand(tenant, "findymail")
+
+
+def test_ask_holds_the_record_and_the_loss_is_booked(tenant: Tenant, hand: Hand) -> None:
+    run = start(tenant, people(1))
+    [work] = hand.claim()
+    lose(hand, work, "ask")
+    [call] = calls(tenant)
+    assert (call.status, call.may_cost, call.provider, call.released_at) == ("open", 1_000, "findymail", None)
+    with tenant_scope(tenant):
+        record, step = Record.objects.get(), Step.objects.get()
+        assert not StepQueue.objects.exists()
+    assert record.error["code"] == "ambiguous"
+    assert (step.status, step.credits, call.pk) == ("ambiguous", 0, step.pk)
+    assert (booked(run), again(run).credits_reserved) == (1_000, 0)
+
+
+def test_accepting_the_loss_goes_on_with_the_next_vendor(tenant: Tenant, vendors: Sandbox) -> None:
+    hand = Hand(tenant, "findymail")
+    configure(tenant, finders=["findymail", "prospeo"])
+    run = start(tenant, people(1))
+    [work] = hand.claim()
+    lose(hand, work, "accept")
+    [call] = calls(tenant)
+    assert (call.status, call.decided_by) == ("accepted", "")
+    with tenant_scope(tenant):
+        assert StepQueue.objects.get().name == "find:prospeo"
+    assert booked(run) == 1_000
+
+
+def test_repeat_asks_again_and_both_are_counted(tenant: Tenant, hand: Hand) -> None:
+    run = start(tenant, people(1))
+    [work] = hand.claim()
+    lose(hand, work, "repeat")
+    with tenant_scope(tenant):
+        StepQueue.objects.update(not_before=None, reason="")
+    [repeat] = hand.claim()
+    assert repeat.attempt == 2
+    hand.stamp([repeat])
+    hand.settle([hand.answer(repeat, Miss())])
+    assert [call.status for call in calls(tenant)] == ["repeated"]
+    assert booked(run) == 1_000
+
+
+@pytest.mark.parametrize("word", ["ask", "accept", "repeat"])
+def test_an_error_that_the_vendor_told_is_no_doubt(tenant: Tenant, hand: Hand, word: str) -> None:
+    run = start(tenant, people(1))
+    [work] = hand.claim()
+    hand.stamp([work])
+    answer = judge(
+        work,
+        hand.holder,
+        CallResult(Retry("error", "fault", uncertain=True), 500, 5),
+        1.0,
+        2.0,
+        on_ambiguous=word,
+    ).settlement
+    hand.settle([answer])
+    assert calls(tenant) == []
+    assert booked(run) == 0
+    with tenant_scope(tenant):
+        assert StepQueue.objects.get().attempt == 2
+
+
+def test_a_person_asks_again(tenant: Tenant, hand: Hand, vendors: Sandbox) -> None:
+    run = start(tenant, people(1))
+    lose(hand, hand.claim()[0], "ask")
+    [call] = calls(tenant)
+    with tenant_scope(tenant):
+        decided = decide_call(call_id=call.pk, decision="repeat", actor=ACTOR)
+    assert (decided.status, decided.decided_by) == ("repeated", ACTOR)
+    [repeat] = hand.claim()
+    hand.stamp([repeat])
+    hand.settle([hand.answer(repeat, Miss())])
+    assert (again(run).not_found, booked(run)) == (1, 1_000)
+    with tenant_scope(tenant), pytest.raises(Conflict):
+        decide_call(call_id=call.pk, decision="accept", actor=ACTOR)
+    with tenant_scope(tenant):
+        entry = AuditEvent.objects.get(verb="calls.repeat")
+    assert entry.detail == {"calls": 1, "may_have_cost": 1.0}
+
+
+def test_a_person_accepts_the_losses_of_a_vendor_and_nothing_is_asked_again(
+    tenant: Tenant, hand: Hand
+) -> None:
+    run = start(tenant, people(3))
+    for work in hand.claim():
+        lose(hand, work, "ask")
+    assert again(run).failed == 3
+    decided = decide_calls(tenant_id=tenant.pk, decision="accept", actor=ACTOR, provider="findymail")
+    assert (decided.calls, decided.left) == (3, 0)
+    assert {call.status for call in calls(tenant)} == {"accepted"}
+    assert hand.claim() == []
+    assert (again(run).not_found, again(run).failed, again(run).status) == (3, 0, "completed")
+    assert booked(run) == 3_000
+    assert retry_run(tenant_id=tenant.pk, run_id=run.pk, actor=ACTOR) == 0
+
+
+def test_a_call_of_a_cancelled_run_can_be_accepted_alone(tenant: Tenant, hand: Hand) -> None:
+    run = start(tenant, people(2))
+    lose(hand, hand.claim()[0], "ask")
+    with tenant_scope(tenant):
+        cancel_run(run_id=run.pk, actor=ACTOR)
+    assert decide_calls(tenant_id=tenant.pk, decision="repeat", actor=ACTOR).left == 1
+    assert decide_calls(tenant_id=tenant.pk, decision="accept", actor=ACTOR).calls == 1
+
+
+def test_an_equal_question_waits_for_the_same_decision(tenant: Tenant, hand: Hand) -> None:
+    first, second = start(tenant, people(1)), start(tenant, people(1))
+    leader = hand.claim()[0]
+    lose(hand, leader, "ask")
+    [follower] = hand.claim()
+    assert follower.cached_outcome == "ambiguous"
+    hand.settle([in_doubt(follower)])
+    assert [again(run).failed for run in (first, second)] == [1, 1]
+    assert (booked(first), booked(second)) == (1_000, 0)
+    assert [call.may_cost for call in calls(tenant)] == [1_000, 0]
+    assert decide_calls(tenant_id=tenant.pk, decision="repeat", actor=ACTOR).calls == 2
+    with tenant_scope(tenant):
+        assert not Lookup.objects.exists()
+    works = hand.claim()
+    assert len(works) == 2
+    assert len(hand.stamp(works)) == 1, "one asks, the other waits for its answer"
+
+
+def test_a_late_answer_takes_the_place_of_the_doubt(tenant: Tenant, hand: Hand) -> None:
+    run = start(tenant, people(1))
+    [work] = hand.claim()
+    hand.stamp([work])
+    expire(hand.lane)
+    heir = Hand(tenant, "findymail")
+    [taken_over] = claim.stamped_by_others(tenant.pk, heir.lane.pk, [work.id])
+    heir.settle([lost(taken_over, hand.holder, on_ambiguous="ask")])
+    assert booked(run) == 1_000
+    hand.settle([hand.answer(work, Miss())])
+    [call] = calls(tenant)
+    assert (call.status, call.released_at is not None) == ("answered", True)
+    assert booked(run) == 0
+    with tenant_scope(tenant):
+        assert sum(UsageEvent.objects.filter(kind="attempt").values_list("quantity", flat=True)) == 1
+
+
+def test_a_repeat_keeps_the_cap_of_the_record(tenant: Tenant, vendors: Sandbox) -> None:
+    hand = Hand(tenant, "findymail")
+    configure(tenant, finders=["findymail"], max_credits_per_record=1)
+    run = start(tenant, people(1))
+    lose(hand, hand.claim()[0], "repeat")
+    with tenant_scope(tenant):
+        assert Record.objects.get().error["code"] == "record_credit_limit"
+    assert (again(run).not_found, booked(run)) == (1, 1_000)
+
+
+@pytest.mark.parametrize("word", ["ask", "accept", "repeat"])
+def test_a_vendor_that_hangs_up_after_charging_is_told_of(
+    tenant: Tenant, vendors: Sandbox, runner: Runner, word: str
+) -> None:
+    """The whole way, with the sandbox as witness: what it charged is never more than what is booked."""
+    configure(tenant, finders=["findymail"], verifier=None)
+    policy(tenant, word)
+    vendors.fault("findymail", "drop_after_charge", rate=1.0, count=3)
+    run = wait(start(tenant, people(6)), seconds=40)
+    asked = vendors.calls(provider="findymail")
+    charged = sum(call["credits"] for call in asked)
+    assert len(asked) == (9 if word == "repeat" else 6)
+    assert len(calls(tenant)) == 3
+    assert again(run).credits_spent == round(charged * 1000)
+    by_status = (run.found, run.not_found, run.failed)
+    assert by_status == {"ask": (3, 0, 3), "accept": (3, 3, 0), "repeat": (6, 0, 0)}[word]

@@ -1,0 +1,67 @@
+"""The suppression list inside a flush: nobody on it is asked about, and no answer about them is delivered.
+
+Made only where the tenant has suppressions; then it is a query for what starts and one for what was found.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from integrations.suppressions import suppressed_of
+from tenants.ids import uuid7
+from workflows.catalog import Final
+from workflows.lanes.stamp import Stamp
+from workflows.lanes.work import Flushed, Settlement
+
+ERROR = {"code": "suppressed", "message": "On your suppression list: not looked up and not delivered."}
+WITHHELD = {"withheld": True}
+
+
+class Shield:
+    """One tenant's suppressions. `subdomains`: a suppressed domain covers what is below it."""
+
+    def __init__(self, cursor: Any, tenant_id: uuid.UUID, *, subdomains: bool) -> None:
+        self.cursor, self.tenant_id, self.subdomains = cursor, tenant_id, subdomains
+
+    def hold_back(self, stamps: Sequence[Stamp], result: Flushed) -> list[Stamp]:
+        """The starts that may be made; the others are named in `result.suppressed`."""
+        about = self._about([{**work.record_input, **work.query} for work, _, _ in stamps])
+        result.suppressed |= {stamp[0].id for stamp, hit in zip(stamps, about, strict=True) if hit}
+        return [stamp for stamp, hit in zip(stamps, about, strict=True) if not hit]
+
+    def withhold(self, kept: Sequence[Settlement]) -> None:
+        """End records whose answer is about somebody on the list; what was found is not kept with them."""
+        self._end_suppressed([s for s in kept if s.outcome == "suppressed" and not s.called])
+        found = [s for s in kept if _address(s)]
+        for settlement, hit in zip(found, self._about([{"email": _address(s)} for s in found]), strict=True):
+            if hit:
+                settlement.answer = WITHHELD if settlement.answer else None
+                settlement.ask, settlement.skipped = None, []
+                settlement.final = Final("skipped", None, ERROR)
+
+    def _end_suppressed(self, settlements: Sequence[Settlement]) -> None:
+        """Records that end before any call are not billed: a correcting entry each."""
+        for s in settlements:
+            s.final = Final("skipped", None, ERROR)
+        fresh = [s.work.record_id for s in settlements if not s.work.taken and s.work.run.livemode]
+        if fresh:
+            self.cursor.execute(
+                """INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period,
+                                                   livemode)
+                   SELECT t.id, e.tenant_id, 'back:' || t.record_id, 'record', -1, 0, '', e.run_id, e.period, e.livemode
+                   FROM unnest(%s::uuid[], %s::uuid[]) t(id, record_id)
+                   JOIN billing_usageevent e ON e.tenant_id = %s AND e.key = 'record:' || t.record_id
+                   WHERE NOT EXISTS (SELECT 1 FROM step s WHERE s.tenant_id = e.tenant_id AND s.record_id = t.record_id
+                                     AND s.started_at IS NOT NULL)
+                   ON CONFLICT DO NOTHING""",
+                [[uuid7() for _ in fresh], fresh, self.tenant_id],
+            )
+
+    def _about(self, items: Sequence[dict[str, Any]]) -> list[bool]:
+        return suppressed_of(self.cursor, self.tenant_id, items, subdomains=self.subdomains) if items else []
+
+
+def _address(settlement: Settlement) -> str:
+    """The address that would be delivered, or that came with this answer."""
+    output = (settlement.final.output if settlement.final else None) or {}
+    return str(output.get("email") or (settlement.answer or {}).get("email") or "")
