@@ -22,7 +22,13 @@ from tests.factories import connect_all, contact, make_key, make_run, make_tenan
 from workflows.models import Upload, Workflow
 
 # What a path's parameter is called -> the model that it names, where that is not <model>_id.
-NAMED = {"key_id": "apikey", "member_id": "membership", "event_id": "auditevent", "export_id": "tenantexport"}
+NAMED = {
+    "call_id": "ambiguouscall",
+    "key_id": "apikey",
+    "member_id": "membership",
+    "event_id": "auditevent",
+    "export_id": "tenantexport",
+}
 # Parameters that choose between things of ours.
 CHOICES = {"kind": "csv", "verb": "pause"}
 TEMPLATE_COLUMNS = ["Name", "Company"]

@@ -121,6 +121,15 @@ def unstamp(
     result.woken |= book.drop_leads(cursor, tenant_id, [work for work in back if work.job is None])
     for work in back:
         tally.release(work, held=work.held)
+    limited = sorted({work.run.id for work in back if work.run.credit_limit is not None})
+    if limited:  # what was parked for their sake has room again
+        lanes = book.ids(
+            cursor,
+            """UPDATE lane_run SET state = 'active' WHERE tenant_id = %s AND run_id = ANY(%s) AND state = 'budget'
+               RETURNING lane_id""",
+            [tenant_id, limited],
+        )
+        result.woken |= {(tenant_id, lane_id) for lane_id in lanes}
 
 
 class _Room:
