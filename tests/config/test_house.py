@@ -8,6 +8,7 @@ import tomllib
 import pytest
 
 from config.env import BASE_DIR
+from tests import order
 from tests.config.conftest import bare_environment
 
 MAKEFILE = (BASE_DIR / "Makefile").read_text()
@@ -132,3 +133,8 @@ def test_no_local_data_or_secret_is_tracked():
     tracked = subprocess.run(["git", "ls-files"], cwd=BASE_DIR, capture_output=True, text=True, timeout=30)
     names = tracked.stdout.splitlines()
     assert not [name for name in names if name == ".env" or name.startswith((".data/", ".venv/"))]
+
+
+def test_the_files_that_are_begun_first_are_there():
+    assert [name for name in order.LONGEST_FIRST if not (BASE_DIR / name).is_file()] == []
+    assert len(set(order.LONGEST_FIRST)) == len(order.LONGEST_FIRST)
