@@ -19,7 +19,7 @@ from workflows.lanes.work import CALLBACK, FIRST, Job, RunFacts, RunInLane, Work
 # entries that are settled and cannot be cleaned up while somebody reads an old snapshot. What came back is asked for by
 # id. The lane's provider, not the one in the step's name: split_part() is not leakproof, and under row-level security an
 # index is not searched with what such a function returns.
-CLAIM = """
+_CLAIM = """
     SELECT w.number, q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at,
            r.input, l.outcome, l.answer, coalesce(extract(epoch FROM clock_timestamp() - q.tried_at), 0)::float,
            q.job, coalesce(extract(epoch FROM q.job_until - clock_timestamp()), 0)::float, q.reserved
@@ -29,17 +29,21 @@ CLAIM = """
         (SELECT * FROM step_queue
          WHERE lane_id = %s AND run_id = w.run_id AND not_before IS NULL AND sent_at IS NULL
            AND id > w.after AND id <> ALL(%s)
-         ORDER BY id LIMIT w.most)
-        UNION ALL
-        SELECT * FROM step_queue
-        WHERE id = ANY(%s) AND lane_id = %s AND run_id = w.run_id AND not_before IS NULL AND sent_at IS NULL
-          AND id <= w.after AND id <> ALL(%s)) q
+         ORDER BY id LIMIT w.most){returned}) q
     JOIN record r ON r.id = q.record_id AND r.tenant_id = q.tenant_id
     LEFT JOIN lookup l ON l.tenant_id = q.tenant_id AND l.provider = (SELECT provider FROM lane WHERE id = %s)
          AND l.livemode = w.livemode AND l.fingerprint = q.fingerprint AND l.outcome <> ''
          AND l.answered_at >= w.fresh_from
     ORDER BY w.number, q.id
 """
+_RETURNED = """
+        UNION ALL
+        SELECT * FROM step_queue
+        WHERE id = ANY(%s) AND lane_id = %s AND run_id = w.run_id AND not_before IS NULL AND sent_at IS NULL
+          AND id <= w.after AND id <> ALL(%s)"""
+CLAIM = _CLAIM.format(returned="")
+# Asked only when something came back: each table of a statement is planned, and its policy with it.
+CLAIM_WITH_RETURNED = _CLAIM.format(returned=_RETURNED)
 
 
 def claim(
@@ -58,10 +62,10 @@ def claim(
     earliest = min(cursors, default=FIRST)
     known_after = [entry for entry in known if entry > earliest]
     returned = [entry for run, _ in wanted for entry in run.asking]
-    known_returned = list(set(known).intersection(returned)) if returned else []
+    came_back: list[Any] = [returned, lane_id, list(set(known).intersection(returned))] if returned else []
     with tenant_scope(tenant_id), engine_cursor(APP_ALIAS) as cursor:
         cursor.execute(
-            CLAIM,
+            CLAIM_WITH_RETURNED if returned else CLAIM,
             [
                 list(range(len(wanted))),
                 [fact.id for fact in facts],
@@ -71,9 +75,7 @@ def claim(
                 [fact.created_at - timedelta(days=fact.config.get("reuse_days") or 0) for fact in facts],
                 lane_id,
                 known_after,
-                returned,
-                lane_id,
-                known_returned,
+                *came_back,
                 lane_id,
             ],
         )
