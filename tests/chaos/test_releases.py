@@ -111,7 +111,7 @@ def _migrate_under_load(system: Released, before: dict[str, str]) -> None:
                 system.call("GET", f"/runs/{run_id}/records?limit=20")
                 body = {
                     "workflow": "email-waterfall",
-                    "records": [{**records[0], "last_name": f"Everyone{number}"}],
+                    "records": [{**records[0], "domain": f"small{number}.example"}],
                 }
                 small.append(system.call("POST", "/runs", body)["id"])
                 answers["fine"] += 3
