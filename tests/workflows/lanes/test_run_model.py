@@ -41,10 +41,29 @@ def play(model: type[RunModel], examples: int, steps: int) -> None:
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(300)
 def test_the_books_of_a_run_balance_whatever_happens(model: type[RunModel]) -> None:
-    play(model, 8, 30)
+    play(model, 10, 25)
 
 
 @pytest.mark.campaign
 def test_the_books_of_two_thousand_runs_balance_whatever_happens(model: type[RunModel]) -> None:
     play(model, 2_000, 50)
+
+
+def test_a_story_that_is_told_by_hand_balances_too(model: type[RunModel]) -> None:
+    """What each short form has to meet: limits, answers of every kind, a crash and its late answer, a cancelled rest."""
+    run = model()
+    run.accept(size=4, twins=False, limit=9)
+    for answer in ("hit", "error", "limited"):
+        run.answer(which=0, answer=answer, torn=True)
+        run.holds()
+    run.take(provider="zerobounce", count=1)
+    run.crash(provider="zerobounce")
+    run.recover(provider="zerobounce")
+    run.holds()
+    run.wake_up(which=0, answer="hit")
+    run.holds()
+    run.cancel(sure=0)
+    run.holds()
+    run.teardown()
