@@ -37,6 +37,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/connections"): {"provider": "hunter", "secret": "hunter-key-0001", "mode": "sandbox"},
     ("POST", "/api/v1/keys"): {"name": "a key"},
     ("POST", "/api/v1/keys/<uuid:key_id>/rotate"): {"overlap_seconds": 60},
+    ("POST", "/api/v1/suppressions"): {"value": "somebody@else.example"},
     ("POST", "/api/v1/runs/<uuid:run_id>/retry"): {"provider": "prospeo"},
     ("POST", "/api/v1/runs/<uuid:run_id>/records/<uuid:record_id>/retry"): {"mode": "resume"},
     ("POST", "/api/v1/runs"): {"workflow": "email-waterfall", "records": [contact(7)]},
@@ -166,6 +167,7 @@ def assert_own(theirs: World) -> None:
     for route in sorted(ROUTES, key=lambda route: ("cancel" in route.path, "GET" not in route.permissions)):
         if not route.parameters or route.path in EMPTY:
             continue
+        theirs.renew()
         values = {name: theirs.value_of(name, kind) for name, kind in route.parameters.items()}
         for method in sorted(route.permissions):
             if route.kind == "api":

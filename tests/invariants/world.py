@@ -80,6 +80,13 @@ class World:
                 self._chosen[model] = found if found is not None else self._made_up(model)
         return self._chosen[model]
 
+    def renew(self) -> None:
+        """Forget the rows that the tenant's own people have deleted: the next that is asked for is another."""
+        with tenant_scope(self.tenant):
+            for model, row in list(self._chosen.items()):
+                if not model._default_manager.filter(pk=row.pk).exists():
+                    del self._chosen[model]
+
     def _made_up(self, model: type[models.Model]) -> models.Model:
         values = {}
         for field in model._meta.local_concrete_fields:

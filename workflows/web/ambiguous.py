@@ -80,6 +80,9 @@ def decide_one(request: TenantRequest, call_id: uuid.UUID) -> HttpResponse:
 def decide_all(request: TenantRequest) -> HttpResponse:
     """Decide about every open call, or every one of a vendor."""
     decision, provider = request.POST.get("decision", ""), request.POST.get("vendor", "")
+    if decision not in _DONE:
+        messages.error(request, "Choose what to do with the calls.")
+        return redirect("ambiguous")
     try:
         decided = decide_calls(
             tenant_id=request.membership.tenant_id, decision=decision, actor=actor(request),

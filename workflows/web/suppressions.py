@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 from integrations.models import Suppression
 from integrations.suppression_keys import HELP, read_entry
 from integrations.suppressions import MAX_AT_ONCE, add_suppressions, lines_of, remove_suppressions
-from tenants.errors import InvalidInput, NotFound
+from tenants.errors import InvalidInput
 from tenants.scope import tenant_scope
 from tenants.web import figures
 from tenants.web.access import TenantRequest, actor, allows, tenant_page
@@ -67,13 +67,9 @@ def suppressions(request: TenantRequest) -> HttpResponse:
 @require_POST
 @tenant_page("suppressions.change")
 def remove(request: TenantRequest, suppression_id: uuid.UUID) -> HttpResponse:
-    try:
-        with tenant_scope(request.membership.tenant_id):
-            remove_suppressions(actor=actor(request), ids=[suppression_id])
-    except NotFound:
-        messages.info(request, "It was off the list already.")
-    else:
-        messages.success(request, "Taken off the list: it may be looked up again.")
+    with tenant_scope(request.membership.tenant_id):
+        remove_suppressions(actor=actor(request), ids=[suppression_id])
+    messages.success(request, "Taken off the list: it may be looked up again.")
     return redirect("suppressions")
 
 
