@@ -204,10 +204,17 @@ def grants(entry: Isolated) -> dict[str, frozenset[str]]:
 
 def statements_for(entry: Isolated, strays: list[str]) -> Iterator[str]:
     """The SQL that gives one table its policies and grants, and takes those policies away that it should not have."""
+    revoked, *granted = grant_statements(entry)
+    yield revoked
+    if entry.kind != "sequence":
+        yield from _policy_statements(entry, f'public."{entry.table}"', strays)
+    yield from granted
+
+
+def grant_statements(entry: Isolated) -> Iterator[str]:
+    """The SQL that leaves a table with its grants alone."""
     table = f'public."{entry.table}"'
     yield f"REVOKE ALL ON {table} FROM PUBLIC, {APP}, {OPS}, {READONLY}, {BACKUP}, {LOOKUP}"
-    if entry.kind != "sequence":
-        yield from _policy_statements(entry, table, strays)
     for role, verbs in grants(entry).items():
         if verbs:
             yield f"GRANT {', '.join(sorted(verbs))} ON {table} TO {role}"
@@ -220,12 +227,19 @@ def _policy_statements(entry: Isolated, table: str, strays: list[str]) -> Iterat
     for name in strays:
         yield f'DROP POLICY "{name}" ON {table}'
     for policy in policies(entry):
-        check = f" WITH CHECK ({policy.check})" if policy.check else ""
         yield f"DROP POLICY IF EXISTS {policy.name} ON {table}"
-        yield (
-            f"CREATE POLICY {policy.name} ON {table} AS PERMISSIVE FOR {policy.verb} TO {policy.role}"
-            f" USING ({policy.condition}){check}"
-        )
+        yield policy_made(policy, table)
+
+
+def policy_made(policy: Policy, table: str) -> str:
+    """The statement that makes a policy."""
+    return f"CREATE POLICY {policy.name} ON {table} AS PERMISSIVE FOR {policy.verb} {policy_terms(policy)}"
+
+
+def policy_terms(policy: Policy) -> str:
+    """For whom it is and what it asks: the part that ALTER POLICY can change too."""
+    check = f" WITH CHECK ({policy.check})" if policy.check else ""
+    return f"TO {policy.role} USING ({policy.condition}){check}"
 
 
 def partition_statements(table: str) -> list[str]:

@@ -19,6 +19,8 @@ FLAGS = {
 """Attributes of every one of the roles. Only LOGIN differs: LOOKUP has none."""
 
 SETTINGS: dict[str, dict[str, str]] = {
+    # A migration that waits for a table makes everybody queue behind it: it fails before any request does.
+    OWNER: {"lock_timeout": "5s"},
     READONLY: {"default_transaction_read_only": "on", "statement_timeout": "60s"},
     BACKUP: {"default_transaction_read_only": "on"},
     APP: {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 from django.dispatch import Signal
 
 from tenants import upkeep
@@ -19,7 +19,7 @@ tenant_closing = Signal()
 
 def apply_policies(using: str, **kwargs: Any) -> None:
     """Re-derive policies and grants; only the owner can, so a migrate with another login leaves them alone."""
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute("SELECT current_user")
         if cursor.fetchone()[0] == OWNER:
             upkeep.apply(cursor)

@@ -8,7 +8,15 @@ from django.db import models
 
 from tenants import rls
 from tenants.base import SameTenant
-from tenants.catalogue import ForeignKey, Function, Relation, Surroundings, relations, surroundings
+from tenants.catalogue import (
+    ForeignKey,
+    FoundPolicy,
+    Function,
+    Relation,
+    Surroundings,
+    relations,
+    surroundings,
+)
 from tenants.classes import (
     REVIEWED_UNIQUES,
     WALLED,
@@ -111,6 +119,17 @@ def access_faults(entry: Isolated, found: Relation) -> Iterator[str]:
             yield f"{role} has {_list(actual_verbs - expected)}, too many"
         if expected - actual_verbs:
             yield f"{role} lacks {_list(expected - actual_verbs)}"
+
+
+def policy_holds(policy: rls.Policy, actual: FoundPolicy) -> bool:
+    """Whether a policy that is there is the one that is wanted."""
+    return (actual.roles, actual.verb, actual.permissive, actual.using, actual.check) == (
+        (policy.role,),
+        policy.verb,
+        True,
+        policy.condition,
+        policy.check,
+    )
 
 
 def beside_faults(around: Surroundings) -> list[str]:
