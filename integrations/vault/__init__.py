@@ -49,9 +49,7 @@ class Renewal:
 def seal_connection_secret(connection: Connection, secret: Secret) -> ConnectionSecret:
     """Store the secret of a connection of the open tenant, replacing an earlier one. Raises MasterKeyMissing."""
     sealed = seal(_keys().data, secret.reveal().encode(), _secret_binding(connection.provider, connection.pk))
-    row, _ = ConnectionSecret.objects.update_or_create(
-        connection=connection, defaults={"sealed": sealed}, create_defaults={"sealed": sealed}
-    )
+    row, _ = ConnectionSecret.objects.update_or_create(connection=connection, defaults={"sealed": sealed})
     return row
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import hmac
 import os
 import uuid
 from datetime import timedelta
@@ -214,6 +215,30 @@ class TestRotation:
             assert len(name) == 16
             found = dict(Connection.objects.values_list("provider", "key_hash"))
             assert found == {"hunter": "of before", "prospeo": name}
+
+    def test_an_old_tenants_key_is_renewed_and_seals_as_any(self, three: list[Tenant]):
+        with tenant_scope(three[0]):
+            DataKey.objects.update(naming=None)
+            assert vault.renew() == vault.Renewal(sealed=2, unreadable=0)
+            DataKey.objects.update(naming=None)
+            connection = Connection.objects.all()[0]
+            vault.seal_connection_secret(connection, Secret("another key"))
+            assert vault.open_connection_secret(connection).reveal() == "another key"
+
+    def test_what_earlier_releases_stored_opens(self, three: list[Tenant]):
+        """By what is bound to each: what the value is, and whose."""
+        tenant = three[0].pk.bytes
+        with tenant_scope(three[0]):
+            row = DataKey.objects.get()
+            data = ring().newest.unwrap(bytes(row.wrapped), b"datakey|" + tenant)
+            assert row.naming is not None
+            naming = sealing.unseal(data, bytes(row.naming), b"naming|" + tenant)
+            connection = Connection.objects.get(provider="hunter")
+            sealed = bytes(ConnectionSecret.objects.get(connection=connection).sealed)
+            plain = sealing.unseal(data, sealed, b"connection|" + tenant + b"|hunter|" + connection.pk.bytes)
+            assert plain.decode() == f"hunter-of-{three[0].pk}"
+            named = hmac.new(naming, b"hunter|" + plain, hashlib.sha256).hexdigest()[:16]
+            assert connection.key_hash == named
 
     def test_shredding_tells_whether_there_was_a_key(self, three: list[Tenant]):
         fresh = make_tenant().tenant
