@@ -16,12 +16,12 @@ TRUTH = {
     "429 with Retry-After": ("rate_limit", {}, (1, "failed", "rate_limited", 429)),
     "500": ("status_500", {}, (1, "failed", "error", 500)),
     "a page of HTML": ("html", {}, (1, "failed", "error", 502)),
-    "JSON that is none": ("garbage", {}, (1, "failed", "error", 200)),
-    "a reset": ("reset", {}, (1, "failed", "error", None)),
-    "no answer at all": ("hang", {}, (1, "failed", "timeout", None)),
-    "the answer after the timeout": ("slow", {"seconds": 2.5}, (1, "failed", "timeout", None)),
-    "charged, and no answer": ("drop_after_charge", {}, (1, "failed", "error", None)),
-    "charged, and half an answer": ("half_body", {}, (1, "failed", "error", None)),
+    "JSON that is none": ("garbage", {}, (1, "ambiguous", "error", 200)),
+    "a reset": ("reset", {}, (1, "ambiguous", "error", None)),
+    "no answer at all": ("hang", {}, (1, "ambiguous", "timeout", None)),
+    "the answer after the timeout": ("slow", {"seconds": 2.5}, (1, "ambiguous", "timeout", None)),
+    "charged, and no answer": ("drop_after_charge", {}, (1, "ambiguous", "error", None)),
+    "charged, and half an answer": ("half_body", {}, (1, "ambiguous", "error", None)),
     "the answer twice": ("twice", {}, (1, "done", "hit", 200)),
 }  # fmt: skip
 
