@@ -9,9 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from botocore.config import Config
 
 from config.observability import logging_config
 from integrations.errors import MasterKeyMissing
+from integrations.vault import aws as vault_aws
 from integrations.vault import masters
 from integrations.vault.aws import FIELD, fetch
 from tests.integrations.test_vault import new_master
@@ -177,6 +179,10 @@ def test_a_service_that_fails_is_asked_three_times(aws: SecretsManager, monkeypa
     aws.answer = (500, {"__type": "InternalServiceError"})
     assert refusal() == "AWS Secrets Manager refused the vault's master keys: InternalServiceError."
     assert len(aws.asked) == 3
+    # By what is said here, whatever the library would do by itself.
+    monkeypatch.setattr(vault_aws, "_PATIENCE", Config(retries={"total_max_attempts": 1}))
+    refusal()
+    assert len(aws.asked) == 4
 
 
 def test_aws_that_cannot_be_reached_is_told(aws: SecretsManager, monkeypatch: pytest.MonkeyPatch):

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from django.core.serializers.json import DjangoJSONEncoder
 
-from tenants.secret import MASK, Secret, mask
+from tenants.secret import MASK, SHORTEST, Secret, mask
 
 PLAIN = "vk/plain+secret=4711"
 
@@ -149,3 +149,12 @@ def test_short_secrets_do_not_take_ordinary_words_away():
     alive = Secret("created")
     assert mask("a run was created") == "a run was created"
     assert alive
+
+
+def test_all_secrets_that_are_alive_are_masked_the_shortest_too():
+    one, two = Secret("eight-ch"), Secret("another secret")
+    assert len(one.reveal()) == SHORTEST
+    assert mask("eight-ch, another secret") == f"{MASK}, {MASK}"
+    del one
+    assert mask("eight-ch, another secret") == f"eight-ch, {MASK}"
+    assert two
