@@ -38,6 +38,8 @@ class SteadyRedisCache(RedisCache):
             return self._own.add(key, value, timeout, version)
         if done:
             self._own.set(key, value, timeout, version)
+        else:
+            self._own.add(key, value, timeout, version)
         return bool(done)
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
@@ -59,8 +61,12 @@ class SteadyRedisCache(RedisCache):
         return own if done is None else bool(done)
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """As Django's: ValueError for a key that is not there."""
-        done = self._ask(lambda: super(SteadyRedisCache, self).incr(key, delta, version))
+        """As Django's: ValueError for a key that is not there. What was added while Redis was away, or lost by Redis
+        since, is counted on here."""
+        try:
+            done = self._ask(lambda: super(SteadyRedisCache, self).incr(key, delta, version))
+        except ValueError:
+            return int(self._own.incr(key, delta, version))
         self._own.add(key, 0, version=version)
         own = self._own.incr(key, delta, version)
         return int(own if done is None else done)
