@@ -12,10 +12,9 @@ from tenants import audit
 from tenants.errors import Conflict, InvalidInput, NotFound
 from tenants.ids import uuid7
 from tenants.scope import require_tenant_id, tenant_scope
-from tenants.secret import Secret
+from tenants.secret import SHORTEST, Secret
 
 MAX_SECRET = 4_000
-SHORT_SECRET = 8
 
 
 def clean_windows(windows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -68,7 +67,7 @@ def create_connection(
             f"There is no provider “{provider[:40]}”. Known: {known}.",
             errors=[{"field": "provider", "message": f"Known: {known}."}],
         )
-    secret = _clean_secret(secret)
+    secret = _clean_secret(secret, mode)
     connector = registry.get(provider)
     if connector.sandbox_only and mode != Connection.Mode.SANDBOX:
         raise InvalidInput(
@@ -116,11 +115,11 @@ def replace_connection_secret(*, connection_id: uuid.UUID, secret: Secret, actor
     Its lane takes the new key within 2 s, or some 12 s while calls are under way, and goes on where the old one was
     refused. Raises InvalidInput for what cannot be a key, NotFound, and Conflict when another connection has this key.
     """
-    secret = _clean_secret(secret)
     with tenant_scope(require_tenant_id()):
         connection = Connection.objects.filter(pk=connection_id).first()
         if connection is None:
             raise NotFound("There is no such connection.")
+        secret = _clean_secret(secret, connection.mode)
         hashed = vault.key_hash(connection.provider, secret)
         others = Connection.objects.filter(
             provider=connection.provider, mode=connection.mode, key_hash=hashed
@@ -177,8 +176,11 @@ def _record_key(row: DataKey, actor: str, verb: str, **detail: Any) -> None:
     audit.record(actor=actor, verb=verb, subject=row, master_key=row.master_key_id, **detail)
 
 
-def _clean_secret(secret: Secret) -> Secret:
-    """Without white space around it. Raises InvalidInput for what no vendor gives out as a key."""
+def _clean_secret(secret: Secret, mode: str) -> Secret:
+    """Without white space around it. Raises InvalidInput for what no vendor gives out as a key.
+
+    What is too short to be masked in logs is none, but in the sandbox, whose keys open nothing.
+    """
     secret = secret.strip()
     plain = secret.reveal()
     if not plain or len(plain) > MAX_SECRET or " " in plain or not plain.isascii() or not plain.isprintable():
@@ -186,10 +188,15 @@ def _clean_secret(secret: Secret) -> Secret:
             "The secret must be the vendor's API key: printable characters, without spaces around it.",
             errors=[{"field": "secret", "message": "Not a usable key."}],
         )
+    if mode != Connection.Mode.SANDBOX and len(plain) < SHORTEST:
+        raise InvalidInput(
+            f"A vendor's API key has at least {SHORTEST} characters.",
+            errors=[{"field": "secret", "message": f"At least {SHORTEST} characters."}],
+        )
     return secret
 
 
 def _hint(secret: Secret) -> str:
     """The last four characters, as long as that leaves most of the secret untold."""
     plain = secret.reveal()
-    return plain[-4:] if len(plain) >= SHORT_SECRET else "****"
+    return plain[-4:] if len(plain) >= SHORTEST else "****"

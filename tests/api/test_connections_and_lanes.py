@@ -188,3 +188,11 @@ def test_a_secret_in_the_wrong_field_as_well_is_not_echoed(api, field):
     answer = api.post("/connections", body)
     assert answer.status_code in (404, 422)
     assert SECRET not in answer.content.decode()
+
+
+def test_a_live_key_that_is_too_short_to_be_kept_out_of_logs_is_none(api):
+    answer = api.post("/connections", {"provider": "prospeo", "secret": "ab12cd7"})
+    assert_problem(answer, 422, "invalid_input")
+    assert answer.json()["errors"][0]["field"] == "secret"
+    made = api.post("/connections", {"provider": "prospeo", "secret": "ab12cd78"})
+    assert (made.status_code, made.json()["secret_hint"]) == (201, "cd78")

@@ -338,3 +338,9 @@ def test_another_tenants_data_key_does_not_serve(tenant: Tenant, other_tenant: T
             vault.key_hash("prospeo", Secret(PLAIN))
         with pytest.raises(VaultError):
             operations.rewrap_data_key(actor=ACTOR) or operations.renew_data_key(actor=ACTOR)
+
+
+def test_a_live_key_is_not_replaced_by_one_that_is_too_short_to_be_masked(tenant: Tenant, connect: Connect):
+    mine = make_connection(tenant, "prospeo", secret=PLAIN, mode="live")
+    with tenant_scope(tenant), pytest.raises(InvalidInput, match="at least 8"):
+        operations.replace_connection_secret(connection_id=mine.pk, secret=Secret("ab12cd7"), actor=ACTOR)
