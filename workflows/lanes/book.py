@@ -18,6 +18,16 @@ from workflows.lanes.work import Work
 from workflows.states import RECORD_COUNTS
 
 
+def hold_tenant(cursor: Any, tenant_id: uuid.UUID) -> str:
+    """Keep the tenant until this transaction ends, before anything else is locked; its status, empty where it is gone.
+
+    For writers of tables without a foreign key to it: what they write would be left when the tenant is erased.
+    """
+    cursor.execute("SELECT status FROM tenants_tenant WHERE id = %s FOR KEY SHARE", [tenant_id])
+    found = cursor.fetchone()
+    return str(found[0]) if found else ""
+
+
 @dataclass(slots=True)
 class QueueEntry:
     """A call to be queued."""

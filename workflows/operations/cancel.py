@@ -26,6 +26,8 @@ def cancel_waiting(tenant_id: uuid.UUID, run_id: uuid.UUID, *, most: int = 20_00
 
 def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
     with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
+        if not book.hold_tenant(cursor, tenant_id):
+            return 0
         # The month before the run, as the engine has it; there is a row only where the tenant has a monthly limit.
         cursor.execute(
             "SELECT 1 FROM credit_month WHERE tenant_id = %s ORDER BY month FOR UPDATE", [tenant_id]

@@ -6,6 +6,7 @@ import uuid
 from django.db import connections
 
 from tenants.ids import uuid7
+from tenants.models import Tenant
 from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.callback_tokens import Token
 from workflows.lanes import book
@@ -18,10 +19,12 @@ MOST_BODIES = 20
 def receive_callback(*, token: Token, body: bytes) -> bool:
     """Keep a body that was posted to a call's address and wake the step that waits for it; harmless any number of times.
 
-    False when nothing of it is here: the tenant is gone, or the record was purged.
+    False when nothing of it is here: the tenant is gone or being deleted, or the record was purged.
     """
     digest = hashlib.sha256(body).hexdigest()
     with tenant_scope(token.tenant_id), connections[APP_ALIAS].cursor() as cursor:
+        if book.hold_tenant(cursor, token.tenant_id) in ("", Tenant.Status.CLOSING):
+            return False
         # Against the flush that puts the entry to wait: whichever comes second sees the first.
         entry = book.rows(
             cursor,
@@ -30,9 +33,10 @@ def receive_callback(*, token: Token, body: bytes) -> bool:
         )
         known = book.rows(
             cursor,
-            """SELECT count(c.id), bool_or(c.digest = %s) FROM record r
-               LEFT JOIN callback c ON c.tenant_id = r.tenant_id AND c.entry_id = %s
-               WHERE r.id = %s AND r.tenant_id = %s GROUP BY r.id""",
+            """SELECT k.count, k.seen FROM record r CROSS JOIN LATERAL (
+                   SELECT count(*) AS count, bool_or(c.digest = %s) AS seen FROM callback c
+                   WHERE c.tenant_id = r.tenant_id AND c.entry_id = %s) k
+               WHERE r.id = %s AND r.tenant_id = %s""",
             [digest, token.entry_id, token.record_id, token.tenant_id],
         )
         if not known:

@@ -84,7 +84,7 @@ def retry_run(
 def _chunk(run: Run, status: str, after: int, which: FailedFilter, actor: str) -> tuple[int, int | None]:
     """(records retried, the position to go on after or None at the end)."""
     with connections[APP_ALIAS].cursor() as cursor:
-        _serialise(cursor, run.pk)
+        _serialise(cursor, run)
         found = lock_failed(cursor, run, status, after, which, CHUNK)
         history = _history([row.id for row in found])
         retries = [_planned(run, row.id, status, row.input, history[row.id]) for row in found]
@@ -118,7 +118,7 @@ def retry_record(
     with tenant_scope(require_tenant_id()):
         run = _open_run(run_id)
         with connections[APP_ALIAS].cursor() as cursor:
-            _serialise(cursor, run.pk)
+            _serialise(cursor, run)
             record = (
                 Record.objects.select_for_update(of=("self",)).filter(run_id=run_id, pk=record_id).first()
             )
@@ -154,9 +154,10 @@ def _open_run(run_id: uuid.UUID) -> Run:
     return run
 
 
-def _serialise(cursor: Any, run_id: uuid.UUID) -> None:
+def _serialise(cursor: Any, run: Run) -> None:
     """One retry of a run at a time: see `_write`."""
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('retry:' || %s, 0))", [str(run_id)])
+    book.hold_tenant(cursor, run.tenant_id)
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('retry:' || %s, 0))", [str(run.pk)])
 
 
 History = tuple[list[Step], list[AmbiguousCall]]

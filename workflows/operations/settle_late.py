@@ -33,6 +33,8 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
     """Write down what these posts say; returns how many. Harmless twice. A call is paid once: a post about one that was
     answered, or that came late before, is shown and costs nothing."""
     with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
+        if not book.hold_tenant(cursor, tenant_id):
+            return 0
         found = book.rows(cursor, _WAITING, [tenant_id, posts, AT_ONCE])
         steps: dict[uuid.UUID, list[tuple[Any, ...]]] = defaultdict(list)
         if found:
