@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 
 import pytest
 
@@ -138,3 +139,20 @@ def test_no_local_data_or_secret_is_tracked():
 def test_the_files_that_are_begun_first_are_there():
     assert [name for name in order.LONGEST_FIRST if not (BASE_DIR / name).is_file()] == []
     assert len(set(order.LONGEST_FIRST)) == len(order.LONGEST_FIRST)
+
+
+def test_an_index_that_is_built_beside_writers_can_be_built_again():
+    """A build that dies leaves an invalid index of its name, and the migration is not applied: it has to go first."""
+    from django.contrib.postgres.operations import AddIndexConcurrently
+    from django.db.migrations import RunSQL
+    from django.db.migrations.loader import MigrationLoader
+
+    ours = ("tenants", "billing", "integrations", "workflows")
+    built = 0
+    for (app, name), migration in MigrationLoader(None).disk_migrations.items():
+        for before, operation in pairwise([None, *migration.operations]) if app in ours else ():
+            if isinstance(operation, AddIndexConcurrently):
+                built += 1
+                dropped = before.sql if isinstance(before, RunSQL) else None
+                assert dropped == f"DROP INDEX CONCURRENTLY IF EXISTS {operation.index.name}", (app, name)
+    assert built >= 3

@@ -9,6 +9,8 @@ class Migration(migrations.Migration):
     dependencies = [("workflows", "0010_retention")]
 
     operations = [
+        # What a build that died has left would stop the next one.
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS run_to_purge", migrations.RunSQL.noop),
         AddIndexConcurrently(
             model_name="run",
             index=models.Index(
