@@ -75,6 +75,9 @@ class TenantManager(models.Manager["Tenant"]):
         return queryset
 
 
+RETENTION_DAYS = range(1, 3_651)
+
+
 class Tenant(models.Model):
     """A customer: the boundary that no row, key or limit crosses."""
 
@@ -93,7 +96,7 @@ class Tenant(models.Model):
     status = models.CharField(max_length=16, choices=Status, default=Status.ACTIVE)
     # The vendors' credits, in thousandths, all connections together; null: no cap.
     monthly_credit_limit = models.BigIntegerField(null=True, blank=True)
-    retention_days = models.PositiveIntegerField(default=90)
+    retention_days = models.PositiveIntegerField(default=90)  # one of RETENTION_DAYS
     suppress_subdomains = models.BooleanField(
         default=True, db_default=True, help_text="A suppressed domain covers the domains below it."
     )
@@ -103,6 +106,16 @@ class Tenant(models.Model):
 
     class Meta:
         ordering = ("name",)
+        constraints = [
+            # Nothing goes at once, and no sum of days leaves what a date can be: that would stop everybody's retention.
+            models.CheckConstraint(
+                condition=models.Q(
+                    retention_days__gte=RETENTION_DAYS.start, retention_days__lt=RETENTION_DAYS.stop
+                ),
+                name="tenant_retention_days",
+                violation_error_message="Records are kept for 1 to 3,650 days.",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

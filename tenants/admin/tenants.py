@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget
 
-from tenants.models import Membership, Tenant
+from tenants.models import RETENTION_DAYS, Membership, Tenant
 from tenants.operations import tenants as operations
 from tenants.operations.delete_tenant import close_tenant
 from tenants.ops_console import cells, registry
@@ -100,6 +100,14 @@ class TenantForm(forms.ModelForm):
         """Credits as typed, kept in thousandths."""
         limit: Decimal | None = self.cleaned_data["monthly_credit_limit"]
         return None if limit is None else int(limit * 1000)
+
+    def clean_retention_days(self) -> int:
+        days: int = self.cleaned_data["retention_days"]
+        if days not in RETENTION_DAYS:
+            raise forms.ValidationError(
+                f"A whole number of days from {RETENTION_DAYS.start} to {RETENTION_DAYS.stop - 1:,}."
+            )
+        return days
 
 
 @admin.register(Tenant)

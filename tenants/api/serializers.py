@@ -8,9 +8,9 @@ from rest_framework import serializers
 
 from tenants.api.base import Body
 from tenants.api.fields import CreditsField, CreditsInput
-from tenants.models import ApiKey
+from tenants.models import RETENTION_DAYS, ApiKey
 from tenants.operations.keys import MAX_NAME, MAX_OVERLAP_SECONDS, OVERLAP_SECONDS
-from tenants.operations.tenant_settings import MAX_CREDIT_LIMIT, RETENTION_DAYS
+from tenants.operations.tenant_settings import MAX_CREDIT_LIMIT
 
 MODES = (("live", "live"), ("test", "test"))
 MAX_EXPIRES_IN = 10 * 366 * 86_400

@@ -4,12 +4,11 @@ from typing import Any, TypedDict
 
 from tenants import audit, signals
 from tenants.errors import InvalidInput
-from tenants.models import Tenant
+from tenants.models import RETENTION_DAYS, Tenant
 from tenants.operations.tenants import clean_name
 from tenants.scope import require_tenant_id, tenant_scope
 
 MAX_CREDIT_LIMIT = 10**12
-RETENTION_DAYS = range(1, 3_651)
 
 
 class TenantChanges(TypedDict, total=False):

@@ -1,6 +1,7 @@
 """What staff do in the console: the product's own operations, asked first, in the trail of the tenant."""
 
 import pytest
+from django.db import IntegrityError
 from django.test import Client
 from django.urls import reverse
 
@@ -147,6 +148,21 @@ def test_a_plan_that_does_not_exist_is_refused(console: Client):
     assert answer.status_code == 200
     with tenant_scope(tenant):
         assert Tenant.objects.get().plan == "free"
+
+
+@pytest.mark.parametrize("days", ["0", "3651", "2147483647"])
+def test_a_retention_that_would_delete_at_once_or_stop_everybodys_is_refused(console: Client, days: str):
+    tenant = make_tenant(plan="free").tenant
+    url = reverse("admin:tenants_tenant_change", args=[tenant.pk])
+    form = {"name": tenant.name, "plan": "pro", "monthly_credit_limit": "", "retention_days": days}
+    people = {"membership_set-TOTAL_FORMS": "0", "membership_set-INITIAL_FORMS": "0"}
+    answer = console.post(url, form | management(console, url) | people)
+    assert answer.status_code == 200
+    assert "from 1 to 3,650" in answer.content.decode()
+    with pytest.raises(IntegrityError, match="tenant_retention_days"), ops_scope("test"):
+        Tenant.objects.filter(pk=tenant.pk).update(retention_days=int(days))
+    with tenant_scope(tenant):
+        assert Tenant.objects.get().retention_days == 90
 
 
 def management(console: Client, url: str) -> dict[str, str]:
