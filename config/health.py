@@ -26,6 +26,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from tenants.scope import OPS_ALIAS, ops_scope
 from workflows import ops_facts
+from workflows.lanes import partitions
 
 PATIENCE = 3.0
 """Seconds after which a part that does not answer counts as failing."""
@@ -35,6 +36,9 @@ UNATTENDED_MOST = 60.0
 UNATTENDED = Gauge("weir_work_unattended_seconds", "For how long work that could go on has had no worker.")
 OLDEST_READY = Gauge(
     "weir_oldest_ready_step_seconds", "Age of the oldest step that could be started, waiting for limits too."
+)
+OUT_OF_TIME = Gauge(
+    "weir_steps_out_of_time", "Steps, up to 1,000, that say they are of a time that no partition is for."
 )
 
 _log = structlog.stdlib.get_logger("weir.health")
@@ -149,9 +153,12 @@ def measure_work() -> None:
     """Set the gauges; NaN while the database does not tell. Raises NotReady then."""
     UNATTENDED.set(math.nan)
     OLDEST_READY.set(math.nan)
+    OUT_OF_TIME.set(math.nan)
     unattended, oldest = _work()
     UNATTENDED.set(unattended)
     OLDEST_READY.set(oldest)
+    with _own_connection(OPS_ALIAS) as connection, ops_scope("health"), connection.cursor() as cursor:
+        OUT_OF_TIME.set(partitions.out_of_time(cursor))
 
 
 def _work() -> tuple[float, float]:

@@ -112,7 +112,7 @@ REVIEWED_DEFINERS = (
     Definer(
         "public.weir_make_step_partitions",
         "integer",
-        "c05c804b15d10c25465f18a6742d35e9820513ff44651af2546e72368c97c264",
+        "646c9c71007be7385a72fb035ad416481cf4565a4e5155ec30be0100b0e37018",
         OWNER,
         OPS,
     ),

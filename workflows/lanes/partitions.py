@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from tenants.rls import partition_statements
-
 MONTHS_AHEAD = 12
 
 
@@ -24,23 +22,40 @@ def months(start: datetime, count: int) -> Iterator[tuple[datetime, datetime]]:
         year, month = following
 
 
-def ensure(cursor: Any, now: datetime) -> list[str]:
-    """Make the partitions from this month on that are missing. Must run as the owner; returns their names.
+def ensure(cursor: Any) -> list[str]:
+    """Make the partitions from this month on that are missing, as the owner; returns their names.
 
-    Rows are reached through the parent, whose policies apply; by itself a partition is open to dumps alone.
+    One way of doing so for migrate and for the hourly task: a function in the database, which rows in `step_default` do
+    not stop, and a table that is too busy only for the months that need it. Nothing is made before it is there.
     """
-    cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'step\\_%%' AND relispartition")
-    present = {row[0] for row in cursor.fetchall()}
-    made = []
-    for first, following in months(now, MONTHS_AHEAD):
-        name = f"step_{first:%Y_%m}"
-        if name in present:
-            continue
-        cursor.execute(
-            f"CREATE TABLE {name} PARTITION OF step FOR VALUES FROM ('{first_id_of(first)}') "
-            f"TO ('{first_id_of(following)}')"
-        )
-        for statement in partition_statements(name):
-            cursor.execute(statement)
-        made.append(name)
-    return made
+    cursor.execute("SELECT to_regprocedure('public.weir_make_step_partitions(integer)') IS NOT NULL")
+    if not cursor.fetchone()[0]:
+        return []
+    cursor.execute("SELECT public.weir_make_step_partitions(%s)", [MONTHS_AHEAD])
+    return list(cursor.fetchone()[0])
+
+
+def out_of_time(cursor: Any, most: int = 1_000) -> int:
+    """How many rows of the history, up to so many, say that they are older or younger than every partition.
+
+    They are in `step_default`, where neither retention by months nor a new partition looks for them.
+    """
+    cursor.execute(
+        """SELECT min(c.relname), max(c.relname) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+           WHERE i.inhparent = 'public.step'::regclass AND c.relname ~ '^step_[0-9]{4}_[0-9]{2}$'"""
+    )
+    oldest, newest = cursor.fetchone()
+    if oldest is None:
+        return 0
+    first, _ = _month(oldest)
+    _, after = _month(newest)
+    cursor.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM step WHERE id < %s OR id >= %s LIMIT %s) x",
+        [first_id_of(first), first_id_of(after), most],
+    )
+    return int(cursor.fetchone()[0])
+
+
+def _month(name: str) -> tuple[datetime, datetime]:
+    year, month = name.removeprefix("step_").split("_")
+    return next(months(datetime(int(year), int(month), 1, tzinfo=UTC), 1))

@@ -1,18 +1,21 @@
 """What is past its tenant's retention is deleted, what is not stays, and the step history's partitions follow."""
 
 import os
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import InternalError, ProgrammingError, connections
+from django.db import DataError, InternalError, ProgrammingError, connections
 from django.db.models import F
 from django.utils import timezone
+from structlog.testing import capture_logs
 
 from billing.models import UsageEvent
+from tenants import roles
 from tenants.catalogue import relations
 from tenants.ids import uuid7
 from tenants.models import Tenant
@@ -20,7 +23,8 @@ from tenants.rls import Isolated
 from tenants.scope import ops_scope, tenant_scope
 from tenants.verdicts import access_faults
 from tests.factories import ACTOR, connect_all, make_run
-from workflows.lanes import book
+from workflows.apps import ensure_partitions
+from workflows.lanes import book, partitions
 from workflows.lanes.partitions import first_id_of, months
 from workflows.models import Callback, IdempotencyKey, Lookup, Record, Run, RunEvent, Step, StepQueue, Upload
 from workflows.operations import retention
@@ -135,8 +139,9 @@ def test_a_file_goes_when_all_that_was_read_from_it_has_gone(ready: Tenant) -> N
 
 
 def test_answered_requests_go_after_a_day_and_kept_answers_after_the_retention(ready: Tenant) -> None:
-    now = timezone.now()
+    now, run = timezone.now(), make_run(ready, 1)
     with tenant_scope(ready):
+        record = Record.objects.get(run_id=run.pk)
         for key, hours in (("young", 23), ("old", 25)):
             IdempotencyKey.objects.create(key=key, body_hash=b"1", created_at=now - timedelta(hours=hours))
         for print_, outcome, days in (("a", "hit", 91), ("b", "hit", 89), ("c", "", 91)):
@@ -146,7 +151,7 @@ def test_answered_requests_go_after_a_day_and_kept_answers_after_the_retention(r
             )  # fmt: skip
         for state, days in (("read", 91), ("read", 89), ("new", 91)):
             Callback.objects.create(
-                entry_id=uuid7(), record_id=uuid7(), attempt=1, digest=state, body=b"", state=state,
+                entry_id=uuid7(), record_id=record.pk, attempt=1, digest=state, body=b"", state=state,
                 received_at=now - timedelta(days=days),
             )  # fmt: skip
     purge()
@@ -201,3 +206,155 @@ def test_a_partition_is_dropped_when_every_tenants_retention_allows(
         Tenant.objects.filter(pk=other_tenant.pk).update(retention_days=90)
     assert purge()["partitions_dropped"] == 1
     assert not there()
+
+
+def stray(tenant: Tenant, moment: datetime) -> None:
+    """A row of the step history that says it is of another time, as from a worker whose clock is wrong."""
+    with tenant_scope(tenant), connections["default"].cursor() as cursor:
+        history: list[tuple[Any, ...]] = [
+            (first_id_of(moment), None, uuid7(), uuid7(), uuid7(), "find", "prospeo", 1, "done", "hit", "",
+             None, 200, 5, 1000, None, None, None)
+        ]  # fmt: skip
+        book.write_history(cursor, tenant.pk, history)
+
+
+@pytest.fixture
+def far_month(committed: None) -> Iterator[tuple[str, datetime]]:
+    """The last of the coming months, without its partition."""
+    *_, (last, _) = months(timezone.now(), 12)
+    name = f"step_{last:%Y_%m}"
+    with owner() as connection:
+        connection.execute(f"DROP TABLE {name}")
+    yield name, last + timedelta(days=3)
+    with owner() as connection:
+        connection.execute("DELETE FROM step_default")
+        connection.execute("SELECT public.weir_make_step_partitions(12)")
+
+
+def where_it_is(tenant: Tenant) -> list[str]:
+    with tenant_scope(tenant), connections["default"].cursor() as cursor:
+        cursor.execute("SELECT tableoid::regclass::text FROM step")
+        return [row[0] for row in cursor.fetchall()]
+
+
+def test_rows_of_a_month_without_partition_move_into_it(
+    ready: Tenant, far_month: tuple[str, datetime]
+) -> None:
+    name, moment = far_month
+    stray(ready, moment)
+    assert where_it_is(ready) == ["step_default"]
+    assert purge()["partitions_made"] == 1
+    assert where_it_is(ready) == [name]
+    with connections["default"].cursor() as cursor:
+        found = relations(cursor, [name])
+        assert not list(access_faults(Isolated(name, "partition"), found[name]))
+
+
+def test_a_migrate_makes_them_too(ready: Tenant, far_month: tuple[str, datetime]) -> None:
+    name, moment = far_month
+    stray(ready, moment)
+    with owner() as connection, connection.cursor() as cursor:
+        assert partitions.ensure(cursor) == [name]
+    assert where_it_is(ready) == [name]
+
+
+def test_one_month_that_cannot_be_made_holds_no_other_up_and_no_migrate(
+    ready: Tenant, far_month: tuple[str, datetime]
+) -> None:
+    *_, (before, _), _ = months(timezone.now(), 12)
+    name, _moment = far_month
+    with owner() as connection:
+        connection.execute(f"DROP TABLE step_{before:%Y_%m}")
+        # Part of the month is taken.
+        connection.execute(
+            f"CREATE TABLE step_taken PARTITION OF step FOR VALUES FROM ('{first_id_of(before)}') "
+            f"TO ('{first_id_of(before + timedelta(days=1))}')"
+        )
+        try:
+            with connection.cursor() as cursor:
+                assert partitions.ensure(cursor) == [name]
+        finally:
+            connection.execute("DROP TABLE step_taken")
+
+
+def test_a_migrate_goes_on_without_partitions(committed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(cursor: Any) -> list[str]:
+        cursor.execute("SELECT 1 / 0")
+        return []
+
+    monkeypatch.setattr(partitions, "ensure", fails)
+    monkeypatch.setattr(roles, "OWNER", roles.APP)  # whoever signs in here
+    ensure_partitions(using="default")
+    assert connections["default"].is_usable()
+
+
+def test_rows_outside_every_partition_are_told(ready: Tenant) -> None:
+    assert purge()["steps_out_of_time"] == 0
+    stray(ready, timezone.now() + timedelta(days=3 * 366))
+    stray(ready, datetime(2001, 1, 1, tzinfo=UTC))
+    with capture_logs() as logs:
+        assert purge()["steps_out_of_time"] == 2
+    assert [entry["log_level"] for entry in logs if entry["event"] == "steps_out_of_time"] == ["error"]
+
+
+def test_one_file_that_cannot_be_deleted_holds_no_other_up(
+    ready: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tenant_scope(ready):
+        for number in range(3):
+            Upload.objects.create(
+                filename="old.csv", stored_as=f"{ready.pk}/{number}.csv", size=9, dialect={}, rows=1,
+                created_by=ACTOR, created_at=timezone.now() - timedelta(days=100 - number),
+            )  # fmt: skip
+
+    def delete(name: str) -> None:
+        if name.endswith("0.csv"):
+            raise OSError("the storage says no")
+
+    monkeypatch.setattr(retention.default_storage, "delete", delete)
+    assert purge()["uploads"] == 2
+    with tenant_scope(ready):
+        assert [u.stored_as[-5:] for u in Upload.objects.filter(purged_at=None)] == ["0.csv"]
+
+
+def test_one_run_that_cannot_be_purged_holds_no_other_up(
+    ready: Tenant, other_tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect_all(other_tenant)
+    broken, sound = ended(ready, 100), ended(other_tenant, 95)
+    real = retention._purge_run
+
+    def purge_run(tenant_id: Any, run_id: Any) -> int:
+        if run_id == broken.pk:
+            raise DataError("interval out of range")
+        return real(tenant_id, run_id)
+
+    monkeypatch.setattr(retention, "_purge_run", purge_run)
+    purge()
+    assert (left(broken), left(sound)) == ((3, 3), (0, 0))
+
+
+def test_posts_whose_record_or_tenant_is_gone_go_after_the_retention(ready: Tenant) -> None:
+    run, nobody = make_run(ready, 1), uuid7()
+    with tenant_scope(ready):
+        record = Record.objects.get(run_id=run.pk)
+        for record_id, days in ((record.pk, 91), (uuid7(), 91), (uuid7(), 89)):
+            Callback.objects.create(
+                entry_id=uuid7(), record_id=record_id, attempt=1, digest="x", body=b"", state="new",
+                received_at=timezone.now() - timedelta(days=days),
+            )  # fmt: skip
+    with tenant_scope(nobody):
+        Callback.objects.create(
+            tenant_id=nobody,
+            entry_id=uuid7(),
+            record_id=uuid7(),
+            attempt=1,
+            digest="x",
+            body=b"",
+            state="new",
+        )
+    purge()
+    with tenant_scope(ready):
+        assert Callback.objects.count() == 2
+    with tenant_scope(nobody):
+        assert not Callback.objects.exists()
