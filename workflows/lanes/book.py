@@ -151,6 +151,11 @@ def count_runs(
     Returns the runs that ended here.
     """
     ordered = sorted(changes)
+    if len(ordered) > 1:  # an UPDATE alone takes them in whatever order it finds them
+        cursor.execute(
+            "SELECT 1 FROM run WHERE tenant_id = %s AND id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
+            [tenant_id, ordered],
+        )
     columns = (*RECORD_COUNTS, "ended", "spent", "reserved")
     sets = ", ".join(f"{column} = r.{column} + t.{column}" for column in RECORD_COUNTS)
     arrays = ", ".join("%s::bigint[]" for _ in columns)

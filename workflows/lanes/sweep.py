@@ -118,12 +118,14 @@ def _posted(
 
 
 def _heal_followers(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """Let steps go on that wait for an answer which has come, or whose asker is gone."""
+    """Let steps go on that wait for an answer which has come, or whose asker is gone or waits itself: one that leads may
+    come to be stamped beside an equal question, and the other was taken for the leader."""
     rows(
         cursor,
         """DELETE FROM lookup l USING step_queue f
            WHERE f.reason = 'duplicate' AND l.tenant_id = f.tenant_id AND l.fingerprint = f.fingerprint
-             AND l.outcome = '' AND NOT EXISTS (SELECT 1 FROM step_queue q WHERE q.id = l.leader) RETURNING l.id""",
+             AND l.outcome = '' AND NOT EXISTS (
+                 SELECT 1 FROM step_queue q WHERE q.id = l.leader AND q.reason <> 'duplicate') RETURNING l.id""",
         [],
     )
     return rows(

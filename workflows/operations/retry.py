@@ -166,7 +166,17 @@ History = tuple[list[Step], list[AmbiguousCall]]
 def _history(record_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, History]:
     """The attempts of records, and their calls in doubt, in time order."""
     found: dict[uuid.UUID, History] = {record_id: ([], []) for record_id in record_ids}
-    columns = ("record_id", "operation", "provider", "status", "outcome", "answer", "credits")
+    columns = (
+        "record_id",
+        "operation",
+        "provider",
+        "status",
+        "outcome",
+        "answer",
+        "credits",
+        "queue_id",
+        "attempt",
+    )
     for step in Step.objects.filter(record_id__in=record_ids).only(*columns).order_by("id"):
         found[step.record_id][0].append(step)
     for call in AmbiguousCall.objects.filter(record_id__in=record_ids).order_by("id"):
@@ -189,7 +199,12 @@ def _planned(
         plan, taken = replay(run.template, run.config, values, {})
     else:
         plan, taken = replay(run.template, run.config, values, answers_of(steps, calls), doubts)
-    paid = sum(step.credits for step in steps) + sum(step.credits for step in doubts)
+    # A late answer tells nothing where the vendor charges a question once and was asked again: the repeat's answer does.
+    told = {
+        (call.queue_id, call.attempt) for call in calls if call.repeat_is_free and call.status == "repeated"
+    }
+    counted = [step for step in steps if step.status != "late" or (step.queue_id, step.attempt) not in told]
+    paid = sum(step.credits for step in counted) + sum(step.credits for step in doubts)
     return Retry(record_id, status, values, plan, taken, paid, doubtful=in_doubt(plan, steps))
 
 

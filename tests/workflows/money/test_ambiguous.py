@@ -15,7 +15,7 @@ from tests.factories import ACTOR
 from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import again, people, start, wait
 from tests.workflows.lanes.test_recovery import Hand, expire
-from workflows.lanes import claim
+from workflows.lanes import claim, sweep
 from workflows.lanes.outcome import in_doubt, judge, lost
 from workflows.lanes.runner import Runner
 from workflows.models import AmbiguousCall, Lookup, Record, Run, Step, StepQueue, Workflow
@@ -238,3 +238,20 @@ def test_a_vendor_that_hangs_up_after_charging_is_told_of(
     assert again(run).credits_spent == round(charged * 1000)
     by_status = (run.found, run.not_found, run.failed)
     assert by_status == {"ask": (3, 0, 3), "accept": (3, 3, 0), "repeat": (6, 0, 0)}[word]
+
+
+def test_a_leader_that_comes_back_beside_an_equal_question_does_not_wait_for_itself(
+    tenant: Tenant, vendors: Sandbox
+) -> None:
+    hand = Hand(tenant)
+    first, second = start(tenant, people(1)), start(tenant, people(1))
+    works = sorted(hand.claim(), key=lambda work: work.id)
+    assert hand.stamp([works[1]]) == {works[1].id}
+    assert hand.stamp([works[0]]) == set()
+    with tenant_scope(tenant):
+        StepQueue.objects.filter(pk=works[1].id).update(sent_at=None, holder=None)
+        StepQueue.objects.filter(pk=works[0].id).update(not_before=None, reason="")
+    hand.stamp(works)
+    sweep.sweep()
+    assert len(hand.stamp(sorted(hand.claim(), key=lambda work: work.id))) == 1
+    assert {again(first).pending, again(second).pending} == {1}

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db import Error as DatabaseError
 from django.db import connections
 
 from integrations.connectors import registry
@@ -97,8 +98,8 @@ class World:
             self._move_the_month()
         if dice.random() < 0.15:
             self._move_a_run()
-        if dice.random() < 0.03:
-            self._die(dice.choice(self.lanes))
+        if self.seen["trials"] % 20 == 15:
+            self._die(max(self.lanes, key=lambda hands: len(hands.calls)))
         if dice.random() < 0.05:
             decided = decide_calls(
                 tenant_id=self.tenant.pk, decision=dice.choice(("repeat", "accept")), actor=ACTOR
@@ -140,7 +141,13 @@ class World:
         return batch
 
     def _flush(self, hands: LaneHands, batch: Batch) -> tuple[Batch, Any]:
-        flushed = settle.flush(batch, hands.holder)
+        while True:  # as the runner does
+            try:
+                flushed = settle.flush(batch, hands.holder)
+                break
+            except DatabaseError:
+                self.seen["written again"] += 1
+                batch.retried = True
         if self.seen["trials"] % 50 == 7:
             settle.flush(Batch(batch.settlements, [], batch.unstamps, retried=True), hands.holder)
         return batch, flushed
@@ -341,7 +348,12 @@ class World:
             self.trial()
             self._hurry()
             sweep.sweep()
-        raise AssertionError("something is still parked or under way")
+        left = self._ask(
+            """SELECT q.id, q.name, q.attempt, q.reason, q.not_before, q.sent_at, lr.state, r.status
+               FROM step_queue q LEFT JOIN lane_run lr ON lr.lane_id = q.lane_id AND lr.run_id = q.run_id
+               LEFT JOIN run r ON r.id = q.run_id LIMIT 5"""
+        )
+        raise AssertionError(f"still parked or under way: {left}")
 
     def _left(self) -> int:
         with tenant_scope(self.tenant):
