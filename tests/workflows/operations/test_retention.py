@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 
 import psycopg
@@ -19,7 +20,7 @@ from tenants import roles
 from tenants.catalogue import relations
 from tenants.ids import uuid7
 from tenants.models import Tenant
-from tenants.rls import Isolated
+from tenants.rls import SEARCH_PATH, Isolated
 from tenants.scope import ops_scope, tenant_scope
 from tenants.verdicts import access_faults
 from tests.factories import ACTOR, connect_all, make_run
@@ -358,3 +359,18 @@ def test_posts_whose_record_or_tenant_is_gone_go_after_the_retention(ready: Tena
         assert Callback.objects.count() == 2
     with tenant_scope(nobody):
         assert not Callback.objects.exists()
+
+
+def test_functions_of_a_database_that_was_made_earlier_look_names_up_in_our_order(committed: None) -> None:
+    paths = import_module("workflows.migrations.0014_partitions_past_strays")
+    names = ["weir_drop_step_partitions", "weir_make_step_partitions", "weir_purge_run"]
+    with psycopg.connect(os.environ["DATABASE_OWNER_URL"]) as connection:
+        for name in ("weir_purge_run(uuid, uuid, integer)", "weir_drop_step_partitions()"):
+            connection.execute(f"ALTER FUNCTION public.{name} SET search_path = pg_catalog, public")
+        connection.execute(paths.PATHS)
+        found = connection.execute(
+            "SELECT proname, proconfig[1] FROM pg_proc WHERE proname = ANY(%s) ORDER BY proname", [names]
+        ).fetchall()
+        connection.rollback()
+    assert {name for name, _ in found} == set(names)
+    assert {path for _, path in found} == {f"search_path={SEARCH_PATH}"}
