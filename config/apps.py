@@ -14,6 +14,8 @@ class WeirConfig(AppConfig):
         # Loaded so that shared tasks find the app, in web and commands as well as in workers.
         import_module("config.celery")
         signals = import_module("integrations.signals")
-        signals.master_key_rotated.connect(import_module("config.second_factors").reseal)
+        second_factors = import_module("config.second_factors")
+        second_factors.connect()
+        signals.master_key_rotated.connect(second_factors.reseal)
         if settings.SENTRY_DSN:
             import_module("config.error_reports").report_errors()

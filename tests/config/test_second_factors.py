@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 
 from config import second_factors
 from config.second_factors import MFAAdapter, reseal
@@ -70,7 +71,7 @@ def test_all_are_sealed_again_and_nothing_else_of_them_changes(
     newest = ring().newest.id
     assert reseal(anything="given") == 4
     for row in Authenticator.objects.filter(type=Authenticator.Type.TOTP):
-        assert row.data["secret"].startswith(f"{newest}:")
+        assert row.data["secret"].startswith(f"{newest}:bound:")
         assert adapter.decrypt(row.data["secret"]) == PLAIN
         assert row.data["kept"] == "as it is"
     codes.refresh_from_db()
@@ -83,3 +84,63 @@ def test_all_are_sealed_again_and_nothing_else_of_them_changes(
     assert {adapter.decrypt(row.data["secret"]) for row in Authenticator.objects.filter(type="totp")} == {
         PLAIN
     }
+
+
+def stored(pk: int) -> dict[str, Any]:
+    return Authenticator.objects.get(pk=pk).data
+
+
+def test_a_factor_copied_to_somebody_else_does_not_open(db: None):
+    mine, boss = make_tenant().owner, make_tenant().owner
+    sealed = MFAAdapter().encrypt(PLAIN)
+    own = factor(mine, Authenticator.Type.TOTP, secret=sealed)
+    theirs = factor(boss, Authenticator.Type.TOTP, secret=sealed)
+    assert (
+        MFAAdapter().decrypt(stored(own.pk)["secret"])
+        == MFAAdapter().decrypt(stored(theirs.pk)["secret"])
+        == PLAIN
+    )
+    Authenticator.objects.filter(pk=theirs.pk).update(data={"secret": str(stored(own.pk)["secret"])})
+    with pytest.raises(VaultError):
+        MFAAdapter().decrypt(stored(theirs.pk)["secret"])
+
+
+def test_a_seed_is_no_key_of_an_app(db: None):
+    user = make_tenant().owner
+    app = factor(user, Authenticator.Type.TOTP, secret=MFAAdapter().encrypt(PLAIN))
+    codes = factor(user, Authenticator.Type.RECOVERY_CODES, seed=str(stored(app.pk)["secret"]))
+    with pytest.raises(VaultError):
+        MFAAdapter().decrypt(stored(codes.pk)["seed"])
+
+
+def test_without_a_row_what_was_stored_does_not_open(db: None):
+    own = factor(make_tenant().owner, Authenticator.Type.TOTP, secret=MFAAdapter().encrypt(PLAIN))
+    with pytest.raises(VaultError):
+        MFAAdapter().decrypt(str(stored(own.pk)["secret"]))
+
+
+def test_what_was_stored_before_opens_and_is_bound_when_it_is_used(db: None):
+    user = make_tenant().owner
+    app = factor(user, Authenticator.Type.TOTP)
+    codes = factor(user, Authenticator.Type.RECOVERY_CODES, used_mask=1)
+    old = MFAAdapter().encrypt("JBSWY3DPEHPK3PXP")
+    Authenticator.objects.filter(pk=app.pk).update(data={"secret": old})
+    Authenticator.objects.filter(pk=codes.pk).update(data={"seed": old, "used_mask": 1})
+    used = Authenticator.objects.get(pk=app.pk)
+    assert MFAAdapter().decrypt(used.data["secret"]) == "JBSWY3DPEHPK3PXP"
+    used.record_usage()
+    left = RecoveryCodes(Authenticator.objects.get(pk=codes.pk))
+    assert left.validate_code(left.get_unused_codes()[0])
+    for pk, name in ((app.pk, "secret"), (codes.pk, "seed")):
+        data = stored(pk)
+        assert ":bound:" in data[name]
+        assert MFAAdapter().decrypt(data[name]) == "JBSWY3DPEHPK3PXP"
+    assert stored(codes.pk)["used_mask"] == 3
+    assert Authenticator.objects.get(pk=app.pk).last_used_at is not None
+
+
+def test_rotation_binds_what_was_stored_before(db: None):
+    app = factor(make_tenant().owner, Authenticator.Type.TOTP)
+    Authenticator.objects.filter(pk=app.pk).update(data={"secret": MFAAdapter().encrypt(PLAIN)})
+    assert (reseal(), reseal()) == (1, 0)
+    assert ":bound:" in stored(app.pk)["secret"]
