@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tenants import catalogue_sql as sql
+from tenants.roles import LARGE_OBJECT_WRITERS, LOOKUP_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ForeignKey:
     name: str
     target: str
     on_delete: str
+    on_update: str
     columns: tuple[str, ...]
     target_columns: tuple[str, ...]
     set_null: tuple[str, ...]
@@ -72,6 +74,7 @@ class Relation:
     triggers: list[FoundTrigger] = field(default_factory=list)
     columns: dict[str, tuple[bool, str]] = field(default_factory=dict)
     """By name: whether NULL is refused, and the type."""
+    column_defaults: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,17 @@ class Surroundings:
     """(login, role that it can act as)."""
     shown: dict[str, bool]
     """By login: whether every session of its can read what the others ask."""
+    users: list[tuple[str, str]]
+    """(schema of the lookup functions, who may use it)."""
+    parameters: list[tuple[str, str]]
+    """(setting, who was granted to set it or to change the server's)."""
+    session_defaults: list[tuple[str, str]]
+    """(setting, whose sessions begin with a value of it)."""
+    event_triggers: list[str]
+    writers: list[tuple[str, str]]
+    """(function that writes large objects, login that was granted it)."""
+    leakproof: list[str]
+    """PostgreSQL's own functions that may see rows before policies do, and have not as it comes."""
 
 
 def relations(cursor: Any, only: Iterable[str] | None = None) -> dict[str, Relation]:
@@ -136,10 +150,18 @@ def _add_grant(to: Relation, role: str, verb: str, grantable: bool, column: str 
 
 
 def _add_foreign_key(
-    to: Relation, name: str, target: str, rule: str, columns: Any, targets: Any, nulled: Any, live: bool
+    to: Relation,
+    name: str,
+    target: str,
+    deleted: str,
+    updated: str,
+    columns: Any,
+    targets: Any,
+    nulled: Any,
+    live: bool,
 ) -> None:
     to.foreign_keys.append(
-        ForeignKey(name, target, rule, tuple(columns), tuple(targets), tuple(nulled), live)
+        ForeignKey(name, target, deleted, updated, tuple(columns), tuple(targets), tuple(nulled), live)
     )
 
 
@@ -149,8 +171,10 @@ def _add_unique(
     to.uniques.append(Unique(name, primary, partial, live, tuple(columns)))
 
 
-def _add_column(to: Relation, name: str, required: bool, kind: str) -> None:
+def _add_column(to: Relation, name: str, required: bool, kind: str, default: str | None) -> None:
     to.columns[name] = (required, kind)
+    if default is not None:
+        to.column_defaults[name] = default
 
 
 def _add_rule(to: Relation, name: str) -> None:
@@ -189,6 +213,12 @@ def surroundings(cursor: Any, roles: Iterable[str]) -> Surroundings:
         roles=dict(rows(sql.ROLES, names)),
         members=[(row[0], row[1]) for row in rows(sql.MEMBERS, names)],
         shown=dict(rows(sql.SHOWN, names)),
+        users=[(row[0], row[1]) for row in rows(sql.USERS, LOOKUP_SCHEMA)],
+        parameters=[(row[0], row[1]) for row in rows(sql.PARAMETERS, names)],
+        session_defaults=[(row[0], row[1]) for row in rows(sql.SESSION_DEFAULTS, names)],
+        event_triggers=[row[0] for row in rows(sql.EVENT_TRIGGERS)],
+        writers=[(row[0], row[1]) for row in rows(sql.WRITERS, list(LARGE_OBJECT_WRITERS), names)],
+        leakproof=[row[0] for row in rows(sql.LEAKPROOF)],
     )
 
 

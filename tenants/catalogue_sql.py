@@ -39,7 +39,7 @@ GRANTS = """
 
 # conenforced is PostgreSQL 18's: read as JSON, so that older servers answer too.
 FOREIGN_KEYS = """
-    SELECT {name}, k.conname, t.relname, k.confdeltype::text,
+    SELECT {name}, k.conname, t.relname, k.confdeltype::text, k.confupdtype::text,
            ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(n, o)
                  JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY o),
            ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u(n, o)
@@ -64,8 +64,9 @@ UNIQUES = """
     ORDER BY 1, 2"""
 
 COLUMNS = """
-    SELECT {name}, a.attname, a.attnotnull, format_type(a.atttypid, a.atttypmod)
+    SELECT {name}, a.attname, a.attnotnull, format_type(a.atttypid, a.atttypmod), pg_get_expr(f.adbin, c.oid)
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_attrdef f ON f.adrelid = c.oid AND f.adnum = a.attnum
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND {ours} AND {only}
     ORDER BY 1, a.attnum"""
 
@@ -90,6 +91,50 @@ DEFAULTS = """
     SELECT DISTINCT pg_get_userbyid(d.defaclrole), coalesce(r.rolname, 'PUBLIC')
     FROM pg_default_acl d, aclexplode(d.defaclacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
     WHERE a.grantee <> d.defaclrole"""
+
+USERS = """
+    SELECT n.nspname, coalesce(r.rolname, 'PUBLIC') FROM pg_namespace n, aclexplode(n.nspacl) a
+    LEFT JOIN pg_roles r ON r.oid = a.grantee
+    WHERE n.nspname = %s AND a.privilege_type = 'USAGE' AND a.grantee <> n.nspowner ORDER BY 1, 2"""
+
+PARAMETERS = """
+    SELECT p.parname, coalesce(r.rolname, 'PUBLIC') FROM pg_parameter_acl p, aclexplode(p.paracl) a
+    LEFT JOIN pg_roles r ON r.oid = a.grantee
+    WHERE a.grantee = 0 OR r.rolname = ANY(%s) ORDER BY 1, 2"""
+
+# What sessions begin with, by login ('everybody' for a default of the database or of the server).
+SESSION_DEFAULTS = """
+    SELECT DISTINCT split_part(setting, '=', 1), coalesce(r.rolname, 'everybody')
+    FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) setting LEFT JOIN pg_roles r ON r.oid = s.setrole
+    WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+      AND (s.setrole = 0 OR r.rolname = ANY(%s)) ORDER BY 1, 2"""
+
+EVENT_TRIGGERS = """
+    SELECT e.evtname FROM pg_event_trigger e
+    WHERE NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = e.oid AND d.deptype = 'e'
+                      AND d.classid = 'pg_event_trigger'::regclass) ORDER BY 1"""
+
+# PostgreSQL has no list of what was leakproof when it came: what its indexes compare with, and these. Read off 18, which
+# has all that older ones have; a later one is not judged.
+LEAKPROOF = r"""
+    SELECT p.oid::regprocedure::text FROM pg_proc p
+    WHERE p.proleakproof AND p.pronamespace = 'pg_catalog'::regnamespace
+      AND current_setting('server_version_num')::int < 190000
+      AND p.proname !~ ('^((circle|lseg)_(eq|ge|gt|le|lt|ne)|(bpchar|bytea|text)_(larger|smaller)|xideqint4|xidneqint4'
+          '|xidneq'
+          '|(bit|bool|bpchar|bytea|cash_|char|date_|float[0-9]+|int[0-9]+|interval_|macaddr8?_|name|oid|oidvector|pg_lsn_'
+          '|text|tid|time_|timestamp_|timestamptz_|timetz_|uuid_|varbit|xid8)ne|namenetext|textnename'
+          '|bool|bytea|crc32c?|float[48]|int[48]|interval|macaddr8|md5|name|numeric|sha[0-9]+|text|varchar'
+          '|uuid_extract_(timestamp|version))$')
+      AND NOT EXISTS (SELECT 1 FROM pg_amproc a WHERE a.amproc = p.oid)
+      AND NOT EXISTS (SELECT 1 FROM pg_amop a JOIN pg_operator o ON o.oid = a.amopopr WHERE o.oprcode = p.oid)
+    ORDER BY 1"""
+
+WRITERS = """
+    SELECT p.proname, coalesce(r.rolname, 'PUBLIC')
+    FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+    LEFT JOIN pg_roles r ON r.oid = a.grantee
+    WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY(%s) AND r.rolname = ANY(%s) ORDER BY 1, 2"""
 
 RULES = """
     SELECT {name}, w.rulename FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class

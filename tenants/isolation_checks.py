@@ -26,7 +26,7 @@ _RULES = {
 
 
 def check_isolation(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """E001-E008: classes, tenant columns, junctions, relations and unique constraints of every model."""
+    """E001-E009: classes, tenant columns, junctions, relations, history and unique constraints of every model."""
     every = models_by_table().values()
     return [problem for model in every for problem in (*check_model(model), *check_leaving(model))]
 
@@ -95,6 +95,13 @@ def _check_relation(model: type[models.Model], field: Any, target: type[models.M
             f"{model._meta.label}.{field.name} and {held[0].name} differ on what a deletion does.",
             obj=model,
             id="weir.E006",
+        )
+    elif getattr(model, "append_only", False) and held[0].on_delete != "RESTRICT":
+        yield Error(
+            f"{model._meta.label} is append-only, and would go or change with the {field.name} that it is about.",
+            hint='Give both on_delete PROTECT and "RESTRICT"; what deletes the parent deletes these rows first.',
+            obj=model,
+            id="weir.E009",
         )
 
 

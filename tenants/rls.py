@@ -28,6 +28,12 @@ LOOKUP_READS = {
     "tenants_user": "(id, email)",
 }
 
+OUTSIDE_TENANTS = """
+                IF coalesce(current_setting('app.tenant_id', true), '') <> '' THEN
+                    RAISE EXCEPTION 'not to be asked inside a tenant' USING ERRCODE = 'insufficient_privilege';
+                END IF;"""
+"""Begins functions that answer over all tenants: whoever is inside one learns nothing of the others."""
+
 FUNCTIONS: dict[str, str] = {
     "api_key(wanted bytea)": """
         RETURNS TABLE (key_id uuid, tenant_id uuid, tenant_name text, plan text, tenant_status text, livemode boolean,
@@ -39,13 +45,15 @@ FUNCTIONS: dict[str, str] = {
             FROM public.tenants_apikey k JOIN public.tenants_tenant t ON t.id = k.tenant_id
             WHERE k.digest = wanted
         $$""",
-    "tenants_of(wanted uuid)": """
+    "tenants_of(wanted uuid)": f"""
         RETURNS TABLE (tenant_id uuid, tenant_name text, plan text, tenant_status text, role text, is_owner boolean)
-        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-            SELECT t.id, t.name, t.plan, t.status, m.role, m.is_owner
-            FROM public.tenants_membership m JOIN public.tenants_tenant t ON t.id = m.tenant_id
-            WHERE m.user_id = wanted ORDER BY t.name, t.id
-        $$""",
+        LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+            BEGIN{OUTSIDE_TENANTS}
+                RETURN QUERY SELECT t.id, t.name::text, t.plan::text, t.status::text, m.role::text, m.is_owner
+                FROM public.tenants_membership m JOIN public.tenants_tenant t ON t.id = m.tenant_id
+                WHERE m.user_id = wanted ORDER BY t.name, t.id;
+            END
+        $$""",  # noqa: S608 - of ours alone
     "invitation(wanted bytea)": """
         RETURNS TABLE (invitation_id uuid, tenant_id uuid, tenant_name text, email text, role text, invited_by text,
                        expires_at timestamptz)

@@ -175,6 +175,11 @@ def _roles(connection: Connection, server: Server, passwords: Mapping[str, str])
             within = " IN DATABASE {}" if setting.role and setting.database else ""
             names = [n for n in (setting.role, setting.database) if n]
             yield _made(connection, f"ALTER {subject}{within} RESET {{}}", (*names, setting.name))
+    if server.admin.superuser:
+        for name, role in server.parameters:
+            whom = () if role == PUBLIC else (role,)
+            to = "{}" if whom else PUBLIC
+            yield _made(connection, f"REVOKE ALL ON PARAMETER {{}} FROM {to}", (name, *whom))
     known = {(m.member, m.of) for m in server.memberships}
     for membership in server.memberships:
         if (membership.member, membership.of) not in MEMBERSHIPS:
@@ -284,8 +289,9 @@ def _strays(server: Server, inside: Database) -> Iterator[Entry]:
     for function in inside.stray_functions:
         yield f"ALTER FUNCTION {_escaped(function)} OWNER TO {{}}", (LOOKUP,)
     if server.admin.superuser:  # nobody else may change what belongs to the server itself
-        for function in inside.open_writers:
-            yield f"REVOKE EXECUTE ON FUNCTION pg_catalog.{_escaped(function)} FROM PUBLIC", ()
+        for function, role in inside.open_writers:
+            to, names = ("PUBLIC", ()) if role == PUBLIC else ("{}", (role,))
+            yield f"REVOKE EXECUTE ON FUNCTION pg_catalog.{_escaped(function)} FROM {to}", names
 
 
 def _escaped(text: str) -> str:

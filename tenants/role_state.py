@@ -64,6 +64,8 @@ class Server:
     owner: str | None
     grants: Grants
     large_object_writers: tuple[str, ...]
+    parameters: tuple[tuple[str, str], ...]
+    """(setting, who of our roles, or PUBLIC, was granted to set it)."""
     fixed: Mapping[str, str]
     """Settings that the administrator may not give to a role -> what the server has them at."""
 
@@ -81,14 +83,17 @@ class Database:
     schemas: Mapping[str, Schema]
     strays: tuple[str, ...] = ()
     stray_functions: tuple[str, ...] = ()
-    open_writers: tuple[str, ...] = ()
+    open_writers: tuple[tuple[str, str], ...] = ()
+    """(function that writes large objects, who may run it)."""
     acts_as_owner: bool = False
 
 
 def fresh_database(server: Server) -> Database:
     """A database as CREATE DATABASE leaves it: everybody may use `public` and write large objects."""
     public = Schema("pg_database_owner", frozenset({(PUBLIC, "USAGE")}))
-    return Database({"public": public}, open_writers=server.large_object_writers)
+    return Database(
+        {"public": public}, open_writers=tuple((name, PUBLIC) for name in server.large_object_writers)
+    )
 
 
 def read_server(connection: Connection, database: str, passwords: Mapping[str, str]) -> Server:
@@ -110,7 +115,8 @@ def read_server(connection: Connection, database: str, passwords: Mapping[str, s
         settings=_settings(connection, database),
         owner=found[0][0] if found else None,
         grants=_grants(row[1:] for row in found),
-        large_object_writers=_writers(connection, open_only=False),
+        large_object_writers=_writers(connection),
+        parameters=_parameters(connection),
         fixed=_fixed(connection),
     )
 
@@ -205,14 +211,34 @@ def _grants(rows: object) -> Grants:
     return frozenset((PUBLIC if grantee == "-" else grantee, privilege) for grantee, privilege in rows)  # type: ignore[attr-defined]
 
 
-def _writers(connection: Connection, *, open_only: bool) -> tuple[str, ...]:
+def _parameters(connection: Connection) -> tuple[tuple[str, str], ...]:
+    rows = connection.execute(
+        """SELECT DISTINCT p.parname, coalesce(r.rolname::text, %s) FROM pg_parameter_acl p, aclexplode(p.paracl) a
+           LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE a.grantee = 0 OR r.rolname = ANY(%s) ORDER BY 1, 2""",
+        (PUBLIC, [*LOGINS, LOOKUP]),
+    ).fetchall()
+    return tuple((name, role) for name, role in rows)
+
+
+def _writers(connection: Connection) -> tuple[str, ...]:
     rows = connection.execute(
         """SELECT oid::regprocedure::text FROM pg_proc
-           WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY(%s)
-             AND (NOT %s OR has_function_privilege('public', oid, 'EXECUTE')) ORDER BY 1""",
-        (list(LARGE_OBJECT_WRITERS), open_only),
+           WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY(%s) ORDER BY 1""",
+        (list(LARGE_OBJECT_WRITERS),),
     ).fetchall()
     return tuple(row[0] for row in rows)
+
+
+def _open_writers(connection: Connection) -> tuple[tuple[str, str], ...]:
+    rows = connection.execute(
+        """SELECT p.oid::regprocedure::text, coalesce(r.rolname::text, %s)
+           FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+           LEFT JOIN pg_roles r ON r.oid = a.grantee
+           WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY(%s)
+             AND (a.grantee = 0 OR r.rolname = ANY(%s)) ORDER BY 1, 2""",
+        (PUBLIC, list(LARGE_OBJECT_WRITERS), [*LOGINS, LOOKUP]),
+    ).fetchall()
+    return tuple((name, role) for name, role in rows)
 
 
 def read_database(connection: Connection) -> Database:
@@ -248,6 +274,6 @@ def read_database(connection: Connection) -> Database:
         schemas={name: Schema(owner, _grants(grants)) for name, (owner, grants) in schemas.items()},
         strays=tuple(row[0] for row in strays),
         stray_functions=tuple(row[0] for row in functions),
-        open_writers=_writers(connection, open_only=True),
+        open_writers=_open_writers(connection),
         acts_as_owner=bool(member and member[0]),
     )

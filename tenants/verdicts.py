@@ -26,10 +26,22 @@ from tenants.classes import (
     table_classes,
     tenant_column,
 )
-from tenants.roles import LOGINS, LOOKUP, LOOKUP_SCHEMA, OWNER, SETTINGS
+from tenants.roles import (
+    APP,
+    HARMFUL_PREFIX,
+    HARMFUL_SETTINGS,
+    LOGINS,
+    LOOKUP,
+    LOOKUP_SCHEMA,
+    OWNER,
+    SETTINGS,
+)
 
 _DELETE_RULES = {"CASCADE": "c", "RESTRICT": "r", "SET NULL": "n"}
+_KEEPING = ("a", "r")
+"""NO ACTION and RESTRICT, as pg_constraint writes them."""
 _TABLES = ("r", "p")
+TENANTS = "tenants_tenant"
 
 
 @dataclass(frozen=True)
@@ -146,7 +158,21 @@ def beside_faults(around: Surroundings) -> list[str]:
         for role, shown in around.shown.items()
         if shown and "track_activities" in SETTINGS.get(role, {})
     ]
-    return faults + function_faults(around)
+    return faults + _server_faults(around) + function_faults(around)
+
+
+def _server_faults(around: Surroundings) -> list[str]:
+    """What no table shows: settings that sessions begin with or may change, and what was given out beside tables."""
+    faults = [f"{role} may use the schema {schema}" for schema, role in around.users if role != APP]
+    faults += [f"{role} may set {name}, which was granted" for name, role in around.parameters]
+    faults += [
+        f"sessions of {role} begin with a value of {name}"
+        for name, role in around.session_defaults
+        if name in HARMFUL_SETTINGS or name.startswith(HARMFUL_PREFIX)
+    ]
+    faults += [f"the event trigger {name} is unreviewed" for name in around.event_triggers]
+    faults += [f"{role} may write large objects: {name}" for name, role in around.writers]
+    return faults + [f"{signature} calls itself leakproof" for signature in around.leakproof]
 
 
 def function_faults(around: Surroundings) -> list[str]:
@@ -218,6 +244,13 @@ def _key_faults(entry: Isolated, found: Relation) -> Iterator[str]:
         required, kind = found.columns.get(entry.column, (False, "missing"))
         if not required or kind != "uuid":
             yield f"its column {entry.column} is {kind}{'' if required else ', and may be null'}"
+        if entry.table != TENANTS and (default := found.column_defaults.get(entry.column)):
+            yield f"its column {entry.column} has the default {default}"
+    for key in found.foreign_keys:
+        if key.on_update not in _KEEPING:
+            yield f"foreign key {key.name} changes its rows with what they point at"
+        if entry.append_only and key.on_delete not in _KEEPING:
+            yield f"foreign key {key.name} deletes or changes history with what it is about"
 
 
 def _relation_faults(model: type[models.Model], found: Relation) -> Iterator[str]:

@@ -91,6 +91,10 @@ DRIFT = {
     "no lookups": "REVOKE USAGE ON SCHEMA lookup FROM weir_app",
     "no schema for lookups": "DROP SCHEMA lookup",
     "large objects by anybody": "GRANT EXECUTE ON FUNCTION lo_create(oid) TO PUBLIC",
+    "large objects by the app": "GRANT EXECUTE ON FUNCTION lo_put(oid, bigint, bytea) TO weir_app",
+    "a right to switch triggers off": "GRANT SET ON PARAMETER session_replication_role TO weir_app",
+    "the same for anybody": "GRANT SET ON PARAMETER session_replication_role TO PUBLIC",
+    "a migration that waits for ever": "ALTER ROLE weir_owner RESET lock_timeout",
 }  # fmt: skip
 
 

@@ -129,7 +129,7 @@ class RunEvent(TenantOwned):
 
     append_only = True
 
-    run = tenant_relation("workflows.Run", related_name="events")
+    run = tenant_relation("workflows.Run", related_name="events", on_delete=models.PROTECT)
     record_id = models.UUIDField(null=True)
     kind = models.CharField(max_length=48)
     detail = models.JSONField(default=dict)
@@ -138,7 +138,9 @@ class RunEvent(TenantOwned):
 
     class Meta:
         db_table = "run_event"
-        constraints = [SameTenant(field="run", to="workflows.Run", name="run_event_run_fk")]
+        constraints = [
+            SameTenant(field="run", to="workflows.Run", name="run_event_keeps_run", on_delete="RESTRICT")
+        ]
         indexes = [models.Index(fields=["tenant", "run", "id"], name="run_event_in_order")]
         ordering = ("id",)
 

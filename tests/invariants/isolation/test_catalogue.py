@@ -97,6 +97,36 @@ HANDS = {
     "ALTER ROLE weir_app BYPASSRLS": "policies do not hold for weir_app",
     "ALTER ROLE weir_ops SUPERUSER": "policies do not hold for weir_ops",
     "GRANT weir_owner TO weir_app": "weir_app can act as weir_owner",
+    "GRANT SET ON PARAMETER session_replication_role TO weir_app": "weir_app may set session_replication_role",
+    "GRANT SET ON PARAMETER session_replication_role TO PUBLIC": "PUBLIC may set session_replication_role",
+    "GRANT EXECUTE ON FUNCTION lo_put(oid, bigint, bytea) TO weir_app": "weir_app may write large objects: lo_put",
+    "GRANT USAGE ON SCHEMA lookup TO weir_readonly": "weir_readonly may use the schema lookup",
+    "ALTER FUNCTION pg_catalog.textlike(text, text) LEAKPROOF": "textlike(text,text) calls itself leakproof",
+    "ALTER FUNCTION pg_catalog.int4div(int, int) LEAKPROOF": "int4div(integer,integer) calls itself leakproof",
+    "ALTER ROLE weir_app SET app.tenant_id = '00000000-0000-0000-0000-000000000001'": (
+        "sessions of weir_app begin with a value of app.tenant_id"
+    ),
+    "ALTER DATABASE {database} SET app.tenant_id = '00000000-0000-0000-0000-000000000001'": (
+        "sessions of everybody begin with a value of app.tenant_id"
+    ),
+    "ALTER ROLE weir_app IN DATABASE {database} SET session_replication_role = replica": (
+        "sessions of weir_app begin with a value of session_replication_role"
+    ),
+    "CREATE FUNCTION public.noted() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; "
+    "CREATE EVENT TRIGGER noted ON ddl_command_end EXECUTE FUNCTION public.noted()": (
+        "the event trigger noted is unreviewed"
+    ),
+    "ALTER TABLE lane ALTER tenant_id SET DEFAULT '00000000-0000-0000-0000-000000000001'": (
+        "lane: its column tenant_id has the default"
+    ),
+    "ALTER TABLE run DROP CONSTRAINT run_workflow_fk; ALTER TABLE run ADD CONSTRAINT run_workflow_fk FOREIGN KEY "
+    "(tenant_id, workflow_id) REFERENCES workflow (tenant_id, id) ON UPDATE CASCADE ON DELETE RESTRICT": (
+        "run: foreign key run_workflow_fk changes its rows with what they point at"
+    ),
+    "ALTER TABLE run_event DROP CONSTRAINT run_event_keeps_run; ALTER TABLE run_event ADD CONSTRAINT run_event_keeps_run "
+    "FOREIGN KEY (tenant_id, run_id) REFERENCES run (tenant_id, id) ON DELETE CASCADE": (
+        "run_event: foreign key run_event_keeps_run deletes or changes history"
+    ),
 }
 
 

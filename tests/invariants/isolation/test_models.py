@@ -103,6 +103,23 @@ def test_a_relation_whose_two_halves_disagree_on_deletion_fails_the_check() -> N
     assert ids(model) == ["weir.E006"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "on_delete", "wanted"),
+    [
+        ("CASCADE", models.CASCADE, ["weir.E009"]),
+        ("SET NULL", models.SET_NULL, ["weir.E009"]),
+        ("RESTRICT", models.PROTECT, []),
+    ],
+)
+def test_history_that_would_go_with_what_it_is_about_fails_the_check(
+    rule: str, on_delete: Any, wanted: list[str]
+) -> None:
+    held = SameTenant(field="run", to="workflows.Run", name="x", on_delete=rule)
+    relation = models.ForeignKey(Run, on_delete, null=True, db_constraint=False, related_name="+")
+    meta = {"constraints": [held], "apps": _Beside(apps)}
+    assert ids(model_of("Note", append_only=True, run=relation, meta=meta)) == wanted
+
+
 class _Beside(Apps):
     """A registry of its own that finds the project's models."""
 
