@@ -1,5 +1,6 @@
 """People, and what staff may do."""
 
+from itertools import product
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -193,15 +194,20 @@ class UserAdmin(OpsAdmin):
         return fields if request.user.is_superuser else (*fields, *self.rights)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """An account that is switched off is signed out everywhere, and its tenants can read that it was."""
+        """An account that is switched off is signed out everywhere. Its tenants can read that it was, and that somebody
+        became staff or is no longer."""
         super().save_model(request, obj, form, change)
-        if "is_active" not in form.changed_data:
-            return
-        verb = "member.account_switched_on" if obj.is_active else "member.account_switched_off"
-        if not obj.is_active:
-            people.end_sessions(user=obj)
-            team.revoke_invitations_of(obj.pk)
-        for membership in Membership.objects.filter(user=obj).select_related("user"):
+        verbs = []
+        if "is_active" in form.changed_data:
+            verbs.append("member.account_switched_on" if obj.is_active else "member.account_switched_off")
+            if not obj.is_active:
+                people.end_sessions(user=obj)
+                team.revoke_invitations_of(obj.pk)
+        if "is_staff" in form.changed_data:
+            verbs.append("member.made_staff" if obj.is_staff else "member.staff_no_longer")
+            trail.note(request, verbs[-1], obj)
+        memberships = list(Membership.objects.filter(user=obj).select_related("user")) if verbs else []
+        for verb, membership in product(verbs, memberships):
             trail.note(request, verb, membership, user=obj.email)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -261,6 +261,16 @@ def test_an_account_that_is_switched_off_is_signed_out_at_once_and_stays_so(cons
     ]
 
 
+def test_who_becomes_staff_is_in_the_trail_of_their_tenant(console: Client):
+    tenant = make_tenant().tenant
+    person = make_user(tenant, role="viewer", email="zoe@tenant.example")
+    url = reverse("admin:tenants_user_change", args=[person.pk])
+    for is_staff in ({"is_staff": "on"}, {}):
+        sent = {"name": "", "is_active": "on"} | is_staff | management(console, url)
+        assert console.post(url, sent).status_code == 302
+    assert [verb for _, verb, _ in trail(tenant)] == ["member.made_staff", "member.staff_no_longer"]
+
+
 def test_too_many_rows_at_once_are_refused(console: Client, monkeypatch: pytest.MonkeyPatch):
     from tenants.ops_console import actions
 

@@ -32,6 +32,8 @@ SENTENCES = {
     "member.second_factors_removed": "removed the second factors of {user}",
     "member.account_switched_off": "switched off the account of {user}",
     "member.account_switched_on": "switched on the account of {user}",
+    "member.made_staff": "made {user} staff of Weir",
+    "member.staff_no_longer": "made {user} staff of Weir no longer",
     "ops.added": "added a {subject}",
     "ops.changed": "changed a {subject}",
     "ops.viewed": "looked at a {subject}",
