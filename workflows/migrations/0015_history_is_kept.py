@@ -25,7 +25,7 @@ DROP = "ALTER TABLE public.run_event DROP CONSTRAINT IF EXISTS run_event_keeps_r
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("workflows", "0013_credit_month_and_ambiguous_calls")]
+    dependencies = [("workflows", "0014_partitions_past_strays")]
 
     operations = [
         migrations.RunSQL(ADD, DROP),
