@@ -7,9 +7,9 @@ every 6 hours otherwise; soon after much was spent. Never inside a transaction; 
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import connections
-from django.utils import timezone
 
 from integrations.connectors import registry
 from integrations.connectors.base import Balance, Connector
@@ -115,7 +115,7 @@ def low_since(asked: Asked) -> bool:
             row.save(update_fields=["low_balance_told_at"])
         if row.balance >= least or row.low_balance_told_at is not None:
             return False
-        row.low_balance_told_at = timezone.now()
+        row.low_balance_told_at = _database_now()
         row.save(update_fields=["low_balance_told_at"])
         audit.record(
             actor=ENGINE, verb="connection.low_balance", subject=row, provider=row.provider,
@@ -138,10 +138,17 @@ def least_of(connection: Connection, lane: Lane) -> int:
     return int(waiting) * max(connector.worst_credits(operation) for operation in connector.operations)
 
 
+def _database_now() -> datetime:
+    with connections[APP_ALIAS].cursor() as cursor:
+        [(now,)] = rows(cursor, "SELECT clock_timestamp()", [])
+    assert isinstance(now, datetime)
+    return now
+
+
 def _note(lane: Lane, credits: int) -> None:
     """Keep what the vendor told, and how fast it falls: the mean of the last fall and what was known of it."""
     row = Connection.objects.select_for_update().get(pk=lane.connection_id)
-    now = timezone.now()
+    now = _database_now()
     if row.balance is not None and row.balance_at is not None and credits < row.balance:
         hours = max((now - row.balance_at).total_seconds(), 1.0) / 3600
         fall = round((row.balance - credits) / hours)
