@@ -76,7 +76,8 @@ class Answering(asyncio.Protocol):
             return
         self.buffer = rest[length:]
         target = head.split(b" ", 2)[1]
-        body = VENDORS[target.split(b"/", 2)[1]](target, rest[:length])
+        asked = length or b"/validate" in target  # else for a balance: these vendors have none
+        body = VENDORS[target.split(b"/", 2)[1]](target, rest[:length]) if asked else b"{}"
         answer = b"%b%d\r\n\r\n%b" % (HEAD, len(body), body)
         if self.latency:
             asyncio.get_running_loop().call_later(self.latency, self._write, answer)

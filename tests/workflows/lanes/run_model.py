@@ -35,6 +35,7 @@ TRUTH = """
            (SELECT coalesce(sum(credits), 0) FROM step s WHERE s.run_id = r.id),
            (SELECT coalesce(sum(credits), 0) FROM step s WHERE s.run_id = r.id AND s.status = 'late'),
            (SELECT coalesce(sum(credits), 0) FROM billing_usageevent u WHERE u.run_id = r.id AND u.kind = 'attempt'),
+           (SELECT coalesce(sum(credits), 0) FROM billing_usageevent u WHERE u.run_id = r.id AND u.key LIKE 'attempt:%%'),
            (SELECT coalesce(sum(reserved), 0) FROM step_queue q WHERE q.run_id = r.id),
            (SELECT count(*) FROM record c WHERE c.run_id = r.id AND c.finished_at IS NULL
                 AND (SELECT count(*) FROM step_queue q WHERE q.record_id = c.id) <> 1),
@@ -212,8 +213,8 @@ class RunModel(RuleBasedStateMachine):
         if not hasattr(self, "run"):
             return
         (
-            pending, finished, status, spent, reserved, limit, under_way, in_history, late, in_ledger, held, astray,
-            superfluous, twice, billed, asked, per_status, counts,
+            pending, finished, status, spent, reserved, limit, under_way, in_history, late, in_ledger, of_answers, held,
+            astray, superfluous, twice, billed, asked, per_status, counts,
         ) = self._truth()  # fmt: skip
         assert pending == under_way, "the run counts what is under way"
         assert astray == 0, (
@@ -222,7 +223,8 @@ class RunModel(RuleBasedStateMachine):
         assert superfluous == 0, "and a record that has ended is not"
         assert twice == 0, "an attempt ends once; what a vendor put off goes on as the same attempt"
         assert finished == (pending == 0), "a run ends with its last record"
-        assert spent == in_history == in_ledger, "each credit is in the history, in the ledger and on the run"
+        assert spent == in_ledger, "each credit that the ledger has is on the run, calls in doubt included"
+        assert in_history == of_answers, "and what answers told is in the history"
         assert reserved == held, "what is reserved is what is in flight"
         assert limit is None or spent + reserved <= limit + late, (
             "never above the limit but for answers given up on"
