@@ -6,7 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for name in python3.11 python3 python; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
 PY := .venv/bin/python
-WORKERS ?= 2
+# One more than there are cores: many tests wait for processes that they end or start.
+WORKERS ?= 3
 UP := $(if $(ONCE),--once) $(if $(NO_DEMO),--no-demo)
 
 .PHONY: help install run test check chaos mutants bench format lock clean
