@@ -1,7 +1,7 @@
 """Three vendors that answer at once and remember nothing, as cheap as Python can be: the bench measures what asks them.
 
 Prospeo finds every second person, Findymail six in ten of the rest, ZeroBounce calls every address valid: 2.3 calls per
-contact. Limits, faults and a journal are the sandbox's (integrations/sandbox), at four times the cost of a call.
+contact. Limits, faults and a journal are the sandbox's (integrations/sandbox).
 
     python -m bench.vendors [--latency SECONDS]     prints its address; ends with its standard input
 """
