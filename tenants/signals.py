@@ -15,6 +15,8 @@ tenant_created = Signal()
 tenant_changed = Signal()
 # Sent inside the transaction that shuts a tenant for good, in its scope: tenant, actor.
 tenant_closing = Signal()
+# Sent by tenants.events.emit, inside the transaction of what it tells about, in the tenant's scope: name, data, key.
+tenant_event = Signal()
 
 
 def apply_policies(using: str, **kwargs: Any) -> None:
