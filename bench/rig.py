@@ -1,6 +1,7 @@
 """What the benches of flow control need beside bench/stage.py: strict vendors with a journal, single lanes, and queues
 filled past the operations that would take minutes to fill them."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -28,6 +29,7 @@ from workflows.models import LaneRun, Run, Workflow
 FINDER_ALONE = {"finders": ["prospeo"], "verifier": None, "accept": ["valid"]}
 ACTOR = "system:bench"
 CHUNK = 10_000
+_NUMBERS = itertools.count()
 
 
 class Vendors:
@@ -135,7 +137,8 @@ def a_tenant() -> uuid.UUID:
 
 def a_lane(tenant_id: uuid.UUID | None = None, **limits: Any) -> Lane:
     """A Prospeo lane, of a new tenant if none is given."""
-    tenant, key = tenant_id or a_tenant(), uuid.uuid4().hex
+    # The vendors' journal tells the last four characters of a key and no more.
+    tenant, key = tenant_id or a_tenant(), f"{uuid.uuid4().hex}{next(_NUMBERS):04x}"
     with tenant_scope(tenant):
         connection = create_connection(
             provider="prospeo",
