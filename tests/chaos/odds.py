@@ -15,7 +15,7 @@ from django.db import connections
 
 from integrations.connectors import registry
 from tenants import failpoints
-from workflows.lanes import driver, holder, lease, runner, stamp, watch
+from workflows.lanes import driver, holder, lease, loops, stamp, watch
 
 POISON = "Poison"
 """The first name of the person whose step is poison."""
@@ -43,7 +43,7 @@ def apply(odds: Mapping[str, Any]) -> None:
 def _set_times(odds: Mapping[str, Any]) -> None:
     if seconds := odds.get("lease_s"):
         lease.LEASE_S = holder.LEASE_S = seconds
-        runner.RENEW_EVERY_S, runner.SWEEP_EVERY_S = seconds / 5, seconds / 3
+        loops.RENEW_EVERY_S, loops.SWEEP_EVERY_S = seconds / 5, seconds / 3
         holder.IDLE_RELEASE_S = driver.IDLE_RELEASE_S = seconds
     if seconds := odds.get("call_s"):
         for connector in registry.CONNECTORS.values():

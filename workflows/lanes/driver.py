@@ -107,7 +107,7 @@ class LaneDriver:
         plan = lane.claim_plan(now)
         if not plan:
             return
-        lane.reading(plan, now)
+        lane.turns.reading(plan, now)
         try:
             found = await self.desk.database(
                 claim.claim, lane.facts.tenant_id, lane.facts.id, plan, lane.known()
@@ -117,14 +117,14 @@ class LaneDriver:
             await asyncio.sleep(RETRY_DATABASE_S)
             return
         finally:
-            lane.claiming = False
+            lane.turns.claiming = False
         for run, works, ended in found:
             for work in works:
                 if work.needs_no_call:
                     lane.settling.add(work.id)
                     self.desk.settle(_without_a_call(work))
             # A poke during the claim means that it may have missed something: then this was not the end.
-            lane.claimed(run, works, now, ended=ended and not lane.poked)
+            lane.turns.claimed(run, works, now, ended=ended and not lane.turns.poked)
         self.wake()
 
     def _recover_lost(self, now: float) -> None:
@@ -244,7 +244,7 @@ class LaneDriver:
             lane.probe = None
         resting = lane.breaker.trips > 0
         if well is False and lane.breaker.failed(sent, now):
-            lane.poke()
+            lane.turns.poke()
             log.warning("lane_rests", lane_id=str(lane.facts.id), rests_s=round(lane.breaker.until - now, 1))
             self.desk.spawn(self._tell_breaker(None if resting else "lane.rests", lane.breaker.until - now))
         elif well and lane.breaker.answered(sent, now):

@@ -1,13 +1,12 @@
-"""One leased lane in the hands of a runner: what it has claimed, what is in flight, when the next call may start.
+"""One leased lane in the hands of a runner: what is in flight, when the next call may start, what is told of it.
 
-No I/O: the runner does it. All times are seconds of one monotonic clock, passed in.
+What waits and whose turn it is: turns.py. No I/O: the runner does it. All times are seconds of one monotonic clock,
+passed in.
 """
 
 import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
-from heapq import heapify, heappop, heapreplace
-from itertools import islice
 from math import ceil, inf
 
 from integrations.connectors import registry
@@ -18,28 +17,17 @@ from workflows.lanes.breaker import CLOSED, OPEN, Breaker
 from workflows.lanes.lease import LEASE_S, SAFE_SHARE, Foreign, LaneFacts, Report
 from workflows.lanes.outcome import CRASHES_ALONE
 from workflows.lanes.pace import LONG_WINDOW_S, SLOWEST_PACE, Pacer, WindowLimit
-from workflows.lanes.work import FIRST, RunInLane, Work
+from workflows.lanes.turns import CLAIM_MOST, Turns
+from workflows.lanes.work import RunInLane, Work
 
 HORIZON_S = 0.25
 STAMP_MAX_AGE_S = 3.0
 STAMP_AHEAD = 8  # times the calls in flight: what a crash leaves ambiguous stays bounded
-CLAIM_MOST = 400
-# How often a run is read from its head, while there is more to read and at its end.
-HEAD_EVERY_S, HEAD_EVERY_AT_END_S = 15.0, 1.0
-UNSEEN_S = 10.0  # a step is seen within this time of its making
-RETURNED_AT_ONCE, RETURNED_MOST = 200, 5_000
-RUNS_AT_ONCE = 16
 IDLE_RELEASE_S = 3.0
-AGEING_S = 60.0  # a waiting run gains a step of priority per minute
 REASON_STAYS_S = 2.0
 LOOK_AGAIN_S = 1.0
 RECOVER_EVERY_S, RECOVER_STEP = 5.0, 0.1
 TROUBLE = ("auth_failed", "no_credits")  # pauses that are the vendor's doing, not a person's
-
-
-def goes_on(run: RunInLane) -> bool:
-    """Whether the run's records go on to the next vendor rather than wait for one that is out of service."""
-    return run.facts.config.get("on_outage") == "skip"
 
 
 class LaneHolder:
@@ -63,7 +51,7 @@ class LaneHolder:
         self.pacer = Pacer(WindowLimit.from_json(window) for window in facts.windows)
         self.clock_offset = facts.database_now - now
         self.held_until = leased_at + LEASE_S * SAFE_SHARE
-        self.runs: dict[uuid.UUID, RunInLane] = {}
+        self.turns = Turns(self.clock_offset)
         self.stamping: dict[uuid.UUID, Work] = {}
         self.stamped: deque[Work] = deque()
         self.in_flight: dict[uuid.UUID, Work] = {}
@@ -74,24 +62,19 @@ class LaneHolder:
         self.last_429 = 0.0
         self.latency = 0.5  # seconds, moving average
         self.measured = False
-        self.claiming = False
-        self.poked = True
         self.idle_since = now
-        self.vtime_floor = 0.0
         self.answered_ok = False
         self.spent = 0  # thousandths, since its balance was to be asked for
         self._waited = ("", now)
-        self._stamped_of_late = 0  # steps per flush: a fast lane reads further ahead
         self.pausing = False
         self.resumed_at = 0.0
         self.breaker = Breaker()
         self.breaker.restore(failures=facts.failures, trips=facts.trips, rest_s=facts.rest_s, now=now)
         self.probe: uuid.UUID | None = None
-        self._met_suspects = False
         self.pacer.pace = max(SLOWEST_PACE, min(1.0, facts.pace))
         self.pacer.restore(facts.starts, now, self.clock_offset, quiet_s=quiet_s)
 
-    # --- what to claim -------------------------------------------------------------------------------------------------
+    # --- what it knows -------------------------------------------------------------------------------------------------
 
     def refresh(self, facts: LaneFacts, runs: Iterable[RunInLane], now: float) -> bool:
         """Take over changed settings and the runs that are active now; whether that may let something start or end."""
@@ -101,104 +84,24 @@ class LaneHolder:
             # Whoever lets it go on knows that the vendor is ready.
             self.resumed_at = self.cooldown_until = now
             self.pacer.forget_told()
-        active = {run.facts.id: run for run in runs}
-        changed = active.keys() != self.runs.keys() or (facts.windows, facts.parallelism, facts.paused) != (
+        changed = self.turns.refresh(runs, now) or (facts.windows, facts.parallelism, facts.paused) != (
             self.facts.windows,
             self.facts.parallelism,
             self.facts.paused,
         )
         self.facts = facts
-        for run_id, run in active.items():
-            mine = self.runs.get(run_id)
-            if mine is None:
-                run.vtime = max(run.vtime, self.vtime_floor)
-                run.last_turn = now
-                self.runs[run_id] = run
-            else:
-                mine.priority = run.priority
-                mine.facts.credit_limit = run.facts.credit_limit  # shared with what was claimed before
-                if run.fed and mine.exhausted and not mine.buffer:
-                    mine.exhausted, self.poked, changed = False, True, True
-        for run_id in [run_id for run_id in self.runs if run_id not in active]:
-            del self.runs[run_id]
         return changed
 
     def known(self) -> list[uuid.UUID]:
         """Every queue entry that this lane must not claim again."""
-        buffered = (work.id for run in self.runs.values() for work in run.buffer)
+        buffered = (work.id for work in self.turns.waiting())
         stamped = (work.id for work in self.stamped)
         return [*buffered, *self.stamping, *stamped, *self.in_flight, *self.settling, *self.foreign]
 
-    def buffered(self) -> int:
-        return sum(len(run.buffer) for run in self.runs.values())
-
     def claim_plan(self, now: float) -> list[tuple[RunInLane, int]]:
         """Which runs to read from, and how many steps of each; empty when enough is at hand."""
-        want = min(
-            CLAIM_MOST, max(20, 4 * self.stamp_room(now, buffered=CLAIM_MOST), 4 * self._stamped_of_late)
-        )
-        out = self.is_out(now)
-        if self.claiming or (self.facts.paused and not out):
-            return []
-        short = [
-            run
-            for run in self.runs.values()
-            if not run.exhausted
-            and len(run.buffer) < max(2, want // 4)
-            and (goes_on(run) or not self.facts.paused)
-        ]
-        if out and any(goes_on(run) for run in short):
-            want = CLAIM_MOST
-        if not short or (self.buffered() >= want and all(run.buffer for run in self.runs.values())):
-            return []
-        chosen = sorted(short, key=lambda run: self._rank(run, now))[:RUNS_AT_ONCE]
-        share = max(1, want // len(chosen))
-        return [(run, share) for run in chosen]
-
-    def reading(self, plan: Sequence[tuple[RunInLane, int]], now: float) -> None:
-        """A claim begins. Now and then it reads from the head: there may be steps that came back to another holder."""
-        self.claiming, self.poked = True, False
-        for run, _ in plan:
-            if now - run.head_at >= (HEAD_EVERY_S if run.more else HEAD_EVERY_AT_END_S):
-                run.cursor, run.head_at = None, now
-            run.asking = list(islice(run.returned, RETURNED_AT_ONCE))
-            for entry in run.asking:  # to the end: the others have their turn next
-                run.returned[entry] = run.returned.pop(entry)
-
-    def claimed(self, run: RunInLane, works: Sequence[Work], now: float, *, ended: bool) -> None:
-        """Take what a claim brought. The next one goes on behind it, but for the latest steps: their numbers are given
-        before they are committed, and one with an earlier number may come to be seen later."""
-        mine = self.runs.get(run.facts.id)
-        if mine is None:
-            return
-        mine.buffer.extend(work for work in works if not work.needs_no_call)
-        self._met_suspects = self._met_suspects or any(work.crashes >= CRASHES_ALONE for work in works)
-        for work in works if mine.returned else ():
-            mine.returned.pop(work.id, None)
-        if works:
-            latest = uuid.UUID(int=max(0, int((now + self.clock_offset - UNSEEN_S) * 1000)) << 80)
-            mine.cursor = max(mine.cursor or FIRST, min(works[-1].id, latest))
-        mine.more = not ended
-        mine.exhausted = ended
-
-    def came_back(self, work: Work) -> None:
-        """A step of this lane is in the queue again, now or for later, behind what has been read."""
-        if (run := self.runs.get(work.run.id)) is not None:
-            run.returned[work.id] = None
-            if len(run.returned) > RETURNED_MOST:
-                run.returned.clear()
-                run.head_at = -inf
-
-    def poke(self) -> None:
-        """There may be new work: look at every run again."""
-        self.poked = True
-        for run in self.runs.values():
-            run.exhausted = False
-
-    def _rank(self, run: RunInLane, now: float) -> tuple[int, float]:
-        """Higher priority first, one step more for each minute without a turn; among equals whoever had least."""
-        aged = run.priority + (now - run.last_turn) / AGEING_S if run.last_turn else run.priority
-        return -int(aged), run.vtime
+        room = self.stamp_room(now, buffered=CLAIM_MOST)
+        return self.turns.claim_plan(now, room=room, paused=self.facts.paused, out=self.is_out(now))
 
     # --- when the vendor is out of service ------------------------------------------------------------------------------
 
@@ -211,15 +114,7 @@ class LaneHolder:
 
     def take_to_pass_over(self, now: float) -> list[Work]:
         """The claimed steps of runs that do not wait, while the vendor is out of service."""
-        if not self.is_out(now):
-            return []
-        works: list[Work] = []
-        for run in self.runs.values():
-            if run.buffer and goes_on(run):
-                # A vendor that has taken a job is waited for until its deadline: it may be charged already.
-                works.extend(work for work in run.buffer if work.job is None)
-                run.buffer = deque(work for work in run.buffer if work.job is not None)
-        return works
+        return self.turns.take_to_pass_over() if self.is_out(now) else []
 
     def _may_probe(self) -> bool:
         """Half-open: one call at a time, those of earlier holders included."""
@@ -236,7 +131,7 @@ class LaneHolder:
             now < self.breaker.until - HORIZON_S or not self._may_probe() or self.stamped or self.stamping
         ):
             return 0
-        most = self.buffered() if buffered is None else buffered
+        most = self.turns.buffered() if buffered is None else buffered
         if not most:
             return 0
         limit = self.parallelism
@@ -250,12 +145,12 @@ class LaneHolder:
     def _capacity(self, now: float) -> int:
         if not self.pacer.grouped:
             return self.pacer.capacity(now, HORIZON_S)
-        heads = {run.buffer[0].operation for run in self.runs.values() if run.buffer}
-        return max((self.pacer.capacity(now, HORIZON_S, operation) for operation in heads or {""}), default=0)
+        heads = self.turns.next_operations() or {""}
+        return max(self.pacer.capacity(now, HORIZON_S, operation) for operation in heads)
 
     def suspect_in_hand(self) -> bool:
         """Whether a step is under way that was in hand when workers died twice: it runs alone."""
-        return self._met_suspects and any(
+        return self.turns.met_suspects and any(
             work.crashes >= CRASHES_ALONE
             for work in (*self.in_flight.values(), *self.stamped, *self.stamping.values())
         )
@@ -266,30 +161,10 @@ class LaneHolder:
         One suspect at a time in a whole process, or the next crash would be held against innocent ones of other lanes;
         while another lane has one in hand, runs whose next step is a suspect wait.
         """
-        chosen: list[Work] = []
         room = 0 if self.suspect_in_hand() else self.stamp_room(now)
-        turns = [(self._rank(run, now), n, run) for n, run in enumerate(self.runs.values()) if run.buffer]
-        heapify(turns)
-        while turns and len(chosen) < room:
-            _, n, run = turns[0]
-            suspect = run.buffer[0].crashes >= CRASHES_ALONE
-            if suspect and suspect_elsewhere:
-                heappop(turns)
-                continue
-            if suspect and (chosen or self.in_flight or self.stamped or self.stamping):
-                break
-            run.vtime += 1
-            run.last_turn = now
-            self.vtime_floor = max(self.vtime_floor, run.vtime - 1)
-            chosen.append(run.buffer.popleft())
-            if suspect:
-                break
-            if run.buffer:
-                heapreplace(turns, (self._rank(run, now), n, run))
-            else:
-                heappop(turns)
+        busy = bool(self.in_flight or self.stamped or self.stamping)
+        chosen = self.turns.take(room, now, busy=busy, suspect_elsewhere=suspect_elsewhere)
         self.stamping.update((work.id, work) for work in chosen)
-        self._stamped_of_late = max(len(chosen), self._stamped_of_late // 2)
         return chosen
 
     def send_at(self, now: float) -> float | None:
@@ -324,7 +199,7 @@ class LaneHolder:
             due += [rests_until, rests_until - HORIZON_S]
         if self.stamped:
             due.append(self.stamped[0].stamped_at + STAMP_MAX_AGE_S)
-        elif not self.stamping and self.buffered():
+        elif not self.stamping and self.turns.buffered():
             due.append(self.pacer.next_start(now) - HORIZON_S)
         due += self.foreign.values()
         return min((at for at in due if at > now), default=now + LOOK_AGAIN_S)
@@ -336,7 +211,7 @@ class LaneHolder:
         rests_until = max(self.cooldown_until, self.breaker.until)
         stuck = self.facts.paused or now >= self.held_until or rests_until > now + STAMP_MAX_AGE_S
         back = [work for work in self.stamped if stuck or now - work.stamped_at > STAMP_MAX_AGE_S]
-        gone = [work for work in self.stamped if work.run.id not in self.runs and work not in back]
+        gone = [work for work in self.stamped if work.run.id not in self.turns.runs and work not in back]
         for work in (*back, *gone):
             self.stamped.remove(work)
         return [*back, *gone]
@@ -381,8 +256,8 @@ class LaneHolder:
         if now < self.cooldown_until:
             return "cooldown"
         if self.breaker.state(now) != CLOSED:
-            return "breaker" if self.stamped or self.buffered() else ""
-        if not self.stamped and not self.buffered():
+            return "breaker" if self.stamped or self.turns.buffered() else ""
+        if not self.stamped and not self.turns.buffered():
             return ""
         if self.busy >= self.parallelism:
             return "parallelism"
@@ -417,7 +292,7 @@ class LaneHolder:
 
     def idle_for(self, now: float) -> float:
         """For how many seconds there has been nothing to do."""
-        if self.has_work() or self.poked or self.claiming:
+        if self.has_work() or self.turns.poked or self.turns.claiming:
             self.idle_since = now
         return now - self.idle_since
 
@@ -428,5 +303,5 @@ class LaneHolder:
             or self.stamping
             or self.settling
             or self.foreign
-            or self.buffered()
+            or self.turns.buffered()
         )

@@ -5,7 +5,7 @@ then records, then runs by id. Everything is set-based: the number of statements
 """
 
 import uuid
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +15,7 @@ from tenants.failpoints import reach
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, set_tenant
 from workflows.catalog import Taken
-from workflows.lanes import book, doubtful, job_rows, lease
+from workflows.lanes import book, counts, doubtful, job_rows, lease
 from workflows.lanes.month import Month
 from workflows.lanes.shield import Shield
 from workflows.lanes.stamp import stamp, unstamp
@@ -128,13 +128,13 @@ class _TenantFlush:
             self.shield.withhold(kept)
         doubtful.write(self.cursor, self.tenant_id, self.month, settlements, kept_ids)
         self._write_history(settlements, kept_ids)
-        self._write_usage(settlements)
+        counts.write_usage(self.cursor, self.tenant_id, self.month, settlements)
         self.result.woken |= book.drop_leads(
             self.cursor, self.tenant_id, [s.work for s in kept if s.outcome == "skipped"]
         )
         self._finish_records([s for s in kept if s.final])
         self._queue_next([s for s in kept if s.ask])
-        self._count_vendors(settlements)
+        counts.count_vendors(self.cursor, self.tenant_id, settlements)
         for s in settlements:
             self.tally.spend(s.work, s.credits + s.booked - s.released)
         self._release_reserved(kept)
@@ -218,37 +218,6 @@ class _TenantFlush:
             )  # fmt: skip
             rows += [_skip_row(s, step) for step in s.skipped if s.attempt_id in kept]
         book.write_history(self.cursor, self.tenant_id, rows)
-
-    def _write_usage(self, settlements: Sequence[Settlement]) -> None:
-        entries: list[tuple[str, int, int, Settlement]] = []
-        for s in settlements:
-            if s.called:
-                entries.append((f"attempt:{s.attempt_id}", s.calls, s.credits, s))
-            if s.booked:
-                entries.append((f"doubt:{s.attempt_id}", 0, s.booked, s))
-            if s.released:
-                entries.append((f"doubt-back:{s.attempt_id}", 0, -s.released, s))
-        if not entries:
-            return
-        self.cursor.execute(
-            """INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period,
-                                               livemode)
-               SELECT id, %s, key, 'attempt', calls, credits, provider, run_id, month, livemode
-               FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::bigint[], %s::text[], %s::uuid[], %s::bool[],
-                           %s::date[]) t(id, key, calls, credits, provider, run_id, livemode, month)
-               ON CONFLICT DO NOTHING""",
-            [
-                self.tenant_id,
-                [uuid7() for _ in entries],
-                [key for key, _, _, _ in entries],
-                [calls for _, calls, _, _ in entries],
-                [cost for _, _, cost, _ in entries],
-                [s.work.provider for *_, s in entries],
-                [s.work.run.id for *_, s in entries],
-                [s.work.run.livemode for *_, s in entries],
-                [(s.work.month or self.month.today).isoformat() for *_, s in entries],
-            ],
-        )
 
     def _answer_lookups(self, kept: Sequence[Settlement]) -> None:
         """Give the leaders' answers to the steps that wait for them; a leader without one lets another lead."""
@@ -336,46 +305,6 @@ class _TenantFlush:
         self.result.woken |= book.insert_queue(self.cursor, self.tenant_id, entries)
         # A record whose first step was answered without a call leaves "queued" here and not at a stamp.
         self.tally.mark_running([s.work.record_id for s in going_on if not s.work.taken])
-
-    def _count_vendors(self, settlements: Sequence[Settlement]) -> None:
-        sums: dict[tuple[uuid.UUID, str, str], Counter[str]] = defaultdict(Counter)
-        for s in settlements:
-            key = (s.work.run.id, s.work.provider, s.work.operation)
-            sums[key]["calls"] += s.calls
-            sums[key]["credits"] += s.credits + s.booked - s.released
-            if s.outcome == "cached":
-                sums[key]["cached"] += 1
-            if s.answer is not None and s.outcome in ("hit", "cached"):
-                sums[key]["hits"] += 1
-            elif s.outcome in ("miss", "invalid", "cached"):
-                sums[key]["misses"] += 1
-            elif s.outcome != "skipped":
-                sums[key]["errors"] += 1
-            if s.final and s.final.status == "found" and (finder := (s.final.output or {}).get("found_by")):
-                sums[(s.work.run.id, finder, "find")]["accepted"] += 1
-        ordered = sorted(sums)
-        columns = ("calls", "hits", "misses", "cached", "errors", "accepted", "credits")
-        self.cursor.execute(
-            """INSERT INTO run_vendor AS v (id, tenant_id, run_id, provider, operation, calls, hits, misses, cached,
-                                            errors, accepted, credits)
-               SELECT id, %s, run_id, provider, operation, calls, hits, misses, cached, errors, accepted, credits
-               FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[], %s::int[], %s::int[], %s::int[],
-                           %s::int[], %s::int[], %s::bigint[])
-                    t(id, run_id, provider, operation, calls, hits, misses, cached, errors, accepted, credits)
-               ON CONFLICT (tenant_id, run_id, provider, operation) DO UPDATE SET
-                   calls = v.calls + excluded.calls, hits = v.hits + excluded.hits,
-                   misses = v.misses + excluded.misses, cached = v.cached + excluded.cached,
-                   errors = v.errors + excluded.errors, accepted = v.accepted + excluded.accepted,
-                   credits = v.credits + excluded.credits""",
-            [
-                self.tenant_id,
-                [uuid7() for _ in ordered],
-                [key[0] for key in ordered],
-                [key[1] for key in ordered],
-                [key[2] for key in ordered],
-                *([sums[key][column] for key in ordered] for column in columns),
-            ],
-        )
 
     def _release_reserved(self, kept: Sequence[Settlement]) -> None:
         """What was reserved for these calls is free again; runs parked at their limit may have room now."""

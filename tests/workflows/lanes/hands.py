@@ -53,9 +53,9 @@ def works(run: RunInLane, count: int, *, crashes: int = 0, operation: str = "fin
 
 def give(lane: LaneHolder, runs: Sequence[RunInLane], count: int, now: float = NOW) -> None:
     """Let the lane know these runs, each with so many steps claimed."""
-    lane.refresh(lane.facts, [*lane.runs.values(), *runs], now)
+    lane.refresh(lane.facts, [*lane.turns.runs.values(), *runs], now)
     for run in runs:
-        lane.claimed(run, works(run, count), NOW, ended=True)
+        lane.turns.claimed(run, works(run, count), NOW, ended=True)
 
 
 def stamped(lane: LaneHolder, now: float) -> list[Work]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tenants.secret import Secret
 from workflows.catalog import TEMPLATES
+from workflows.lanes.breaker import FAILURES
 from workflows.lanes.holder import LaneHolder
 from workflows.lanes.lease import Foreign, LaneFacts
 from workflows.lanes.work import RunFacts, RunInLane, Work
@@ -96,3 +97,28 @@ def call_left(holder: LaneHolder, at: float, operation: str = "") -> None:
     """A call was started, and its bytes left the machine at once."""
     holder.pacer.started(at, operation)
     holder.pacer.sent(at, operation)
+
+
+def a_foreign(remaining_s: float = 5.0) -> Foreign:
+    return Foreign(uuid.uuid4(), uuid.uuid4(), remaining_s, 1.0)
+
+
+def fly(holder: LaneHolder, count: int) -> list[Work]:
+    """So many calls are in flight."""
+    works = [a_step() for _ in range(count)]
+    holder.in_flight.update((work.id, work) for work in works)
+    return works
+
+
+def stamp(holder: LaneHolder, run: RunInLane, count: int = 1, *, at: float = NOW) -> list[Work]:
+    """So many steps of the run are stamped and wait to be sent."""
+    works = [a_step(run.facts, stamped_at=at) for _ in range(count)]
+    holder.stamped.extend(works)
+    return works
+
+
+def trip(holder: LaneHolder, now: float = NOW) -> None:
+    """The vendor fails until the lane rests; it rests for exactly as long as it must."""
+    holder.breaker.dice = lambda low, high: high
+    for _ in range(FAILURES):
+        holder.breaker.failed(now, now)

@@ -261,7 +261,7 @@ def test_a_hung_vendor_costs_the_lanes_of_others_nothing(
 def test_a_lane_without_credits_goes_on_when_there_are_some(
     tenant: Tenant, vendors: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.lanes.runner.BALANCE_EVERY_S", 0.2)
+    monkeypatch.setattr("workflows.lanes.loops.BALANCE_EVERY_S", 0.2)
     monkeypatch.setattr("workflows.lanes.balance.ASK_EVERY_S", 0.5)
     vendors.set_key("prospeo", "key-prospeo", credits=0)
     runner = Runner()

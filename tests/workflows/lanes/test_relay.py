@@ -35,7 +35,7 @@ def begin(tenant: Tenant, two: tuple[Runner, Runner]) -> None:
 def test_a_holder_hears_at_once_of_work_that_was_rung_elsewhere(
     tenant: Tenant, two: tuple[Runner, Runner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.lanes.runner.LOOK_EVERY_S", 60.0)
+    monkeypatch.setattr("workflows.lanes.loops.LOOK_EVERY_S", 60.0)
     begin(tenant, two)
     began = time.monotonic()
     wait(start(tenant, people(6)[3:]))
@@ -57,8 +57,8 @@ def test_without_redis_the_next_look_finds_it(
 def test_a_run_whose_queue_was_read_to_its_end_is_read_again_when_there_is_more() -> None:
     lane, run = holder(), run_in_lane(1)
     lane.refresh(lane.facts, [run], NOW)
-    lane.poked = False
-    lane.claimed(run, [], NOW, ended=True)
+    lane.turns.poked = False
+    lane.turns.claimed(run, [], NOW, ended=True)
     assert not lane.claim_plan(NOW)
     lane.refresh(lane.facts, [dataclasses.replace(run, fed=False)], NOW)
     assert not lane.claim_plan(NOW)
@@ -69,7 +69,7 @@ def test_a_run_whose_queue_was_read_to_its_end_is_read_again_when_there_is_more(
 def test_what_is_in_hand_already_is_no_reason_to_read_again() -> None:
     lane, run = holder(), run_in_lane(1)
     lane.refresh(lane.facts, [run], NOW)
-    lane.claimed(run, works(run, 1), NOW, ended=True)
+    lane.turns.claimed(run, works(run, 1), NOW, ended=True)
     lane.refresh(lane.facts, [dataclasses.replace(run, fed=True)], NOW)
     assert run.exhausted
 

@@ -48,7 +48,7 @@ def test_whoever_resumes_a_lane_ends_its_rest() -> None:
     lane.pacer.sent(NOW, "find")
     assert lane.wait_reason(NOW + 60) == "cooldown"
     for paused in (True, False):
-        lane.refresh(lane_facts(paused=paused), lane.runs.values(), NOW + 61)
+        lane.refresh(lane_facts(paused=paused), lane.turns.runs.values(), NOW + 61)
     stamped(lane, NOW + 62)
     assert lane.send_at(NOW + 62) == NOW + 62
 

@@ -25,7 +25,7 @@ def lane_with(*runs: list[int]) -> LaneHolder:
         made.append(RunInLane(facts=run_facts, priority=5, vtime=0.0, since=AT))
     lane.refresh(facts, made, NOW)
     for run, crashes in zip(made, runs, strict=True):
-        lane.claimed(run, [_work(facts, run.facts, count) for count in crashes], NOW, ended=True)
+        lane.turns.claimed(run, [_work(facts, run.facts, count) for count in crashes], NOW, ended=True)
     return lane
 
 

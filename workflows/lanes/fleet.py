@@ -1,0 +1,160 @@
+"""The lanes that a runner holds: taking them, looking at them, letting them go."""
+
+import asyncio
+import time
+import uuid
+
+import structlog
+from django.db import Error as DatabaseError
+
+from workflows.lanes import lease, ring, sweep
+from workflows.lanes.desk import Desk
+from workflows.lanes.driver import LaneDriver
+from workflows.lanes.holder import LaneHolder
+from workflows.lanes.relay import Relay
+from workflows.lanes.taking import take
+from workflows.operations.note_lane import tell_admins
+
+log = structlog.get_logger(__name__)
+
+LOOK_GAP_S = 0.05
+MAX_LANES = 800
+
+
+class Fleet:
+    """Lives on the runner's loop; made there. Once it is `draining`, no lane is taken and nothing is stamped."""
+
+    def __init__(self, lanes: dict[uuid.UUID, LaneHolder], desk: Desk) -> None:
+        self.lanes = lanes
+        self.drivers: dict[uuid.UUID, LaneDriver] = {}
+        self.draining = False
+        self.relay = Relay(self._hear)
+        self._desk = desk
+        self._acquiring: set[uuid.UUID] = set()
+        self._to_look: set[uuid.UUID] = set()
+        self._looking = False
+
+    # --- coming and going ----------------------------------------------------------------------------------------------
+
+    def poke(self, lane_id: uuid.UUID) -> None:
+        """There is work in this lane: look at it again, or try to lease it."""
+        lane = self.lanes.get(lane_id)
+        if lane is not None:
+            lane.turns.poke()
+            self.drivers[lane_id].wake()
+            self._to_look.add(lane_id)  # a run that is new to this lane is known only then
+            if not self._looking:
+                self._looking = True
+                self._desk.spawn(self._look_at_poked())
+        elif lane_id not in self._acquiring and len(self.lanes) < MAX_LANES and not self.draining:
+            self._acquiring.add(lane_id)
+            self._desk.spawn(self._acquire(lane_id))
+
+    def _hear(self, lane_id: uuid.UUID) -> None:
+        """Another runner says that there is work in a lane which it does not hold."""
+        if lane_id in self.lanes:
+            self.poke(lane_id)
+
+    async def _acquire(self, lane_id: uuid.UUID) -> None:
+        now = time.monotonic()
+        try:
+            leased = await self._desk.database(take, lane_id, self._desk.holder)
+        except DatabaseError as error:
+            log.warning("lane_not_acquired", lane_id=str(lane_id), error=type(error).__name__)
+            return
+        finally:
+            self._acquiring.discard(lane_id)
+        if leased is None:
+            self.relay.ask(lane_id)
+            return
+        lane = LaneHolder(
+            leased.facts,
+            leased.secret,
+            leased.base_url,
+            leased.foreign,
+            quiet_s=leased.quiet_s,
+            leased_at=now,
+            now=time.monotonic(),
+        )
+        lane.refresh(leased.facts, leased.runs, time.monotonic())
+        self.lanes[lane_id] = lane
+        self.drivers[lane_id] = LaneDriver(lane, self._desk, let_go=self._let_go, look_again=self.look)
+        self.drivers[lane_id].start()
+        if leased.paused_now:
+            self._desk.spawn(self._desk.aside(tell_admins, lane_id, leased.facts.tenant_id))
+
+    async def _let_go(self, lane: LaneHolder) -> None:
+        """Release an idle lane; work that came in between is noticed once more."""
+        lane_id = lane.facts.id
+        self._forget(lane_id)
+        try:
+            report = lane.report(time.monotonic(), last=True)
+            await self._desk.database(lease.renew, self._desk.holder, [report])
+            await self._desk.database(lease.release, lane_id, self._desk.holder)
+            if await self._desk.database(sweep.has_work, lane_id):
+                self.poke(lane_id)
+        except DatabaseError as error:
+            log.warning("lane_not_released", lane_id=str(lane_id), error=type(error).__name__)
+
+    def _forget(self, lane_id: uuid.UUID) -> None:
+        self.lanes.pop(lane_id, None)
+        self.drivers.pop(lane_id, None)
+
+    def lose(self, lane: LaneHolder) -> None:
+        """The lane is somebody else's now: calls in flight are still settled, each under its own fence."""
+        self.drivers[lane.facts.id].stop()
+        self._forget(lane.facts.id)
+
+    def _take_anew(self, lane: LaneHolder) -> None:
+        """Its key is another now, or was entered again: whoever leases the lane next opens it."""
+        at_rest = not (lane.in_flight or lane.stamped or lane.stamping or lane.settling)
+        self.lose(lane)
+        if at_rest:  # else the lease lapses: what is under way would count against the next holder
+            self._desk.spawn(self._let_go(lane))
+
+    async def give_back(self) -> None:
+        """Release every lane at the end of its runner's life."""
+        now = time.monotonic()
+        lanes = list(self.lanes.values())
+        try:
+            if lanes:
+                reports = [lane.report(now, last=True) for lane in lanes]
+                await self._desk.database(lease.renew, self._desk.holder, reports)
+            for lane in lanes:
+                await self._desk.database(lease.release, lane.facts.id, self._desk.holder)
+            await self._desk.aside(
+                ring.ring, [(lane.facts.tenant_id, lane.facts.id) for lane in lanes if lane.turns.runs]
+            )
+        except DatabaseError as error:
+            log.warning("lanes_not_given_back", error=type(error).__name__)  # the leases lapse by themselves
+
+    # --- looking -------------------------------------------------------------------------------------------------------
+
+    async def _look_at_poked(self) -> None:
+        """One look at a time, at all lanes that were poked since the one before: a flush pokes many."""
+        try:
+            while self._to_look:
+                lane_ids = list(self._to_look)
+                self._to_look.clear()
+                await self.look(lane_ids)
+                await asyncio.sleep(LOOK_GAP_S)
+        finally:
+            self._looking = False
+
+    async def look(self, lane_ids: list[uuid.UUID]) -> None:
+        """See changed limits, pauses and runs of these lanes."""
+        try:
+            facts, runs = await self._desk.database(lease.look, lane_ids)
+        except DatabaseError as error:
+            log.warning("look_failed", error=type(error).__name__)
+            return
+        for lane_id, fact in facts.items():
+            lane = self.lanes.get(lane_id)
+            if lane is None:
+                continue
+            unread = lane.secret is None and not fact.paused
+            if unread or fact.key_hash != lane.facts.key_hash:
+                self._take_anew(lane)
+                continue
+            if lane.refresh(fact, runs[lane_id], time.monotonic()):
+                self.drivers[lane_id].wake()

@@ -1,0 +1,105 @@
+"""The flushes of a runner, one at a time: what to write, writing it, and what follows from it."""
+
+import asyncio
+import time
+
+import structlog
+from django.db import Error as DatabaseError
+
+from workflows.lanes import salvage, settle
+from workflows.lanes.desk import Desk
+from workflows.lanes.doubt import worst_of
+from workflows.lanes.driver import RETRY_DATABASE_S
+from workflows.lanes.fleet import Fleet
+from workflows.lanes.holder import LaneHolder
+from workflows.lanes.outcome import suppressed
+from workflows.lanes.work import Batch, Flushed, Work
+
+log = structlog.get_logger(__name__)
+
+# With many calls in flight a short breath gathers more of their answers into one transaction.
+BUSY_CALLS, BUSY_FLUSH_GAP_S = 16, 0.03
+
+
+class Flusher:
+    """Lives on the runner's loop."""
+
+    def __init__(self, fleet: Fleet, desk: Desk) -> None:
+        self._fleet, self._desk = fleet, desk
+
+    async def run(self) -> None:
+        """Write what there is, again and again, until it is cancelled."""
+        desk = self._desk
+        while True:
+            await desk.dirty.wait()
+            desk.dirty.clear()
+            batch = self._collect()
+            if batch:
+                self._apply(batch, await self._flush(batch))
+                if len(desk.calls) > BUSY_CALLS:
+                    await asyncio.sleep(BUSY_FLUSH_GAP_S)
+
+    def _collect(self) -> Batch:
+        desk = self._desk
+        batch = Batch(settlements=desk.settlements, unstamps=desk.unstamps)
+        desk.settlements, desk.unstamps = [], []
+        now = time.monotonic()
+        lanes = [] if self._fleet.draining else list(self._fleet.lanes.values())
+        suspect = next((lane for lane in lanes if lane.suspect_in_hand()), None)
+        for lane in lanes:
+            starting = lane.take_for_stamping(now, suspect_elsewhere=suspect is not None)
+            if suspect is None and lane.suspect_in_hand():
+                suspect = lane
+            for work in starting:
+                worst = 0 if work.job else worst_of(work, lane.connector)
+                batch.stamps.append((work, lane.connector.timeout, worst))
+            if starting and (starts := lane.starts(now)):
+                batch.starts.append((lane.facts.tenant_id, lane.facts.id, starts))
+        return batch
+
+    async def _flush(self, batch: Batch) -> Flushed:
+        """Write the batch, however long the database is away: the answers in it were paid for."""
+        write = settle.flush
+        while True:
+            try:
+                return await self._desk.database(write, batch, self._desk.holder)
+            except DatabaseError as error:
+                if isinstance(error, salvage.REFUSED):
+                    write = salvage.flush_apart
+                log.warning("flush_failed", error=str(error)[:200], settlements=len(batch.settlements))
+                batch.retried = True
+                await asyncio.sleep(RETRY_DATABASE_S)
+
+    def _apply(self, batch: Batch, flushed: Flushed) -> None:
+        now = time.monotonic()
+        for settlement in batch.settlements:
+            if lane := self._fleet.lanes.get(settlement.work.lane_id):
+                lane.settling.discard(settlement.work.id)
+                if not settlement.leaves_queue:
+                    lane.turns.came_back(settlement.work)
+                    if not settlement.again_reason:
+                        lane.turns.poke()
+        for work in batch.unstamps:
+            if lane := self._fleet.lanes.get(work.lane_id):
+                lane.turns.came_back(work)
+                lane.turns.poke()
+        for work, _, _ in batch.stamps:
+            lane = self._fleet.lanes.get(work.lane_id)
+            if lane is not None and lane.stamping.pop(work.id, None) is not None:
+                self._place(lane, work, flushed, now)
+                self._fleet.drivers[work.lane_id].wake()
+            elif work.id in flushed.stamped:  # the lane went while it was being stamped
+                self._desk.unstamp([work])
+        for lane_id in {lane_id for _, lane_id in flushed.woken}:
+            self._fleet.poke(lane_id)
+
+    def _place(self, lane: LaneHolder, work: Work, flushed: Flushed, now: float) -> None:
+        """Where a start belongs that was to be stamped."""
+        if work.id in flushed.stamped:
+            work.stamped_at = now
+            lane.stamped.append(work)
+        elif work.id in flushed.suppressed:
+            lane.settling.add(work.id)
+            self._desk.settle(suppressed(work))
+        else:
+            lane.turns.came_back(work)
