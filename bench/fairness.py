@@ -27,8 +27,8 @@ CONTACTS = 25
 FLOW_CONTACTS, FLOW_TIMES, WAYS = 3_000, 5, 64
 FAR_AWAY = [
     {"rate": 100_000, "period": 1},
-    {"rate": 6_000_000, "period": 60},
-    {"rate": 1_000_000_000, "period": 86_400},
+    {"rate": 1_000_000, "period": 60},
+    {"rate": 1_000_000, "period": 86_400},
 ]
 
 

@@ -32,7 +32,7 @@ def clean_windows(windows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         group = window.get("group", "")
         if not rate_fits or not period_fits or group not in ("", "find", "verify"):
             raise InvalidInput(
-                f"Window {number} needs a whole `rate` of at least 1 and a `period` of 0.1 to 2,678,400 seconds.",
+                f"Window {number} needs a whole `rate` of 1 to 1,000,000 and a `period` of 0.1 to 2,678,400 seconds.",
                 errors=[{"field": "windows", "message": f"Window {number} is not usable."}],
             )
         cleaned.append({"rate": rate, "period": float(period or 0), **({"group": group} if group else {})})
