@@ -86,6 +86,7 @@ NAVIGATION: list[dict[str, Any]] = [
         "separator": True,
         "items": [
             _item("Plans", "sell", "billing.plan"),
+            _item("Agreed limits", "tune", "billing.planoverride"),
             _item("Usage ledger", "receipt_long", "billing.usageevent"),
             _item("Totals of deleted tenants", "inventory_2", "billing.closedledger"),
         ],

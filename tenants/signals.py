@@ -13,6 +13,8 @@ tenant_created = Signal()
 # Sent inside the transaction that changes a tenant's settings, in its scope, with the tenant's row locked against every
 # flush of the engine: tenant, actor, changes ({name: [from, to]}).
 tenant_changed = Signal()
+# Sent in the tenant's scope after operators gave it another plan in the console: tenant_id, was, now (slugs), actor.
+plan_set = Signal()
 # Sent inside the transaction that shuts a tenant for good, in its scope: tenant, actor.
 tenant_closing = Signal()
 # Sent by tenants.events.emit, inside the transaction of what it tells about, in the tenant's scope: name, data, key.

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from billing.operations import keep_totals
+from billing.operations.ledger import keep_totals
+from billing.operations.plans import announce_plan
 from integrations import signals as integration_signals
 from integrations.connectors import registry
 from integrations.models import Connection
@@ -21,6 +22,7 @@ def connect() -> None:
     integration_signals.connection_saved.connect(_lane_of_connection, dispatch_uid="weir_lane_of_connection")
     integration_signals.secret_replaced.connect(_go_on_with_new_key, dispatch_uid="weir_go_on_with_new_key")
     tenant_signals.tenant_changed.connect(_monthly_limit, dispatch_uid="weir_monthly_limit")
+    tenant_signals.plan_set.connect(_plan_set, dispatch_uid="weir_plan_set")
     tenant_signals.tenant_closing.connect(_shred_secrets, dispatch_uid="weir_shred_secrets")
     erasure.halt_with("runs", halt_tenant.halt)
     erasure.keep_with("billing_usageevent", keep_totals)
@@ -53,6 +55,10 @@ def _go_on_with_new_key(*, connection: Connection, actor: str, **kwargs: Any) ->
 def _monthly_limit(*, changes: dict[str, list[Any]], **kwargs: Any) -> None:
     if "monthly_credit_limit" in changes:
         month_limit.limit_changed(*changes["monthly_credit_limit"])
+
+
+def _plan_set(*, was: str, now: str, actor: str, **kwargs: Any) -> None:
+    announce_plan(was=was, now=now, actor=actor)
 
 
 def _shred_secrets(*, actor: str, **kwargs: Any) -> None:

@@ -1,10 +1,12 @@
 """Tenants and who belongs to them."""
 
+import uuid
 from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
@@ -12,13 +14,15 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget
 
+from tenants import signals
 from tenants.models import RETENTION_DAYS, Membership, Tenant
 from tenants.operations import tenants as operations
 from tenants.operations.delete_tenant import close_tenant
-from tenants.ops_console import cells, registry
+from tenants.ops_console import cells, registry, trail
 from tenants.ops_console.actions import OpsAction
 from tenants.ops_console.base import OpsAdmin, ReadOnlyInline
 from tenants.ops_console.filters import MadeFilter, choice
+from tenants.scope import OPS_ALIAS, as_tenant_from_ops
 
 SUSPEND = OpsAction(
     name="suspend",
@@ -133,6 +137,12 @@ class TenantAdmin(OpsAdmin):
     readonly_fields = ("id", "status_pill", "created_at", "lists")
     inlines = (MembershipInline,)
 
+    def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if change and "plan" in form.changed_data:
+            told = {"was": form.initial["plan"], "now": obj.plan, "actor": trail.actor_of(request)}
+            transaction.on_commit(lambda: _plan_set(obj.pk, told), using=OPS_ALIAS)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         members = (
             Membership.objects.filter(tenant_id=OuterRef("pk"))
@@ -147,3 +157,8 @@ class TenantAdmin(OpsAdmin):
     @display(description="people")
     def people(self, obj: Any) -> SafeString:
         return cells.rows("tenants.user", obj.members, memberships__tenant__id__exact=obj.pk)
+
+
+def _plan_set(tenant_id: uuid.UUID, told: dict[str, str]) -> None:
+    with as_tenant_from_ops(tenant_id):
+        signals.plan_set.send(sender=Tenant, tenant_id=tenant_id, **told)

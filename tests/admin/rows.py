@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from billing.models import UsageEvent
+from billing.models import PlanOverride, UsageEvent
 from integrations.models import Connection
 from tenants.ids import uuid7
 from tenants.models import ApiKey, Invitation, Membership, Tenant, User
@@ -172,6 +172,9 @@ def _engine(
             provider="prospeo", fingerprint=uuid.uuid4().hex, leader=uuid7(), outcome="hit", answer={}, **own
         )
         for _ in range(number)
+    )
+    PlanOverride.objects.create(
+        seats=40, reason="A trial", expires_at=timezone.now() + timedelta(days=30), created_by=ACTOR, **own
     )
     UsageEvent.objects.bulk_create(
         UsageEvent(

@@ -1,30 +1,9 @@
-"""Plans, and the append-only ledger of everything that is metered."""
+"""The append-only ledger of everything that is metered."""
 
 from django.db import models
 from django.db.models.functions import Now
 
 from tenants.base import TenantOwned, owned_key
-
-
-class Plan(models.Model):
-    """What a tenant may do. Reference data, edited by operators."""
-
-    isolation = "reference"
-
-    slug = models.SlugField(primary_key=True, max_length=32)
-    name = models.CharField(max_length=80)
-    requests_per_minute = models.PositiveIntegerField(help_text="API requests per minute and tenant")
-    monthly_records = models.PositiveIntegerField(help_text="Records included per calendar month")
-    overage_allowed = models.BooleanField(
-        default=False, help_text="Records over the quota are accepted and billed"
-    )
-    position = models.PositiveSmallIntegerField(default=0)
-
-    class Meta:
-        ordering = ("position",)
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class UsageEvent(TenantOwned):

@@ -1,45 +1,18 @@
-"""Plans and the ledger in the ops console."""
+"""The ledger in the ops console."""
 
 from django.contrib import admin
-from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from billing.models import ClosedLedger, Plan, UsageEvent
+from billing.models import ClosedLedger, UsageEvent
 from tenants.ops_console import cells, registry
-from tenants.ops_console.base import OpsAdmin, ReadOnlyAdmin
+from tenants.ops_console.base import ReadOnlyAdmin
 from tenants.ops_console.filters import TENANT, MadeFilter, choice, id_filter, yes_or_no
 
 registry.relate("tenants.tenant", registry.Related("Usage", "billing.usageevent", "tenant__id__exact"))
 registry.relate(
     "tenants.closedtenant", registry.Related("Totals", "billing.closedledger", "closed_tenant__id__exact")
 )
-registry.offer("tenants.tenant.plan", lambda: list(Plan.objects.values_list("slug", "name")))
-
-
-@admin.register(Plan)
-class PlanAdmin(OpsAdmin):
-    """What plans include; a change counts from the next request on. Tenants name their plan, so none is deleted."""
-
-    list_display = (
-        "name", "slug", "requests_per_minute", "monthly_records", "overage_allowed", "position", "tenants",
-    )  # fmt: skip
-    list_select_related = False
-    ordering = ("position", "slug")
-    search_fields = ("slug__startswith", "name__icontains")
-    search_help_text = "A name or part of one"
-    id_search = ()
-    fields = ("name", "slug", "requests_per_minute", "monthly_records", "overage_allowed", "position")
-
-    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return bool(request.user.has_perm("billing.add_plan"))
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Plan | None = None) -> tuple[str, ...]:
-        return ("slug",) if obj else ()
-
-    @display(description="lists")
-    def tenants(self, obj: Plan) -> SafeString:
-        return cells.rows("tenants.tenant", "Tenants", plan=obj.slug)
 
 
 @admin.register(UsageEvent)

@@ -1,4 +1,4 @@
-"""Every write of this app that is not the metering of somebody's own transaction."""
+"""What is kept of the ledger of a tenant that goes."""
 
 import uuid
 from typing import Any
