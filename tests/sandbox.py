@@ -16,11 +16,12 @@ START_SECONDS = 30
 class Sandbox:
     """Running sandbox vendors; answers come at once unless `latency_scale` says otherwise."""
 
-    def __init__(self, *, latency_scale: float = 0.0) -> None:
+    def __init__(self, *, latency_scale: float = 0.0, stripe_file: Path | None = None) -> None:
         self._process = subprocess.Popen(
             [
                 sys.executable, "-m", "integrations.sandbox", "--host", "127.0.0.1", "--port", "0",
                 "--latency-scale", str(latency_scale),
+                *(["--stripe-file", str(stripe_file)] if stripe_file else []),
             ],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,

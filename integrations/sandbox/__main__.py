@@ -41,6 +41,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--record", type=Path, help="append each answered call to this file, as lines of JSON"
     )
+    parser.add_argument("--stripe-file", type=Path, help="keep what the double of Stripe holds in this file")
     return parser.parse_args(arguments)
 
 
@@ -58,11 +59,14 @@ async def _run(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    sandbox = Sandbox(latency_scale=options.latency_scale, record=options.record)
+    sandbox = Sandbox(
+        latency_scale=options.latency_scale, record=options.record, stripe_file=options.stripe_file
+    )
     server = web.Server(sandbox.handle, access_log=None, keepalive_timeout=75.0)
     listener = await loop.create_server(server, options.host, options.port, backlog=BACKLOG)
     port = listener.sockets[0].getsockname()[1]
     shown = f"[{options.host}]" if ":" in options.host else options.host
+    beating = loop.create_task(_beat(sandbox))
     print(f"sandbox vendors ready on http://{shown}:{port}", flush=True)
     try:
         while not stop.is_set():
@@ -72,9 +76,18 @@ async def _run(options: argparse.Namespace) -> None:
             except TimeoutError:
                 continue
     finally:
+        beating.cancel()
         listener.close()
         await server.shutdown(timeout=STOP_SECONDS)
         sandbox.journal.shut()
+        sandbox.stripe.book.save()
+        await sandbox.stripe.sender.close()
+
+
+async def _beat(sandbox: Sandbox) -> None:
+    while True:
+        await sandbox.stripe.beat()
+        await asyncio.sleep(FLUSH_SECONDS)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from integrations.sandbox.accounts import Account, Accounts
 from integrations.sandbox.faults import KINDS, SLOW_SECONDS, Fault, Faults
 from integrations.sandbox.journal import Journal, Sums
 from integrations.sandbox.limits import Window
+from integrations.sandbox.stripe.forms import Refusal
+from integrations.sandbox.stripe.server import Stripe
 
 CALLS_AT_ONCE = 100_000
 
@@ -20,8 +22,9 @@ class Refused(Exception):
 
 
 class Control:
-    def __init__(self, accounts: Accounts, journal: Journal, faults: Faults) -> None:
+    def __init__(self, accounts: Accounts, journal: Journal, faults: Faults, stripe: Stripe) -> None:
         self.accounts = accounts
+        self.stripe = stripe
         self.journal = journal
         self.faults = faults
         self._routes: dict[tuple[str, str], Callable[[web.BaseRequest, dict[str, Any]], Any]] = {
@@ -37,6 +40,8 @@ class Control:
         }
 
     async def handle(self, request: web.BaseRequest, path: str) -> web.Response:
+        if path.startswith("stripe/"):
+            return await self._of_stripe(request, path.removeprefix("stripe/"))
         route = self._routes.get((request.method, path))
         if route is None:
             return _json({"error": "no such control"}, 404)
@@ -44,6 +49,12 @@ class Control:
             return _json(route(request, _body(await request.read())))
         except Refused as refusal:
             return _json({"error": str(refusal)}, 400)
+
+    async def _of_stripe(self, request: web.BaseRequest, path: str) -> web.Response:
+        try:
+            return _json(self.stripe.control(request.method, path, _body(await request.read())))
+        except (KeyError, ValueError, StopIteration, Refused, Refusal) as problem:
+            return _json({"error": f"{type(problem).__name__}: {problem}"}, 400)
 
     def _set_key(self, request: web.BaseRequest, body: dict[str, Any]) -> dict[str, Any]:
         """Changes what is given and leaves the rest; calls already counted go on counting."""
@@ -118,6 +129,7 @@ class Control:
         self.faults.clear()
         self.accounts.reset()
         self.journal.reset()
+        self.stripe.reset()
         return {"status": "ok"}
 
     def _provider(self, body: dict[str, Any]) -> str:

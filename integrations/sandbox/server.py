@@ -16,6 +16,7 @@ from integrations.sandbox.faults import OF_JOBS, Fault, Faults
 from integrations.sandbox.journal import Call, Journal
 from integrations.sandbox.limits import arrived
 from integrations.sandbox.people import digest, seconds_for
+from integrations.sandbox.stripe.server import Stripe
 from integrations.sandbox.vendors.base import Ask, Incoming, Reply, Vendor
 from integrations.sandbox.vendors.findymail import Findymail
 from integrations.sandbox.vendors.hunter import Hunter
@@ -41,6 +42,7 @@ class Sandbox:
 
     latency_scale: float = 1.0
     record: Path | None = None
+    stripe_file: Path | None = None
     accounts: Accounts = field(init=False)
     journal: Journal = field(init=False)
     faults: Faults = field(default_factory=Faults)
@@ -48,7 +50,8 @@ class Sandbox:
     def __post_init__(self) -> None:
         self.accounts = Accounts({name: vendor.terms for name, vendor in VENDORS.items()})
         self.journal = Journal(self.accounts.names, self.record)
-        self._control = Control(self.accounts, self.journal, self.faults)
+        self.stripe = Stripe(self.stripe_file)
+        self._control = Control(self.accounts, self.journal, self.faults, self.stripe)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         at = arrived(time.monotonic(), _socket(request))
@@ -56,6 +59,8 @@ class Sandbox:
         provider, _, path = tail.partition("/")
         if provider == "_sandbox":
             return await self._control.handle(request, path)
+        if provider == "stripe":
+            return await self.stripe.handle(request, f"/{path}")
         vendor = VENDORS.get(provider)
         if vendor is None:
             known = ", ".join(f"/{name}/" for name in VENDORS)

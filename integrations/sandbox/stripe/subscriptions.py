@@ -1,0 +1,185 @@
+"""Routes of subscriptions and invoices."""
+
+from integrations.sandbox.stripe import cycle, invoices, shapes
+from integrations.sandbox.stripe.api import Api, route
+from integrations.sandbox.stripe.book import Book
+from integrations.sandbox.stripe.forms import Refusal, needed, truth, whole
+from integrations.sandbox.stripe.shapes import Row
+
+
+@route("POST", "subscriptions")
+def _new_subscription(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    book = api.book
+    customer = book.get("customer", params.get("customer"), "customer")
+    prices = [
+        (book.get("price", item.get("price"), "items[price]"), whole(item, "quantity", 1))
+        for item in params.get("items") or []
+    ]
+    if not prices:
+        raise needed("items")
+    return cycle.begin(
+        book, customer=customer, prices=[_with_quantity(p, q) for p, q in prices],
+        metadata=params.get("metadata") or {}, trial_end=_trial_end(book, params, customer["id"]),
+        anchor=whole(params, "billing_cycle_anchor"),
+    )  # fmt: skip
+
+
+def _with_quantity(price: Row, quantity: int | None) -> tuple[Row, int | None]:
+    return price, None if price["recurring"]["usage_type"] == "metered" else quantity
+
+
+def _trial_end(book: Book, params: Row, customer: str) -> int | None:
+    days = whole(params, "trial_period_days")
+    return book.now(customer) + days * shapes.DAY if days else whole(params, "trial_end")
+
+
+@route("GET", "subscriptions")
+def _subscriptions(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    rows = api.book.all("subscription")
+    status = params.pop("status", None)
+    if status == "ended":
+        rows = [row for row in rows if row["status"] in cycle.ENDED]
+    elif status is None:
+        rows = [row for row in rows if row["status"] != "canceled"]
+    elif status != "all":
+        rows = [row for row in rows if row["status"] == status]
+    return api.listed(rows, params, "/v1/subscriptions", ("customer",))
+
+
+@route("GET", "subscriptions/{}")
+def _subscription(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    return api.book.get("subscription", ids[0])
+
+
+@route("POST", "subscriptions/{}")
+def _change_subscription(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    row = api.book.get("subscription", ids[0])
+    if row["status"] in cycle.ENDED:
+        raise Refusal("A cancelled subscription can only update its metadata.", param="status")
+    if params.get("items"):
+        cycle.reprice(api.book, row, params["items"], params.get("proration_behavior", "create_prorations"))
+    changes: Row = {}
+    if "cancel_at_period_end" in params:
+        asked = truth(params["cancel_at_period_end"])
+        ends = max(item["current_period_end"] for item in row["items"]["data"])
+        now = api.book.now(row["customer"])
+        changes |= {
+            "cancel_at_period_end": asked, "cancel_at": ends if asked else None,
+            "canceled_at": now if asked else None,
+        }  # fmt: skip
+    if "cancel_at" in params:
+        changes["cancel_at"] = whole(params, "cancel_at")
+    if params.get("trial_end") == "now" and row["status"] == "trialing":
+        for item in row["items"]["data"]:
+            item["current_period_end"] = api.book.now(row["customer"])
+    if "pause_collection" in params:
+        changes["pause_collection"] = params["pause_collection"] or None
+    if "metadata" in params:
+        changes["metadata"] = {**row["metadata"], **(params["metadata"] or {})}
+    if changes:
+        cycle.change(api.book, row, **changes)
+    return row
+
+
+@route("DELETE", "subscriptions/{}")
+def _cancel_subscription(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    row = api.book.get("subscription", ids[0])
+    cycle.end(api.book, row, bill=truth(params.get("invoice_now", "true")))
+    return row
+
+
+@route("POST", "subscriptions/{}/pause")
+def _pause(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    row = api.book.get("subscription", ids[0])
+    if row["status"] not in ("active", "past_due", "trialing"):
+        raise Refusal(f"A subscription that is {row['status']} cannot be paused.")
+    before = {"status": row["status"], "status_details": row["status_details"]}
+    row |= {
+        "status": "paused", "status_details": {"paused": {"subscription": {"type": "pause_requested"}}},
+    }  # fmt: skip
+    api.book.tell("customer.subscription.updated", row, before)
+    api.book.tell("customer.subscription.paused", row)
+    return row
+
+
+@route("POST", "subscriptions/{}/resume")
+def _resume(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    row = api.book.get("subscription", ids[0])
+    if row["status"] != "paused":
+        raise Refusal("Only a paused subscription can be resumed.")
+    now = api.book.now(row["customer"])
+    for item in row["items"]["data"]:
+        item |= {
+            "current_period_start": now, "current_period_end": cycle.later(now, item["price"]["recurring"], now),
+        }  # fmt: skip
+    row |= {"billing_cycle_anchor": now}
+    cycle.change(api.book, row, status="active", status_details=None)
+    api.book.tell("customer.subscription.resumed", row)
+    return row
+
+
+@route("GET", "invoices")
+def _invoices(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    rows = api.book.all("invoice")
+    wanted = params.pop("subscription", None)
+    if wanted:
+        rows = invoices.invoices_of(api.book, api.book.get("subscription", wanted))
+    return api.listed(rows, params, "/v1/invoices", ("customer", "status"))
+
+
+@route("GET", "invoices/{}")
+def _invoice(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    return api.book.get("invoice", ids[0])
+
+
+@route("GET", "invoices/{}/lines")
+def _lines(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    return api.listed(
+        api.book.get("invoice", ids[0])["lines"]["data"], params, f"/v1/invoices/{ids[0]}/lines"
+    )
+
+
+@route("POST", "invoices/{}/pay")
+def pay(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    invoice = api.book.get("invoice", ids[0])
+    if invoice["status"] != "open":
+        raise Refusal(f"Invoice is {invoice['status']}.")
+    if not invoices.attempt(api.book, invoice):
+        raise Refusal(
+            "Your card was declined.", status=402, kind="card_error", code="card_declined", kept=True
+        )
+    cycle.paid(api.book, invoice)
+    return invoice
+
+
+@route("POST", "invoiceitems")
+def _new_item(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    """An amount of its own on the subscription's next invoice."""
+    row = api.book.get("subscription", params.get("subscription"), "subscription")
+    base = row["items"]["data"][0]
+    now, amount = api.book.now(row["customer"]), whole(params, "amount", 0) or 0
+    line = shapes.line(
+        invoice="", subscription=row["id"], item=base, price=base["price"], amount=amount, quantity=1,
+        start=now, end=now, proration=False, text=params.get("description") or "",
+    )  # fmt: skip
+    line["pricing"] = None
+    api.book.hidden(row["id"]).setdefault("prorations", []).append(line)
+    return api.book.add(
+        shapes.new(
+            "invoiceitem",
+            now,
+            amount=amount,
+            currency=params.get("currency", row["currency"]),
+            customer=row["customer"],
+            date=now,
+            description=params.get("description"),
+            discountable=True,
+            invoice=None,
+            metadata=params.get("metadata") or {},
+            period={"start": now, "end": now},
+            proration=False,
+            quantity=1,
+            quantity_decimal="1",
+            test_clock=row["test_clock"],
+        )
+    )
