@@ -16,9 +16,9 @@ fields. Every answer has an `X-Request-Id`: name it when you ask about one. 503 
 
 **Credits** are the vendors' own, as JSON numbers with at most three decimal places. In bodies they may be text too.
 
-**Sending twice.** POST /runs and POST /uploads take an `Idempotency-Key`: the same key and body again within 24 hours
-get the same answer, with `Idempotency-Replayed: true`, and have no second effect. Refused requests are not kept, so
-that one may be put right and sent again under its key.
+**Sending twice.** Every POST takes an `Idempotency-Key`: the same key and body again within 24 hours get the same answer,
+with `Idempotency-Replayed: true`, and have no second effect. What is shown once is null in the repeated answer. Refused
+requests are not kept, so that one may be put right and sent again under its key.
 
 **Faulty records** do not stop the others: each becomes a failed record that says what is wrong with it.
 """.strip()

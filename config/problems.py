@@ -11,6 +11,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
 from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
@@ -57,7 +58,12 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponseBase | N
     set_rollback()
     match error:
         case WeirError() if error.status < 500 or error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            return problem(request, error.status, error.code, error.title, error.detail, error.errors)
+            wait = (
+                {"Retry-After": str(RETRY_AFTER_S)}
+                if error.status == HTTPStatus.SERVICE_UNAVAILABLE
+                else None
+            )
+            return problem(request, error.status, error.code, error.title, error.detail, error.errors, wait)
         case exceptions.ValidationError():
             refused = invalid(error.detail)
             return problem(
@@ -146,6 +152,7 @@ def not_allowed(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     return defaults.permission_denied(request, exception)
 
 
+@csrf_exempt  # as a view it answers every method alike
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
     if _is_api(request):
         return problem(request, 404, "not_found", *_words("not_found"))

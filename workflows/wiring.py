@@ -10,10 +10,11 @@ from integrations.models import Connection
 from integrations.operations import shred_secrets
 from tenants import erasure
 from tenants import signals as tenant_signals
+from tenants.api import once
 from tenants.export import registry as export
 from workflows import catalog, export_extras
 from workflows.lanes import host
-from workflows.operations import control_lane, edit_workflow, halt_tenant, month_limit
+from workflows.operations import answer_once, control_lane, edit_workflow, halt_tenant, month_limit
 
 
 def connect() -> None:
@@ -24,6 +25,7 @@ def connect() -> None:
     tenant_signals.tenant_changed.connect(_monthly_limit, dispatch_uid="weir_monthly_limit")
     tenant_signals.plan_set.connect(_plan_set, dispatch_uid="weir_plan_set")
     tenant_signals.tenant_closing.connect(_shred_secrets, dispatch_uid="weir_shred_secrets")
+    once.keep_with(answer_once.keep_answers)
     erasure.halt_with("runs", halt_tenant.halt)
     erasure.keep_with("billing_usageevent", keep_totals)
     export.leave_out("integrations_connection", "key_hash")

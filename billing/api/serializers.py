@@ -1,5 +1,8 @@
 """The shapes of usage."""
 
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from tenants.api.fields import CreditsField
@@ -17,8 +20,16 @@ class VendorUsageSerializer(serializers.Serializer):
     credits = CreditsField()
 
 
+@extend_schema_field({"type": "string", "pattern": r"^\d{4}-\d{2}$"})
+class MonthField(serializers.DateField):
+    """A calendar month as YYYY-MM."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(format="%Y-%m", **kwargs)
+
+
 class UsageSerializer(serializers.Serializer):
-    period = serializers.DateField(format="%Y-%m", help_text="The calendar month, UTC.")
+    period = MonthField(help_text="The calendar month, UTC.")
     records = serializers.IntegerField(help_text="Records accepted: what the plan includes.")
     vendor_calls = serializers.IntegerField()
     credits = CreditsField(help_text="The vendors' own credits.")

@@ -21,7 +21,11 @@ class UsageView(ApiView):
         operation_id="usage_retrieve",
         tags=["usage"],
         parameters=[
-            OpenApiParameter("period", str, description="Month as YYYY-MM; this month when left out.")
+            OpenApiParameter(
+                "period",
+                {"type": "string", "pattern": r"^\d{4}-(0[1-9]|1[0-2])$"},
+                description="Month as YYYY-MM; this month when left out.",
+            )
         ],
         responses={200: UsageSerializer, **problems(422)},
     )

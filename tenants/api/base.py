@@ -1,13 +1,16 @@
 """What the views of the API share: who calls, and the reading of bodies and query parameters."""
 
+import functools
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
+from django.http import HttpResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from tenants.api import once
 from tenants.api.errors import LengthRequired
 from tenants.errors import InvalidInput
 from tenants.queries import KeyOwner
@@ -24,6 +27,12 @@ class ApiView(APIView):
 
     resource: ClassVar[str]
     permissions: ClassVar[Mapping[str, str]] = {}
+    shown_once: ClassVar[tuple[str, ...]] = ()
+    """Fields of the answer to a POST that nobody is shown again, nor kept for an `Idempotency-Key`."""
+    one_transaction: ClassVar[bool] = True
+    """Whether a POST may run in one transaction with the keeping of its answer: it asks no vendor."""
+    keeps_answers: ClassVar[bool] = False
+    """Whether the view itself sees to `Idempotency-Key`."""
 
     def permission_for(self, method: str) -> str:
         """The permission that this method takes."""
@@ -54,6 +63,20 @@ class ApiView(APIView):
             "CONTENT_LENGTH"
         ):
             raise LengthRequired("Send the body with a Content-Length, not in chunks.")
+        if request.method == "POST" and not self.keeps_answers:
+            key = once.check_key(request.headers.get(once.HEADER))
+            if key is not None and (post := getattr(self, "post", None)) is not None:
+                # Found before the class's own when DRF looks for who handles the request.
+                vars(self)["post"] = functools.partial(self._post_once, key, post)
+
+    def _post_once(self, key: str, post: Callable[..., Any], request: Request, **named: Any) -> HttpResponse:
+        return once.answered_once(
+            key=key,
+            request_hash=once.hash_of(f"POST {request.path}", self.owner.livemode, request.data),
+            view=lambda: post(request, **named),
+            shown_once=self.shown_once,
+            together=self.one_transaction,
+        )
 
 
 class Body(serializers.Serializer):
@@ -67,7 +90,31 @@ class Body(serializers.Serializer):
                 raise serializers.ValidationError(
                     {name: [f"There is no such field here. Known: {known}."] for name in unknown[:MAX_ERRORS]}
                 )
+            wrong = {
+                name: [wanted]
+                for name, value in data.items()
+                if value is not None and (wanted := _other_type(self.fields[name], value))
+            }
+            if wrong:
+                raise serializers.ValidationError(wrong)
         return super().to_internal_value(data)
+
+
+def _other_type(field: serializers.Field, value: Any) -> str:
+    """What the field wants where the value has another JSON type; DRF would take 5 for "5" and the other way round."""
+    match field:
+        case serializers.ListField():
+            found = (_other_type(field.child, item) for item in value) if isinstance(value, list) else ()
+            return next((f"Each: {wanted}" for wanted in found if wanted), "")
+        case serializers.BooleanField():
+            return "" if isinstance(value, bool) else "True or false."
+        case serializers.IntegerField():
+            return "" if isinstance(value, int) and not isinstance(value, bool) else "A whole number."
+        case serializers.FloatField():
+            return "" if isinstance(value, int | float) and not isinstance(value, bool) else "A number."
+        case serializers.CharField():
+            return "" if isinstance(value, str) else "Text."
+    return ""
 
 
 def read_body(shape: type[Body], data: Any) -> dict[str, Any]:

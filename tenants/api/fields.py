@@ -21,6 +21,14 @@ class CreditsField(serializers.Field):
         return round(value / 1000, 3)
 
 
+@extend_schema_field(
+    {
+        "type": ["number", "string"],
+        "minimum": 0,
+        "maximum": 9_999_999_999,
+        "pattern": r"^\d{1,10}(\.\d{1,3})?$",
+    }
+)
 class CreditsInput(serializers.DecimalField):
     """Credits in a body, as a number or text with at most three decimal places; comes out in thousandths."""
 

@@ -21,6 +21,7 @@ def _shown_once(key: ApiKey, plain: str) -> Response:
 
 class KeysView(ApiView):
     resource = "keys"
+    shown_once = ("key",)
 
     @extend_schema(
         operation_id="keys_list",
@@ -69,6 +70,7 @@ class KeyView(ApiView):
 
 class RotateKeyView(ApiView):
     resource = "keys"
+    shown_once = ("key",)
 
     @extend_schema(
         operation_id="keys_rotate",

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from tenants.api.base import Body
@@ -63,8 +64,11 @@ class KeySerializer(serializers.Serializer):
 
 
 class NewKeySerializer(KeySerializer):
-    key = serializers.SerializerMethodField(help_text="The key itself: shown this once and kept nowhere.")
+    key = serializers.SerializerMethodField(
+        help_text="The key itself: shown this once and kept nowhere; null where an answer is repeated."
+    )
 
+    @extend_schema_field(serializers.CharField(allow_null=True))
     def get_key(self, key: ApiKey) -> str:
         return str(self.context["plain"])
 

@@ -7,6 +7,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
+from tenants.api import once
 from tenants.scope import tenant_scope
 from tests.client import Api
 from tests.factories import connect_all, contact, make_key
@@ -140,7 +141,7 @@ def test_a_twin_of_a_request_under_way_is_told_so(committed, tenant, connected, 
         def make():
             inside.set()
             assert done.wait(timeout=20)
-            return answer_once.Answer(202, "{}")
+            return once.Answer(202, "{}")
 
         try:
             with tenant_scope(tenant):

@@ -1,11 +1,13 @@
 """The OpenAPI description: complete, without warnings, and true of what is answered."""
 
+import jsonschema
 import pytest
 from django.test import Client
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
+from config import api_examples
 from config.api_urls import urlpatterns
 from tenants.scope import tenant_scope
 from tests.factories import connect_all, make_run
@@ -47,6 +49,46 @@ def test_every_operation_has_a_name_a_description_and_errors(schema):
                 assert "requestBody" not in operation
 
 
+def test_every_operation_has_an_example_of_the_shape_that_it_says(schema):
+    operations = {o["operationId"]: o for path in schema["paths"].values() for o in path.values()}
+    for name, operation in operations.items():
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            assert_valid(schema, content["schema"], content["example"], f"{name}: request")
+        for status, answer in operation["responses"].items():
+            if int(status) < 400:
+                for kind, content in answer.get("content", {}).items():
+                    if kind == "application/json":
+                        assert_fits(schema, content["schema"], content["example"], name)
+                    assert_valid(schema, content["schema"], content["example"], f"{name}: {status}")
+    known = {*api_examples.REQUESTS, *api_examples.ANSWERS}
+    assert known <= operations.keys(), known - operations.keys()
+
+
+def test_every_problem_has_an_example_of_each_code(schema):
+    for answer in schema["components"]["responses"].values():
+        content = content_of(schema, answer)
+        assert content["examples"]
+        for code, example in content["examples"].items():
+            assert_fits(schema, content["schema"], example["value"], code)
+
+
+def test_every_status_that_any_request_may_have_is_described(schema):
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            assert {"400", "401", "403", "429", "500", "503"} <= set(operation["responses"]), (path, method)
+            names = {parameter["name"] for parameter in operation["parameters"]}
+            assert ("Idempotency-Key" in names) == (method == "post"), (path, method)
+
+
+def assert_valid(schema, shape, value, where):
+    """JSON Schema's own opinion, formats aside."""
+    rooted = {"components": schema["components"], **shape}
+    problems = [
+        f"{e.json_path}: {e.message}" for e in jsonschema.Draft202012Validator(rooted).iter_errors(value)
+    ]
+    assert not problems, (where, problems)
+
+
 def assert_fits(schema, shape, value, where="$"):
     """Whether a value has exactly the properties that the description says, at every depth."""
     if "$ref" in shape:
@@ -77,8 +119,13 @@ def assert_fits(schema, shape, value, where="$"):
 
 
 def answer_shape(schema, path, method, status):
-    content = schema["paths"][f"/api/v1{path}"][method]["responses"][str(status)]["content"]
-    return next(iter(content.values()))["schema"]
+    return content_of(schema, schema["paths"][f"/api/v1{path}"][method]["responses"][str(status)])["schema"]
+
+
+def content_of(schema, answer):
+    if "$ref" in answer:
+        answer = schema["components"]["responses"][answer["$ref"].split("/")[-1]]
+    return next(iter(answer["content"].values()))
 
 
 def test_answers_are_as_described(schema, api, tenant):

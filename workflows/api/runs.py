@@ -6,11 +6,11 @@ from typing import Any, cast
 
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tenants.api.base import ApiView, choice_of, read_body
+from tenants.api.once import Answer, as_response, check_key, hash_of, rendered
 from tenants.api.paging import paginate
 from tenants.api.schema import PAGING, page_of, problems
 from tenants.errors import NotFound
@@ -20,18 +20,11 @@ from workflows.api.serializers import RetryBody, RunBody, RunPatch, RunSerialize
 from workflows.models import Run, Upload
 from workflows.operations import control_run
 from workflows.operations.accept_run import accept_run, accept_upload, find_workflow
-from workflows.operations.answer_once import Answer, answer_once, check_key, hash_of
+from workflows.operations.answer_once import answer_once
 from workflows.operations.change_run import RunChanges, change_run
 from workflows.operations.failed_records import FailedFilter
 from workflows.operations.retry import retry_run
 from workflows.states import RunStatus
-
-IDEMPOTENCY = OpenApiParameter(
-    "Idempotency-Key",
-    str,
-    OpenApiParameter.HEADER,
-    description="The same key and body again within 24 hours: the same answer, with `Idempotency-Replayed: true`.",
-)
 
 
 def run_json(run: Run) -> dict[str, Any]:
@@ -39,18 +32,9 @@ def run_json(run: Run) -> dict[str, Any]:
     return dict(RunSerializer(run, context={"finishes": queries.estimates([run])}).data)
 
 
-def answered(answer: Answer) -> HttpResponse:
-    """The response for an answer that may have been given before."""
-    headers = {"Idempotency-Replayed": "true"} if answer.replayed else {}
-    return HttpResponse(answer.body, status=answer.status, content_type="application/json", headers=headers)
-
-
-def rendered(data: Any) -> str:
-    return JSONRenderer().render(data).decode()
-
-
 class RunsView(ApiView):
     resource = "runs"
+    keeps_answers = True
 
     @extend_schema(
         operation_id="runs_list",
@@ -76,7 +60,6 @@ class RunsView(ApiView):
     @extend_schema(
         operation_id="runs_create",
         tags=["runs"],
-        parameters=[IDEMPOTENCY],
         request=RunBody,
         responses={202: RunSerializer, **problems(400, 404, 409, 413, 415, 422)},
     )
@@ -90,7 +73,7 @@ class RunsView(ApiView):
         request_hash = hash_of("POST /runs", self.owner.livemode, request.data)
         with tenant_scope(self.tenant_id):
             answer = answer_once(key=key, request_hash=request_hash, make=lambda: self._accept(body))
-        return answered(answer)
+        return as_response(answer)
 
     def _accept(self, body: dict[str, Any]) -> Answer:
         workflow = find_workflow(body.pop("workflow"))
@@ -168,6 +151,7 @@ ResumeRunView = _control("resume", control_run.resume_run, "Let a paused run go 
 
 class RetryRunView(ApiView):
     resource = "runs"
+    one_transaction = False  # commits a chunk at a time; asked twice, it retries once
 
     @extend_schema(
         operation_id="runs_retry",

@@ -10,26 +10,26 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 
 from tenants.api.base import ApiView
+from tenants.api.once import Answer, as_response, check_key, hash_of, rendered
 from tenants.api.schema import problems
 from tenants.errors import InvalidInput
 from tenants.scope import tenant_scope
-from workflows.api.runs import IDEMPOTENCY, answered, rendered
 from workflows.api.serializers import UploadForm, UploadSerializer
 from workflows.csv_in import Inspection
 from workflows.errors import UploadRefused
-from workflows.operations.answer_once import Answer, answer_once, check_key, earlier_answer, hash_of
+from workflows.operations.answer_once import answer_once, earlier_answer
 from workflows.operations.create_upload import DEFAULT_TEMPLATE, create_upload, look_over
 from workflows.upload_handler import announces_too_much, payload_too_large, refusal_of
 
 
 class UploadsView(ApiView):
     resource = "runs"
+    keeps_answers = True  # hashes the file, not the form around it
     parser_classes = (MultiPartParser,)
 
     @extend_schema(
         operation_id="uploads_create",
         tags=["uploads"],
-        parameters=[IDEMPOTENCY],
         request={"multipart/form-data": UploadForm},
         responses={201: UploadSerializer, **problems(400, 409, 413, 415, 422)},
     )
@@ -44,14 +44,14 @@ class UploadsView(ApiView):
         with tenant_scope(self.tenant_id):
             earlier = earlier_answer(key, request_hash)
         if earlier:
-            return answered(earlier)
+            return as_response(earlier)
         stream = cast(BinaryIO, file.file)
         found = look_over(file=stream, filename=file.name or "", size=file.size, template=template)
         with tenant_scope(self.tenant_id):
             answer = answer_once(
                 key=key, request_hash=request_hash, make=lambda: self._create(file, template, found)
             )
-        return answered(answer)
+        return as_response(answer)
 
     def _create(self, file: UploadedFile, template: str, found: Inspection) -> Answer:
         upload = create_upload(

@@ -1,48 +1,23 @@
 """Idempotency keys: a request that is sent again gets the answer that it got before, and has no second effect."""
 
-import hashlib
-import json
-import re
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.db import connections
 from django.db.models.functions import Now
 
-from tenants.errors import InvalidInput
+from tenants import context
+from tenants.api.once import Answer
+from tenants.errors import ScopeError
 from tenants.scope import APP_ALIAS, require_tenant_id, tenant_scope
 from workflows.errors import IdempotencyInProgress, IdempotencyMismatch
 from workflows.models import IdempotencyKey
 
 VALID_FOR = timedelta(hours=24)
-_WELL_FORMED = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer as it was sent: the body's text is kept, so that it is the same to the byte."""
-
-    status: int
-    body: str
-    replayed: bool = False
-
-
-def hash_of(*parts: Any) -> bytes:
-    """What two equal requests have in common: 32 bytes over JSON values, in which the order of names is of no account."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).digest()
-
-
-def check_key(key: str | None) -> str | None:
-    """The key if it is one. Raises InvalidInput."""
-    if key is None or _WELL_FORMED.fullmatch(key):
-        return key
-    message = "1 to 255 printable ASCII characters."
-    raise InvalidInput(
-        f"Idempotency-Key: {message}", errors=[{"field": "Idempotency-Key", "message": message}]
-    )
+# For so long does a request that is answered apart from its noting hold its key, if its process dies meanwhile.
+UNDER_WAY_FOR = timedelta(seconds=60)
 
 
 def earlier_answer(key: str | None, request_hash: bytes) -> Answer | None:
@@ -56,7 +31,20 @@ def earlier_answer(key: str | None, request_hash: bytes) -> Answer | None:
         raise IdempotencyMismatch(
             "This idempotency key was used for another request in the last 24 hours. Use a new key for a new request."
         )
+    if row.status is None:
+        return None  # one that is answered apart; its twin waits in answer_apart
     return Answer(row.status, row.response, replayed=True)
+
+
+def keep_answers(*, key: str, request_hash: bytes, make: Callable[[], Answer], together: bool) -> Answer:
+    """What tenants/api/once.py asks for: `answer_once` in the calling key's tenant, or `answer_apart`."""
+    tenant_id = context.current().tenant_id
+    if tenant_id is None:
+        raise ScopeError("An answer is kept for a tenant, and none is known.")
+    if not together:
+        return answer_apart(tenant_id, key=key, request_hash=request_hash, make=make)
+    with tenant_scope(tenant_id):
+        return answer_once(key=key, request_hash=request_hash, make=make)
 
 
 def answer_once(*, key: str | None, request_hash: bytes, make: Callable[[], Answer]) -> Answer:
@@ -70,25 +58,64 @@ def answer_once(*, key: str | None, request_hash: bytes, make: Callable[[], Answ
         return make()
     tenant_id = require_tenant_id()
     with tenant_scope(tenant_id):
-        with connections[APP_ALIAS].cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))",
-                [f"idempotency:{tenant_id}:{key}"],
-            )
-            if not cursor.fetchone()[0]:
-                raise IdempotencyInProgress(
-                    "The first request with this idempotency key is still under way. Try again in a moment."
-                )
+        _lock(tenant_id, key)
         if earlier := earlier_answer(key, request_hash):
             return earlier
         answer = make()
-        IdempotencyKey.objects.update_or_create(
-            key=key,
-            defaults={
-                "body_hash": request_hash,
-                "status": answer.status,
-                "response": answer.body,
-                "created_at": Now(),
-            },
-        )
+        _note(key, request_hash, answer)
     return answer
+
+
+def answer_apart(
+    tenant_id: uuid.UUID, *, key: str, request_hash: bytes, make: Callable[[], Answer]
+) -> Answer:
+    """The same for what cannot be one transaction with the noting of it: it asks a vendor, or commits as it goes.
+
+    The key is taken first, in a transaction of its own, and given back where the request is refused. If the process
+    dies in between, its twins are told for a minute that it is under way, and then carried out: so this is for what
+    may be done twice.
+    """
+    with tenant_scope(tenant_id):
+        _lock(tenant_id, key)
+        if earlier := earlier_answer(key, request_hash):
+            return earlier
+        if IdempotencyKey.objects.filter(key=key, status=None, created_at__gt=Now() - UNDER_WAY_FOR).exists():
+            raise _in_progress()
+        _note(key, request_hash, None)
+    try:
+        answer = make()
+    except BaseException:
+        with tenant_scope(tenant_id):
+            IdempotencyKey.objects.filter(key=key, status=None).delete()
+        raise
+    with tenant_scope(tenant_id):
+        _note(key, request_hash, answer)
+    return answer
+
+
+def _lock(tenant_id: uuid.UUID, key: str) -> None:
+    with connections[APP_ALIAS].cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"idempotency:{tenant_id}:{key}"]
+        )
+        if not cursor.fetchone()[0]:
+            raise _in_progress()
+
+
+def _in_progress() -> IdempotencyInProgress:
+    return IdempotencyInProgress(
+        "The first request with this idempotency key is still under way. Try again in a moment."
+    )
+
+
+def _note(key: str, request_hash: bytes, answer: Answer | None) -> None:
+    kept: Any = None if answer is None else answer.body if answer.kept is None else answer.kept
+    IdempotencyKey.objects.update_or_create(
+        key=key,
+        defaults={
+            "body_hash": request_hash,
+            "status": answer and answer.status,
+            "response": kept,
+            "created_at": Now(),
+        },
+    )

@@ -1,0 +1,54 @@
+"""S10: every operation of the schema, tried with what fits it and what does not, by schemathesis.
+
+No fault of ours, no status, header or shape that the schema does not say, nothing accepted that it forbids, nothing
+answered without a key.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.fuzz import Outcome, fuzz, web
+from tests.invariants.world import World
+
+# What a schema cannot say: a cursor that is one of this list's, an upload that exists, one field or the other.
+MEANING = "positive_data_acceptance"
+CHECKS = ("--checks", "all", "--exclude-checks", MEANING, "--continue-on-failure", "--max-failures", "50")
+
+
+def fuzzed(folder: Path, *options: str, seconds: float, **environment: str) -> Outcome:
+    world = World("Acme", "canary-f")
+    ids = world.fill_every_table()
+    named: dict[str, Any] = {"run_id": world.run.pk, "record_id": ids["record"], "lane_id": ids["lane"]}
+    with web(folder, **environment) as (url, _):
+        return fuzz(url, world.key, folder, named, *CHECKS, *options, seconds=seconds)
+
+
+def test_what_is_answered_is_what_the_schema_says(committed, tmp_path):
+    outcome = fuzzed(
+        tmp_path,
+        "--phases",
+        "examples,coverage,stateful",
+        "--max-examples",
+        "1",
+        "--workers",
+        "2",
+        seconds=110,
+    )
+    assert outcome.exit_code == 0, outcome.found
+    assert outcome.cases > 1_000
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3_600)
+def test_twenty_thousand_cases(committed, tmp_path):
+    cases, seed = 0, 1
+    while cases < 20_000:
+        outcome = fuzzed(
+            tmp_path, "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "100", "--workers", "2",
+            "--seed", str(seed), seconds=3_000,
+        )  # fmt: skip
+        assert outcome.exit_code == 0, outcome.found
+        cases, seed = cases + outcome.cases, seed + 1
+    print(f"{cases:,} cases with {seed - 1} seeds")
