@@ -108,7 +108,9 @@ def many_lanes() -> dict[str, Any]:
         with stage.workers(2, vendors.url) as crew:
             ring.ring((lane.tenant_id, lane.lane_id) for lane in lanes)
             began = time.monotonic()
-            while len({call["key_hint"] for call in vendors.calls()}) < LANES and time.monotonic() < began + 120:
+            while (
+                len({call["key_hint"] for call in vendors.calls()}) < LANES and time.monotonic() < began + 120
+            ):
                 time.sleep(1)
             all_after = time.monotonic() - began
             since = time.monotonic()

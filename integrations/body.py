@@ -9,8 +9,11 @@ class BadAnswer(Exception):
     """An answer that we refuse to read; the message is a fixed phrase."""
 
 
-def unpack(body: bytes, encoding: str) -> bytes:
-    """The plain body, at most MAX_BODY; raises BadAnswer. We ask for plain answers; some servers compress all the same."""
+def unpack(body: bytes, encoding: str, most: int = MAX_BODY) -> bytes:
+    """The plain body, at most `most` bytes; raises BadAnswer.
+
+    We ask for plain answers; some servers compress all the same.
+    """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return body
@@ -18,7 +21,7 @@ def unpack(body: bytes, encoding: str) -> bytes:
         raise BadAnswer("the answer has an unknown encoding")
     unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     try:
-        plain = unpacking.decompress(body, MAX_BODY)
+        plain = unpacking.decompress(body, most)
     except zlib.error:
         raise BadAnswer("the answer is badly compressed") from None
     if unpacking.unconsumed_tail:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -117,6 +117,32 @@ class VendorClient:
         latency = round((time.monotonic() - (attempt.sent_at or started)) * 1000)
         return CallResult(result.outcome, result.http_status, latency, result.quotas)
 
+    async def call_bulk(
+        self,
+        connector: Connector,
+        operation: Operation,
+        queries: Sequence[Query],
+        *,
+        secret: Secret,
+        base_url: str | None = None,
+        on_sent: OnSent | None = None,
+    ) -> list[CallResult]:
+        """As `call`, once for all of these questions (`Connector.bulk`); one result for each, in their order."""
+        pool = self._open_pool()
+        started = time.monotonic()
+        deadline = started + connector.bulk[operation].timeout
+        attempt = _Attempt(base_url or connector.base_url, deadline, on_sent)
+        status, quotas = None, []
+        try:
+            outcomes, answer = await self._ask_together(pool, connector, operation, queries, secret, attempt)
+            if answer is not None:
+                status, quotas = answer.status, connector.quota(answer)
+        except Exception:  # noqa: BLE001 - as in `call`
+            broken = Retry("error", BROKE_OFF, uncertain=attempt.sent_at is not None)
+            outcomes, status = [broken] * len(queries), None
+        latency = round((time.monotonic() - (attempt.sent_at or started)) * 1000)
+        return [CallResult(outcome, status, latency, quotas) for outcome in outcomes]
+
     async def balance(
         self,
         connector: Connector,
@@ -167,6 +193,33 @@ class VendorClient:
             outcome = Fail("error", SECRET_IN_STATE)
         return CallResult(outcome, answer.status, 0, connector.quota(answer))
 
+    async def _ask_together(
+        self,
+        pool: Pool,
+        connector: Connector,
+        operation: Operation,
+        queries: Sequence[Query],
+        secret: Secret,
+        attempt: _Attempt,
+    ) -> tuple[list[Outcome], VendorResponse | None]:
+        """The outcome of each question, and the answer that they were read from."""
+        plain, count = secret.reveal(), len(queries)
+        if not _sendable(plain):
+            return [Fail("auth_failed", UNSENDABLE)] * count, None
+        answer = await self._exchange(pool, connector.request_bulk(operation, queries, plain), attempt)
+        if isinstance(answer, Retry):
+            return [answer] * count, None
+        if 300 <= answer.status < 400:
+            return [Retry("error", "unexpected redirect")] * count, answer
+        outcomes = connector.interpret_bulk(operation, queries, answer)
+        if isinstance(outcomes, Clarify):
+            reply = await self._exchange(
+                pool, outcomes.request(plain), _Attempt(attempt.base_url, attempt.deadline)
+            )
+            told = None if isinstance(reply, Retry) else reply
+            outcomes = [connector.interpret_clarification(operation, told)] * count
+        return outcomes, answer
+
     def _open_pool(self) -> Pool:
         if os.environ.get(
             "DJANGO_ALLOW_ASYNC_UNSAFE"
@@ -182,10 +235,10 @@ class VendorClient:
         """One request and its answer; everything that can go wrong on the way is a Retry."""
         try:
             origin, data = self._written(attempt.base_url, request)
-            answer = await pool.exchange(origin, data, attempt.deadline, attempt.mark)
+            answer = await pool.exchange(origin, data, attempt.deadline, attempt.mark, request.most_back)
             reach("call.answering")
             encoding = answer.headers.get("content-encoding")
-            body = answer.body if encoding is None else unpack(answer.body, encoding)
+            body = answer.body if encoding is None else unpack(answer.body, encoding, request.most_back)
             return VendorResponse(answer.status, answer.headers, body)
         except TimeoutError:
             return Retry("timeout", "no answer in time", uncertain=attempt.sent_at is not None)

@@ -49,7 +49,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Header names are in lower case, the first of several counts; the body is as it was sent, at most MAX_BODY."""
+    """Header names are in lower case, the first of several counts; the body is as it was sent."""
 
     status: int
     headers: dict[str, str]
@@ -76,15 +76,20 @@ class Pool:
         self._tidying: asyncio.TimerHandle | None = None
 
     async def exchange(
-        self, origin: Origin, request: bytes, deadline: float, about_to_send: Callable[[], None]
+        self,
+        origin: Origin,
+        request: bytes,
+        deadline: float,
+        about_to_send: Callable[[], None],
+        most: int = MAX_BODY,
     ) -> Answer:
-        """Send these bytes once and return the answer; `deadline` is a time.monotonic().
+        """Send these bytes once and return the answer, whose body has at most `most`; `deadline` is a time.monotonic().
 
         `about_to_send` is called as the bytes are handed to the socket. Raises TimeoutError, NotSent, Lost, BadAnswer.
         """
         line = self._take(origin) or await self._connect(origin, deadline)
         waiting = self._loop.create_future()
-        line.expect(waiting)
+        line.expect(waiting, most)
         timer = self._loop.call_later(max(0.0, deadline - time.monotonic()), _time_out, waiting)
         try:
             about_to_send()
@@ -171,6 +176,7 @@ class _Line(asyncio.Protocol):
         self.pool, self.origin = pool, origin
         self.waiting: asyncio.Future[Answer] | None = None
         self.idle_since = 0.0
+        self._most = MAX_BODY
         self.transport: asyncio.Transport
         self._parser = httptools.HttpResponseParser(self)
         self._begin()
@@ -182,8 +188,9 @@ class _Line(asyncio.Protocol):
         self._head_size = 0
         self._in_body = False
 
-    def expect(self, waiting: "asyncio.Future[Answer]") -> None:
+    def expect(self, waiting: "asyncio.Future[Answer]", most: int) -> None:
         """The next answer is this one's."""
+        self._most = most
         self._begin()
         self.waiting = waiting
 
@@ -215,7 +222,7 @@ class _Line(asyncio.Protocol):
             self._head_size += len(data)
         if self._head_size > MAX_HEAD and self.waiting is not None:
             self._fail(Lost("the answer is not HTTP"))
-        elif self._size > MAX_BODY:
+        elif self._size > self._most:
             self._fail(BadAnswer("the answer is too long"))
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -243,16 +250,16 @@ class _Line(asyncio.Protocol):
         self._head_size = sum(len(name) + len(value) for name, value in self._headers.items())
         self._in_body = self._parser.get_status_code() >= 200
         length = self._headers.get("content-length", "")
-        if length.isdigit() and int(length) > MAX_BODY:
-            self._size = MAX_BODY + 1
+        if length.isdigit() and int(length) > self._most:
+            self._size = self._most + 1
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
-        if self._size <= MAX_BODY:
+        if self._size <= self._most:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        if self._in_body and self._size <= MAX_BODY:  # else one of those that only announce the answer
+        if self._in_body and self._size <= self._most:  # else one of those that only announce the answer
             self._finish()
 
     def _finish(self) -> None:

@@ -5,10 +5,11 @@ raises: what it cannot read is `Retry("error", uncertain=True)`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from integrations.body import MAX_BODY
 from integrations.outcomes import Outcome
 
 Operation = str
@@ -30,6 +31,8 @@ class VendorRequest:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     params: Mapping[str, str] | None = field(default=None, repr=False)
     json: Mapping[str, Any] | None = field(default=None, repr=False)
+    most_back: int = MAX_BODY
+    """Bytes that its answer may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,19 @@ class Window:
     rate: int
     period: float
     group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """An endpoint that answers up to `most` questions of one operation in one call.
+
+    Each question counts in the connection's windows as if it were asked alone; `windows` are the endpoint's own, and
+    count calls. `timeout` is in seconds, for the whole call.
+    """
+
+    most: int
+    timeout: float
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +117,8 @@ class Connector(ABC):
     """Operations whose request carries an address of ours, to which the vendor posts the result."""
     can_look_up: ClassVar[frozenset[Operation]] = frozenset()
     """Operations of which the vendor can tell afterwards, for nothing, whether it was asked."""
+    bulk: ClassVar[Mapping[Operation, Bulk]] = {}
+    """Operations that several questions can be asked of in one call."""
     sandbox_only: ClassVar[bool] = False
     """A vendor that exists in the sandbox alone, for development: no page offers it, no other environment has it."""
 
@@ -123,6 +141,17 @@ class Connector(ABC):
     @abstractmethod
     def interpret(self, operation: Operation, response: VendorResponse) -> Outcome | Clarify:
         """What the answer means, with the credits it cost."""
+
+    def request_bulk(self, operation: Operation, queries: Sequence[Query], secret: str) -> VendorRequest:
+        """As `request`, for operations in `bulk`: one request for all of these, which have different fingerprints."""
+        raise NotImplementedError(f"{self.provider} has no bulk endpoint")
+
+    def interpret_bulk(
+        self, operation: Operation, queries: Sequence[Query], response: VendorResponse
+    ) -> list[Outcome] | Clarify:
+        """What the answer means for each question, in their order. One that the answer leaves out may have been charged
+        (`Retry`, uncertain); one that was refused with the others is a `Retry` too: alone it may be answered."""
+        raise NotImplementedError(f"{self.provider} has no bulk endpoint")
 
     def interpret_clarification(self, operation: Operation, response: VendorResponse | None) -> Outcome:
         """Settles a `Clarify`; None when the second request got no answer."""

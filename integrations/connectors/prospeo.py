@@ -1,10 +1,15 @@
-"""Prospeo: finds a person's verified address with POST /enrich-person. Facts: prospeo.io/api-docs, late 2026."""
+"""Prospeo: finds a person's verified address with POST /enrich-person, or up to 50 with /bulk-enrich-person.
 
+Facts: prospeo.io/api-docs, late 2026.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 from integrations.connectors.base import (
     FIND,
     Balance,
+    Bulk,
     Clarify,
     Connector,
     Operation,
@@ -21,6 +26,8 @@ from integrations.connectors.reading import (
     by_status,
     header_int,
     json_object,
+    left_out,
+    of_each,
     rate_limited,
     retry_after,
     thousandths,
@@ -30,6 +37,7 @@ from integrations.outcomes import Done, Fail, Miss, Outcome, Retry
 
 CREDIT = 1000
 DAY, MINUTE = 86_400.0, 60.0
+BULK_ANSWER = 8 << 20  # bytes; a person comes with their jobs and their whole company
 PLANS = {
     "starter": (Window(5, 1), Window(300, MINUTE), Window(2_000, DAY)),
     "growth": (Window(5, 1), Window(300, MINUTE), Window(5_000, DAY)),
@@ -42,6 +50,9 @@ class Prospeo(Connector):
     """`only_verified_email` is always sent: without it a person with no usable address costs a credit.
 
     A repeat of an earlier match is free and marked `free_enrichment`, so a lost answer may be asked for again.
+
+    In bulk each person counts in all limits as if asked alone. That answer tells its whole cost alone: where repeats made
+    it less than a credit for each match, the matches share it.
     """
 
     provider = "prospeo"
@@ -53,6 +64,7 @@ class Prospeo(Connector):
     parallelism = 30
     timeout = 30.0
     repeat_is_free = True
+    bulk = {FIND: Bulk(most=50, timeout=60.0)}
 
     def worst_credits(self, operation: Operation) -> int:
         return CREDIT
@@ -66,20 +78,21 @@ class Prospeo(Connector):
         return bool(person.linkedin or (person.name and person.place))
 
     def request(self, operation: Operation, query: Query, secret: str) -> VendorRequest:
-        person = read_person(query)
-        data = {
-            "first_name": person.first,
-            "last_name": person.last,
-            "full_name": "" if person.first else person.full,
-            "company_name": person.company,
-            "company_website": person.domain,
-            "linkedin_url": person.linkedin,
-        }
         return VendorRequest(
             "POST",
             "/enrich-person",
             headers=_headers(secret),
-            json={"only_verified_email": True, "data": {key: value for key, value in data.items() if value}},
+            json={"only_verified_email": True, "data": _data(query)},
+        )
+
+    def request_bulk(self, operation: Operation, queries: Sequence[Query], secret: str) -> VendorRequest:
+        data = [{"identifier": _identifier(number), **_data(query)} for number, query in enumerate(queries)]
+        return VendorRequest(
+            "POST",
+            "/bulk-enrich-person",
+            headers=_headers(secret),
+            json={"only_verified_email": True, "data": data},
+            most_back=BULK_ANSWER,
         )
 
     def interpret(self, operation: Operation, response: VendorResponse) -> Outcome | Clarify:
@@ -93,6 +106,16 @@ class Prospeo(Connector):
                 return _match(body, response)
             case _:
                 return by_status(response)
+
+    def interpret_bulk(
+        self, operation: Operation, queries: Sequence[Query], response: VendorResponse
+    ) -> list[Outcome] | Clarify:
+        body = json_object(response)
+        if body is not None and body.get("error") is True:
+            return of_each(_refusal(body, response), len(queries))
+        if body is not None and body.get("error") is False and response.status == 200:
+            return _matches(body, len(queries), response)
+        return of_each(by_status(response), len(queries))
 
     def quota(self, response: VendorResponse) -> list[Quota]:
         quotas = []
@@ -118,13 +141,74 @@ def _headers(secret: str) -> dict[str, str]:
     return {"X-KEY": secret, "Content-Type": "application/json"}
 
 
+def _data(query: Query) -> dict[str, str]:
+    person = read_person(query)
+    data = {
+        "first_name": person.first,
+        "last_name": person.last,
+        "full_name": "" if person.first else person.full,
+        "company_name": person.company,
+        "company_website": person.domain,
+        "linkedin_url": person.linkedin,
+    }
+    return {key: value for key, value in data.items() if value}
+
+
+def _identifier(number: int) -> str:
+    """What a person is called in a call for several: letters and digits, by the vendor's rule."""
+    return f"p{number}"
+
+
 def _match(body: dict[str, Any], response: VendorResponse) -> Outcome:
     """A matched person. It costs a credit even where no usable address came with it."""
-    person = body.get("person")
     free = body.get("free_enrichment", False)
-    if not isinstance(person, dict) or not isinstance(free, bool):
+    if not isinstance(free, bool):
         return unreadable(response)
-    cost = 0 if free else CREDIT
+    return _person(body.get("person"), 0 if free else CREDIT, response)
+
+
+def _matches(body: dict[str, Any], count: int, response: VendorResponse) -> list[Outcome]:
+    """What an answer for several says of each, by the names that we gave them."""
+    matched = {name: row for row in _rows(body, "matched") if isinstance(row, dict) and (name := _named(row))}
+    missed = {_named(row) for row in _rows(body, "not_matched")}
+    refused = {_named(row) for row in _rows(body, "invalid_datapoints")}
+    names = [_identifier(number) for number in range(count)]
+    costs = iter(_shares(body.get("total_cost"), sum(name in matched for name in names)))
+    outcomes: list[Outcome] = []
+    for name in names:
+        if name in matched:
+            outcomes.append(_person(matched[name].get("person"), next(costs), response))
+        elif name in missed:
+            outcomes.append(Miss())
+        elif name in refused:
+            outcomes.append(Fail("invalid", "not enough data about the person"))
+        else:
+            outcomes.append(left_out(response))
+    return outcomes
+
+
+def _rows(body: dict[str, Any], name: str) -> list[Any]:
+    rows = body.get(name)
+    return rows if isinstance(rows, list) else []
+
+
+def _named(row: Any) -> str:
+    """The name in a row: the row itself, or its `identifier`."""
+    name = row.get("identifier") if isinstance(row, dict) else row
+    return name if isinstance(name, str) else ""
+
+
+def _shares(total: Any, matches: int) -> list[int]:
+    """What each match cost, in thousandths: a credit, or its share of a total that is less."""
+    if isinstance(total, bool) or not isinstance(total, int) or not 0 <= total < matches:
+        return [CREDIT] * matches
+    share, rest = divmod(total * CREDIT, matches)
+    return [share + (number < rest) for number in range(matches)]
+
+
+def _person(person: Any, cost: int, response: VendorResponse) -> Outcome:
+    if not isinstance(person, dict):
+        return unreadable(response)
     email = person.get("email")
     if email is None:
         return Miss(cost)
@@ -138,7 +222,7 @@ def _match(body: dict[str, Any], response: VendorResponse) -> Outcome:
     if not is_address(address):
         return unreadable(response)
     answer = {"email": address, "email_status": "valid" if status == "VERIFIED" else "unverified"}
-    return Done(answer, cost, free)
+    return Done(answer, cost, free=cost == 0)
 
 
 def _refusal(body: dict[str, Any], response: VendorResponse) -> Outcome:

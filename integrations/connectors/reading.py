@@ -92,6 +92,18 @@ def by_status(response: VendorResponse) -> Outcome:
     return unreadable(response)
 
 
+def of_each(outcome: Outcome, count: int) -> list[Outcome]:
+    """What the answer to all says of each: what was refused for its form is asked alone, it may be one of the others'."""
+    if isinstance(outcome, Fail) and outcome.kind == "invalid":
+        outcome = Retry("error", "refused together with others")
+    return [outcome] * count
+
+
+def left_out(response: VendorResponse) -> Outcome:
+    """The outcome of a question that an answer in bulk does not mention."""
+    return Retry("error", "left out of the vendor's answer", uncertain=True)
+
+
 def balance_of(outcome: Outcome) -> Balance:
     """A failed balance request, told in a balance's words."""
     match outcome:

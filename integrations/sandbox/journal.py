@@ -10,7 +10,7 @@ import orjson
 
 KEPT_CALLS = 500_000
 KEPT_QUESTIONS = 500_000
-ROW = struct.Struct("<QddQiIfHBBBB")
+ROW = struct.Struct("<QddQiIfHBBBBQ")
 
 OPERATIONS = ("find", "verify", "balance", "poll")
 ASIDE = ("balance", "poll")
@@ -68,12 +68,16 @@ class Sums:
     distinct: int = 0
     repeated: int = 0
     balance_calls: int = 0
+    bulk_calls: int = 0
     polls: int = 0
 
 
 @dataclass(slots=True)
 class Call:
-    """One call from arrival to answer; `person` is a digest, `account` the key's number, credits in thousandths."""
+    """One question from arrival to answer; `person` is a digest, `account` the key's number, credits in thousandths.
+
+    Questions that came in one call each have an entry, with the `bulk` number of the first of them.
+    """
 
     seq: int
     unix: float
@@ -89,6 +93,7 @@ class Call:
     over_limit: bool = False
     latency_ms: float = 0.0
     epoch: int = 0
+    bulk: int = 0
 
 
 @dataclass
@@ -110,9 +115,17 @@ class Journal:
             self._file = self.record.open("a", encoding="utf-8")
 
     def open(
-        self, *, unix: float, mono: float, account: int, operation: str, person: int, sums: Sums
+        self,
+        *,
+        unix: float,
+        mono: float,
+        account: int,
+        operation: str,
+        person: int,
+        sums: Sums,
+        bulk: int = 0,
     ) -> Call:
-        call = Call(self.next_seq, unix, mono, account, operation, person, sums, epoch=self.epoch)
+        call = Call(self.next_seq, unix, mono, account, operation, person, sums, epoch=self.epoch, bulk=bulk)
         self.next_seq += 1
         if operation == "balance":
             sums.balance_calls += 1
@@ -204,11 +217,14 @@ class Journal:
             OUTCOMES.index(call.outcome),
             FAULTS.index(call.fault),
             call.over_limit,
+            call.bulk,
         )
 
     def _read(self, seq: int) -> Call:
         row = ROW.unpack_from(self.rows, (seq - 1) % KEPT_CALLS * ROW.size)
-        number, unix, mono, person, cost, account, latency, status, operation, outcome, fault, over = row
+        number, unix, mono, person, cost, account, latency, status, operation, outcome, fault, over, bulk = (
+            row
+        )
         return Call(
             seq=number,
             unix=unix,
@@ -223,6 +239,7 @@ class Journal:
             credits=cost,
             over_limit=bool(over),
             latency_ms=latency,
+            bulk=bulk,
         )
 
     def _told(self, call: Call) -> dict[str, Any]:
@@ -241,4 +258,5 @@ class Journal:
             "credits": call.credits / 1000,
             "over_limit": call.over_limit,
             "latency_ms": round(call.latency_ms, 1),
+            "bulk": call.bulk or None,
         }

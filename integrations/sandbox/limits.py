@@ -11,11 +11,14 @@ SLACK = 5.0
 TCP_INFO_BYTES = 60
 LAST_DATA_RECEIVED = 52
 CLOCK_TICK_MS = 4
+BULK = "bulk"
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`group` "" counts every call, else those of one operation. Breaking it shuts the key out for `block` seconds."""
+    """`group` "" counts every question, else those of one operation; BULK counts calls that ask several.
+
+    Breaking it shuts the key out for `block` seconds."""
 
     rate: int
     period: float
@@ -60,28 +63,28 @@ class Counter:
         self.peak = 0
         self.blocked_until = -inf
 
-    def wait(self, at: float) -> float | None:
-        """Seconds until a call that arrives at `at` would be let in; None: now."""
+    def wait(self, at: float, count: int = 1) -> float | None:
+        """Seconds until so many calls that arrive together at `at` would be let in; None: now."""
         if at < self.blocked_until:
             return self.blocked_until - at
         rate, period, times = self.window.rate, self.window.period, self.times
         first = bisect_right(times, at - period)
-        count = len(times) - first
-        if times and at < times[-1] and count >= rate:
-            return self._wait_out_of_order(at)
-        self.peak = max(self.peak, count + 1)
-        if count < rate:
+        after = len(times) - first + count
+        if times and at < times[-1] and after > rate:
+            return self._wait_out_of_order(at, count)
+        self.peak = max(self.peak, after)
+        if after <= rate:
             return None
-        return times[-rate] + period - at if rate else period
+        return times[first + after - rate - 1] + period - at if count <= rate else period
 
-    def _wait_out_of_order(self, at: float) -> float | None:
+    def _wait_out_of_order(self, at: float, count: int) -> float | None:
         rate, period = self.window.rate, self.window.period
         place = bisect_right(self.times, at)
-        after = [*self.times[:place], at, *self.times[place:]]
-        for start in range(max(0, place - rate), place + 1):
+        after = [*self.times[:place], *[at] * count, *self.times[place:]]
+        for start in range(max(0, place - rate), place + count):
             end = start + rate
             if end < len(after) and after[end] - after[start] < period:
-                self.peak = max(self.peak, rate + 1)
+                self.peak = max(self.peak, rate + count)
                 return after[start] + period - at
         return None
 
@@ -109,7 +112,10 @@ class Counter:
 
 @dataclass
 class Gate:
-    """The limits of one key. `enter` counts a call only when it is let in; each one let in must `leave`."""
+    """The limits of one key. `enter` counts a call only when it is let in; each one let in must `leave`.
+
+    One that asks several questions (`count`) is one call in flight, and in the windows as many as it asks.
+    """
 
     windows: tuple[Window, ...] = ()
     parallelism: int | None = None
@@ -119,17 +125,19 @@ class Gate:
 
     def __post_init__(self) -> None:
         self.counters = [Counter(window) for window in self.windows]
-        self._groups: dict[str, list[Counter]] = {}
+        self._sort()
         self._group_in_flight: dict[str, int] = {}
 
-    def enter(self, operation: str, path_group: str, at: float) -> Refusal | None:
-        refusal = self._refusal(operation, path_group, at)
+    def enter(self, operation: str, path_group: str, at: float, count: int | None = None) -> Refusal | None:
+        """None: it is in. `count` None: an ordinary call, which asks one question."""
+        refusal = self._refusal(operation, path_group, at, count)
         if refusal is not None:
             if refusal.window is None:
                 self.max_in_flight = max(self.max_in_flight, self.in_flight + 1)
             return refusal
-        for counter in self._of(operation):
-            counter.add(at)
+        for counter, number in self._counted(operation, count):
+            for _ in range(number):
+                counter.add(at)
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         if path_group in self.group_parallelism:
@@ -145,7 +153,7 @@ class Gate:
         """New limits for a key in use: what has arrived in the last `period` goes on counting."""
         self.counters = [Counter(window, self._history(window)) for window in windows]
         self.windows, self.parallelism = windows, parallelism
-        self._groups.clear()
+        self._sort()
 
     def peaks(self) -> dict[str, int]:
         """The most calls, refused ones included, that arrived in any window, by "rate/period[ group]"."""
@@ -156,6 +164,10 @@ class Gate:
             named[name] = counter.peak
         return named
 
+    def _sort(self) -> None:
+        self._groups: dict[str, list[Counter]] = {}
+        self._of_bulk = [counter for counter in self.counters if counter.window.group == BULK]
+
     def _of(self, operation: str) -> list[Counter]:
         found = self._groups.get(operation)
         if found is None:
@@ -163,10 +175,15 @@ class Gate:
             self._groups[operation] = found
         return found
 
-    def _refusal(self, operation: str, path_group: str, at: float) -> Refusal | None:
+    def _counted(self, operation: str, count: int | None) -> list[tuple[Counter, int]]:
+        """The windows that a call is counted in, and as how many."""
+        counted = [(counter, count or 1) for counter in self._of(operation)]
+        return counted if count is None else [*counted, *((counter, 1) for counter in self._of_bulk)]
+
+    def _refusal(self, operation: str, path_group: str, at: float, count: int | None) -> Refusal | None:
         refusal = None
-        for counter in self._of(operation):
-            wait = counter.wait(at)
+        for counter, number in self._counted(operation, count):
+            wait = counter.wait(at, number)
             if wait is not None and (refusal is None or wait > refusal.wait):
                 refusal = Refusal(counter.window, wait)
                 if counter.window.block and at >= counter.blocked_until:

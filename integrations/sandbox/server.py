@@ -76,51 +76,71 @@ class Sandbox:
         self, request: web.BaseRequest, vendor: Vendor, ask: Ask, at: float
     ) -> web.StreamResponse:
         account = self.accounts.get(vendor.name, ask.key)
-        call = self.journal.open(
-            unix=time.time() - (time.monotonic() - at),
-            mono=at,
-            account=account.number,
-            operation=ask.operation,
-            person=digest(ask.question),
-            sums=account.sums,
-        )
-        answer = self._refusal(vendor, ask, account, call, at)
+        calls = self._open(ask, account, at)
+        answer = self._refusal(vendor, ask, account, calls, at)
         if answer is not None:
-            return self._close(call, answer, vendor, account, at)
+            return self._close(calls, answer, vendor, account, at)
         try:
-            answer = await self._work(request, vendor, ask, account, call, at)
+            answer = await self._work(request, vendor, ask, account, calls, at)
         finally:
             if ask.operation != "balance":
                 account.gate.leave(ask.group)
-        return self._close(call, answer, vendor, account, at)
+        return self._close(calls, answer, vendor, account, at)
 
-    def _refusal(self, vendor: Vendor, ask: Ask, account: Account, call: Call, at: float) -> Reply | None:
+    def _open(self, ask: Ask, account: Account, at: float) -> list[Call]:
+        """The journal's entries for a call: one for each question."""
+        bulk = 0 if ask.each is None else self.journal.next_seq
+        account.sums.bulk_calls += ask.each is not None
+        return [
+            self.journal.open(
+                unix=time.time() - (time.monotonic() - at),
+                mono=at,
+                account=account.number,
+                operation=one.operation,
+                person=digest(one.question),
+                sums=account.sums,
+                bulk=bulk,
+            )
+            for one in ask.each or [ask]
+        ]
+
+    def _refusal(
+        self, vendor: Vendor, ask: Ask, account: Account, calls: list[Call], at: float
+    ) -> Reply | None:
         """The answer to a call that gets no further than the door. None: it is in, and has to leave the gate."""
         if account.is_bad or not account.key:
             account.refusals = [then for then in account.refusals if then > at - HOUR]
             if vendor.bad_calls_an_hour is not None:
                 account.refusals.append(at)
                 if len(account.refusals) > vendor.bad_calls_an_hour:
-                    call.over_limit = True
+                    _mark_over_limit(calls)
                     return vendor.over_limit(ask)
             return vendor.bad_key(ask)
         if ask.operation == "balance":
             return None
-        refusal = account.gate.enter(ask.operation, ask.group, at)
+        count = None if ask.each is None else len(ask.each)
+        refusal = account.gate.enter(ask.operation, ask.group, at, count)
         if refusal is None:
             return None
-        call.over_limit = True
+        _mark_over_limit(calls)
         return vendor.over_limit(ask)
 
     async def _work(
-        self, request: web.BaseRequest, vendor: Vendor, ask: Ask, account: Account, call: Call, at: float
+        self,
+        request: web.BaseRequest,
+        vendor: Vendor,
+        ask: Ask,
+        account: Account,
+        calls: list[Call],
+        at: float,
     ) -> Reply | None:
         """The vendor's own doing, with whatever fault strikes it; None where the connection ends without answer."""
         fault = self.faults.pick(vendor.name, account.key) if ask.operation != "balance" else None
         if fault is not None and fault.kind in OF_JOBS:
-            call.fault, ask.fault, fault = fault.kind, fault, None
+            calls[0].fault, ask.fault, fault = fault.kind, fault, None
         if fault is not None:
-            call.fault = fault.kind
+            for call in calls:
+                call.fault = fault.kind
             if fault.kind in ("bad_key", "no_credits"):
                 account.struck = fault.kind
             if fault.kind not in AFTER_CHARGE:
@@ -128,7 +148,9 @@ class Sandbox:
         answer = vendor.answer(ask, account)
         wait = 0.0
         if self.latency_scale > 0:
-            wait = seconds_for(vendor.name, ask.question, vendor.median_seconds) * self.latency_scale
+            questions = (one.question for one in ask.each or [ask])
+            wait = max(seconds_for(vendor.name, question, vendor.median_seconds) for question in questions)
+            wait *= self.latency_scale
         if fault is not None and fault.kind == "slow":
             wait += fault.seconds
         if ask.fault is not None and ask.fault.kind == "callback_early":
@@ -136,7 +158,7 @@ class Sandbox:
         if wait > 0:
             await asyncio.sleep(max(0.0, at + wait - time.monotonic()))
         if fault is not None and fault.kind in ("drop_after_charge", "half_body"):
-            call.credits, call.outcome = answer.credits, answer.outcome
+            _enter(calls, answer)
             _drop(request, reset=False, after=_raw(answer, whole=False) if fault.kind == "half_body" else b"")
             return None
         if fault is not None and fault.kind == "twice" and (transport := request.transport) is not None:
@@ -146,18 +168,33 @@ class Sandbox:
         return answer
 
     def _close(
-        self, call: Call, answer: Reply | None, vendor: Vendor, account: Account, at: float
+        self, calls: list[Call], answer: Reply | None, vendor: Vendor, account: Account, at: float
     ) -> web.StreamResponse:
         now = time.monotonic()
-        call.latency_ms = (now - at) * 1000
-        if answer is None:
-            if call.outcome == "pending":
+        if answer is not None:
+            _enter(calls, answer)
+        for call in calls:
+            call.latency_ms = (now - at) * 1000
+            if answer is not None:
+                call.status = answer.status
+            elif call.outcome == "pending":
                 call.outcome = "error"
             self.journal.close(call)
+        if answer is None:
             return web.Response(status=500)
-        call.status, call.outcome, call.credits = answer.status, answer.outcome, answer.credits
-        self.journal.close(call)
         return _response(answer, vendor.extra_headers(account, now))
+
+
+def _mark_over_limit(calls: list[Call]) -> None:
+    for call in calls:
+        call.over_limit = True
+
+
+def _enter(calls: list[Call], answer: Reply) -> None:
+    """What an answer comes to, for each question of its call."""
+    each = answer.each or [(answer.outcome, answer.credits)] * len(calls)
+    for call, (outcome, cost) in zip(calls, each, strict=True):
+        call.outcome, call.credits = outcome, cost
 
 
 async def _strike(request: web.BaseRequest, vendor: Vendor, ask: Ask, fault: Fault) -> Reply | None:

@@ -39,7 +39,7 @@ NO_PERSON = Person("", "")
 class Ask:
     """What a request asks for: `data` None means that its body could not be read.
 
-    `group` names a path with a cap of its own on calls in flight.
+    `group` names a path with a cap of its own on calls in flight. `each` has the questions of a call that asks several.
     """
 
     operation: str
@@ -49,6 +49,7 @@ class Ask:
     group: str = ""
     fault: Fault | None = None
     """One that the vendor itself acts out (faults.OF_JOBS)."""
+    each: "list[Ask] | None" = None
 
     @property
     def question(self) -> str:
@@ -57,7 +58,10 @@ class Ask:
 
 @dataclass(slots=True)
 class Reply:
-    """An answer; `outcome` is the journal's word for it, credits are in thousandths."""
+    """An answer; `outcome` is the journal's word for it, credits are in thousandths.
+
+    `each` has both for every question of a call that asked several; without it they all have the call's outcome.
+    """
 
     status: int
     body: bytes
@@ -65,6 +69,7 @@ class Reply:
     credits: int = 0
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
+    each: list[tuple[str, int]] | None = None
 
 
 def reply(

@@ -1,7 +1,9 @@
-"""Prospeo's enrich-person and account-information."""
+"""Prospeo's enrich-person, bulk-enrich-person and account-information."""
 
 from math import ceil
 from typing import Any
+
+import orjson
 
 from integrations.sandbox.accounts import Account, Terms
 from integrations.sandbox.limits import Window
@@ -10,6 +12,7 @@ from integrations.sandbox.vendors.base import Ask, Incoming, Reply, Vendor, repl
 
 SHARE = 0.50
 CREDIT = 1000
+MOST = 50
 TOLD_WINDOWS = {1.0: "second", 60.0: "minute", 86_400.0: "daily"}
 FIELDS = (
     "first_name",
@@ -33,11 +36,14 @@ class Prospeo(Vendor):
         key = incoming.headers.get("X-KEY", "")
         if incoming.path == "/account-information" and incoming.method in ("GET", "POST"):
             return Ask("balance", key, {})
-        if incoming.path != "/enrich-person":
+        if incoming.path not in ("/enrich-person", "/bulk-enrich-person"):
             return Reply(404, b"Not Found", "error", content_type="text/plain")
         if incoming.method != "POST":
             return Reply(405, b"Method Not Allowed", "error", content_type="text/plain")
         body = incoming.json() if "json" in incoming.headers.get("Content-Type", "") else None
+        if incoming.path == "/bulk-enrich-person":
+            each = [Ask("find", key, data, _person(data)) for data in _several(body)]
+            return Ask("find", key, body, each=each) if each else Ask("find", key, None)
         if body is None or not _well_typed(body):
             return Ask("find", key, None)
         return Ask("find", key, body, _person(body["data"]))
@@ -47,25 +53,50 @@ class Prospeo(Vendor):
             return _account(account)
         if ask.data is None:
             return _error(400, "INVALID_REQUEST", "invalid")
-        data = ask.data["data"]
-        if not _enough(data):
-            return _error(400, "INVALID_DATAPOINTS", "invalid")
-        if not account.can_pay(CREDIT):
+        if not account.can_pay(CREDIT * len(ask.each or [ask])):
             return self.no_credits(ask)
-        person = ask.person
+        only_verified = ask.data.get("only_verified_email") is True
+        if ask.each is not None:
+            return self._bulk(ask.each, account, only_verified=only_verified)
+        if not _enough(ask.data["data"]):
+            return _error(400, "INVALID_DATAPOINTS", "invalid")
+        outcome, cost, found = self._look_up(ask.person, account, only_verified=only_verified)
+        if found is None:
+            return _error(400, "NO_MATCH", "miss")
+        return reply(200, {"error": False, "free_enrichment": cost == 0, **found}, outcome, cost)
+
+    def _look_up(
+        self, person: Person, account: Account, *, only_verified: bool
+    ) -> tuple[str, int, dict[str, Any] | None]:
+        """The journal's word, the cost, and the objects that the answer has; None: no match."""
         verified = found_by(self.name, SHARE, person)
         known_without_address = not verified and digest("prospeo knows", person.identity) % 2 == 0
-        if not verified and (ask.data.get("only_verified_email") is True or not known_without_address):
-            return _error(400, "NO_MATCH", "miss")
+        if not verified and (only_verified or not known_without_address):
+            return "miss", 0, None
         free = account.times_asked(f"person {person.identity}") > 0
         cost = 0 if free else account.pay(CREDIT)
-        body = {
-            "error": False,
-            "free_enrichment": free,
-            "person": _person_object(person, verified),
-            "company": _company_object(person),
-        }
-        return reply(200, body, "hit" if verified else "miss", cost)
+        found = {"person": _person_object(person, verified), "company": _company_object(person)}
+        return "hit" if verified else "miss", cost, found
+
+    def _bulk(self, asks: list[Ask], account: Account, *, only_verified: bool) -> Reply:
+        body: dict[str, Any] = {"matched": [], "not_matched": [], "invalid_datapoints": []}
+        each: list[tuple[str, int]] = []
+        for ask in asks:
+            assert ask.data is not None
+            name = ask.data["identifier"]
+            if not _enough(ask.data):
+                body["invalid_datapoints"].append(name)
+                each.append(("invalid", 0))
+                continue
+            outcome, cost, found = self._look_up(ask.person, account, only_verified=only_verified)
+            each.append((outcome, cost))
+            if found is None:
+                body["not_matched"].append(name)
+            else:
+                body["matched"].append({"identifier": name, **found})
+        total = sum(cost for _, cost in each)
+        body = {"error": False, "total_cost": total // 1000, **body}
+        return Reply(200, orjson.dumps(body), "hit", total, each=each)
 
     def bad_key(self, ask: Ask) -> Reply:
         return _error(401, "INVALID_API_KEY", "auth_failed")
@@ -98,6 +129,18 @@ def _well_typed(body: dict[str, Any]) -> bool:
     if not isinstance(data, dict) or not isinstance(body.get("only_verified_email", False), bool):
         return False
     return all(isinstance(data.get(field, ""), str | None) for field in FIELDS)
+
+
+def _several(body: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The people of a call for several; none where the vendor would refuse it."""
+    rows = body.get("data") if body is not None else None
+    if not isinstance(rows, list) or not 1 <= len(rows) <= MOST or body is None:
+        return []
+    for row in rows:
+        name = row.get("identifier") if isinstance(row, dict) else None
+        if not isinstance(name, str) or not name.isalnum() or not _well_typed({**body, "data": row}):
+            return []
+    return rows
 
 
 def _person(data: dict[str, Any]) -> Person:

@@ -1,14 +1,17 @@
-"""ZeroBounce's validate and getcredits."""
+"""ZeroBounce's validate, validatebatch and getcredits."""
 
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from integrations.sandbox.accounts import Account, Terms
-from integrations.sandbox.limits import Window
+from integrations.sandbox.limits import BULK, Window
 from integrations.sandbox.people import Person, Verdict, plain, verdict_of
 from integrations.sandbox.vendors.base import Ask, Incoming, Reply, Vendor, reply
 
 CREDIT = 1000
+MOST = 100
 BAD_OR_EMPTY = "Invalid API key or your account ran out of credits"
 FREE_MAIL = ("gmail.com", "yahoo.com", "outlook.com", "hotmail.com")
 
@@ -55,14 +58,17 @@ DOCUMENTED = {
 
 
 class ZeroBounce(Vendor):
-    """Breaking the volume rule shuts a key out for a minute, 200 calls with a bad key in an hour for an hour."""
+    """Breaking the volume rule shuts a key out for a minute, too many batches for ten, 200 calls with a bad key in an hour
+    for an hour."""
 
     name = "zerobounce"
-    terms = Terms(windows=(Window(80_000, 10, block=60),))
+    terms = Terms(windows=(Window(80_000, 10, block=60), Window(20, 60, BULK, block=600)))
     median_seconds = 0.5
     bad_calls_an_hour = 200
 
     def read(self, incoming: Incoming) -> Ask | Reply:
+        if incoming.path == "/v2/validatebatch" and incoming.method == "POST":
+            return _batch(incoming.json())
         if incoming.method != "GET":
             return Reply(405, b"Method Not Allowed", "error", content_type="text/plain")
         key = incoming.query.get("api_key", "")
@@ -81,26 +87,61 @@ class ZeroBounce(Vendor):
             return reply(200, {"Credits": str(left)}, "balance")
         if ask.data is None:
             return reply(400, {"error": "Missing parameter: email"}, "invalid")
-        if not account.can_pay(CREDIT):
+        if not account.can_pay(CREDIT * len(ask.each or [ask])):
             return self.no_credits(ask)
-        address = ask.data["email"]
-        local, _, domain = address.lower().rpartition("@")
-        documented = DOCUMENTED.get(local) if domain == "example.com" else None
-        verdict = documented or _judged(local, domain, address)
-        free = documented is not None or verdict.status == "unknown"
-        cost = 0 if free else account.pay(CREDIT)
-        return reply(200, _result(address, local, domain, verdict), "hit", cost)
+        if ask.each is None:
+            cost, result = _validated(ask, account)
+            return reply(200, result, "hit", cost)
+        told = [_validated(one, account) for one in ask.each]
+        body = {"email_batch": [result for _, result in told], "errors": []}
+        costs = [cost for cost, _ in told]
+        return Reply(200, orjson.dumps(body), "hit", sum(costs), each=[("hit", cost) for cost in costs])
 
     def bad_key(self, ask: Ask) -> Reply:
         if ask.operation == "balance":
             return reply(200, {"Credits": "-1"}, "balance")
-        return reply(200, {"error": BAD_OR_EMPTY}, "auth_failed")
+        return _refused(ask, "auth_failed")
 
     def no_credits(self, ask: Ask) -> Reply:
-        return reply(200, {"error": BAD_OR_EMPTY}, "no_credits")
+        return _refused(ask, "no_credits")
 
     def over_limit(self, ask: Ask) -> Reply:
         return reply(429, {"error": "Too many requests. You are temporarily blocked."}, "rate_limited")
+
+
+def _batch(body: dict[str, Any] | None) -> Ask:
+    """The addresses of a batch; `data` None where the vendor would refuse it."""
+    rows = body.get("email_batch") if body is not None else None
+    key = str(body.get("api_key") or "") if body is not None else ""
+    if not isinstance(rows, list) or not 1 <= len(rows) <= MOST:
+        return Ask("verify", key, None)
+    addresses = [row.get("email_address") if isinstance(row, dict) else None for row in rows]
+    if not all(isinstance(address, str) and address.strip() for address in addresses):
+        return Ask("verify", key, None)
+    each = [
+        Ask("verify", key, {"email": address.strip()}, Person(plain(address), ""))
+        for address in addresses
+        if isinstance(address, str)
+    ]
+    return Ask("verify", key, body, each=each)
+
+
+def _refused(ask: Ask, outcome: str) -> Reply:
+    if ask.each is None:
+        return reply(200, {"error": BAD_OR_EMPTY}, outcome)
+    errors = [{"error": BAD_OR_EMPTY, "email_address": "all"}]
+    return reply(200, {"email_batch": [], "errors": errors}, outcome)
+
+
+def _validated(ask: Ask, account: Account) -> tuple[int, dict[str, Any]]:
+    """What it costs to validate an address, and the result."""
+    assert ask.data is not None
+    address = ask.data["email"]
+    local, _, domain = address.lower().rpartition("@")
+    documented = DOCUMENTED.get(local) if domain == "example.com" else None
+    verdict = documented or _judged(local, domain, address)
+    free = documented is not None or verdict.status == "unknown"
+    return 0 if free else account.pay(CREDIT), _result(address, local, domain, verdict)
 
 
 def _judged(local: str, domain: str, address: str) -> Verdict:
