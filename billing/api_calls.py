@@ -1,19 +1,19 @@
-"""How many API requests a tenant made in a month: counted in Redis, shown, and never billed."""
+"""How many API requests a tenant made in a month: counted in Redis (by billing.rates), shown, and never billed."""
 
 import time
 import uuid
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from typing import Any
 
 import redis
 import structlog
 from django.conf import settings
-from django.utils import timezone
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-_KEPT_S = 400 * 24 * 3600
+KEPT_S = 400 * 24 * 3600
 _PATIENCE_S = 0.5
 # After a failure nobody asks for this long: a Redis that is away must not slow every request down.
 _REST_S = 5.0
@@ -30,33 +30,26 @@ class _Rest:
 _rest_after_failure = _Rest()
 
 
-def count_call(tenant_id: uuid.UUID, *, livemode: bool) -> None:
-    """Count one request in this month. A Redis that is away loses the count and nothing else."""
-    if _resting():
-        return
-    key = _key(tenant_id, timezone.now().date(), livemode)
-    try:
-        with _client().pipeline(transaction=False) as pipe:
-            pipe.incr(key)
-            pipe.expire(key, _KEPT_S)
-            pipe.execute()
-    except redis.RedisError as error:
-        _rest(error)
-
-
 def calls_in(tenant_id: uuid.UUID, period: date, *, livemode: bool) -> int | None:
     """The requests counted in the month of `period`; None when nobody can tell right now."""
-    if _resting():
+    if resting():
         return None
     try:
-        return int(_client().get(_key(tenant_id, period, livemode)) or 0)
+        return int(_client().get(month_key(tenant_id, period, livemode=livemode)) or 0)
     except redis.RedisError as error:
-        _rest(error)
+        rest(error)
         return None
 
 
-def _key(tenant_id: uuid.UUID, day: date, livemode: bool) -> str:
+def month_key(tenant_id: uuid.UUID, day: date, *, livemode: bool) -> str:
+    """Where the requests of the day's month are counted."""
     return f"weir:api_calls:{tenant_id}:{day:%Y-%m}:{'live' if livemode else 'test'}"
+
+
+@cache
+def script(source: str) -> Any:
+    """A Lua script to be called with keys and arguments: one round trip, sent by its digest."""
+    return _client().register_script(source)
 
 
 @cache
@@ -69,10 +62,12 @@ def _client() -> "redis.Redis":
     )
 
 
-def _resting() -> bool:
+def resting() -> bool:
+    """Whether Redis was found away a moment ago, and is not asked."""
     return time.monotonic() < _rest_after_failure.until
 
 
-def _rest(error: Exception) -> None:
+def rest(error: Exception) -> None:
+    """Leave Redis alone for a while, and say so: until then requests are served uncounted."""
     _rest_after_failure.until = time.monotonic() + _REST_S
-    _log.warning("api_calls_not_counted", error=type(error).__name__)
+    _log.warning("requests_not_counted", error=type(error).__name__, seconds=_REST_S)

@@ -12,6 +12,11 @@ sandbox connections, their lanes, and test keys; whatever is live is not there f
 **Errors** are `application/problem+json` (RFC 9457). `code` is for programs and stays the same; `errors` names the
 fields. Every answer has an `X-Request-Id`: name it when you ask about one. 503 `unavailable` may be tried again.
 
+**Limits.** Your plan says how many requests a key may make in any second and all keys together in any minute. Each answer
+says how you stand: `X-RateLimit-Limit`, `-Remaining` and `-Reset` (Unix time when the whole limit is free again) of the
+minute, `RateLimit-Policy` and `RateLimit` of both. 429 `rate_limited` names the limit that was hit, has done nothing, and
+says in `Retry-After` when to come back. 402 `quota_exceeded`: the month's records are used up.
+
 **Lists** hold `data`, `next` and `previous`: whole addresses, to be used as they are.
 
 **Credits** are the vendors' own, as JSON numbers with at most three decimal places. In bodies they may be text too.

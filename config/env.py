@@ -52,6 +52,7 @@ class Env:
     allowed_hosts: list[str]
     port: int
     trusted_proxies: int
+    unknown_callers_per_minute: int
     database_login: str
     database_urls: dict[str, str]
     """By login: app, ops, owner, readonly, backup, admin; only those that are known."""
@@ -163,6 +164,7 @@ def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
         allowed_hosts=values["ALLOWED_HOSTS"] or ["localhost", "127.0.0.1", "[::1]"],
         port=port,
         trusted_proxies=values["WEIR_TRUSTED_PROXIES"],
+        unknown_callers_per_minute=values["WEIR_UNKNOWN_CALLERS_PER_MINUTE"],
         database_login=login,
         database_urls={name: values[variable] for name, variable in LOGINS.items() if values[variable]},
         redis_url=values["REDIS_URL"] or "",

@@ -39,7 +39,7 @@ _NAMES = {
     "unsupported_media_type": ("unsupported_media_type", "The media type is not supported"),
     "parse_error": ("invalid_body", "The body cannot be read"),
     "not_found": ("not_found", "Not found"),
-    "throttled": ("rate_limited", "Too many requests"),
+    "rate_limited": ("rate_limited", "Too many requests"),
 }
 _DETAILS = {
     "missing_api_key": "Send your API key as “Authorization: Bearer wk_…” or in X-API-Key.",
@@ -127,7 +127,7 @@ def _of_drf(request: HttpRequest, error: exceptions.APIException) -> HttpRespons
     if wanted := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = wanted
     if wait := getattr(error, "wait", None):
-        headers["Retry-After"] = str(int(wait) + 1)
+        headers["Retry-After"] = str(wait)
     detail = _DETAILS.get(code, str(error.detail))
     return problem(request, error.status_code, code, title, detail, headers=headers)
 

@@ -74,9 +74,10 @@ MIDDLEWARE = [
     "tenants.middleware.SessionSeenMiddleware",
     "tenants.middleware.TenantMiddleware",
     "config.ops_middleware.OpsConsoleMiddleware",
-    "config.api_counter.ApiCallsMiddleware",
+    "config.rate_headers.RateHeadersMiddleware",
     "config.middleware.CacheHeadersMiddleware",
     "config.middleware.ContentPolicyMiddleware",
+    "config.unknown_callers.UnknownCallersMiddleware",
 ]
 
 TEMPLATES = [
@@ -212,6 +213,8 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HARDENED
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.trusted_proxies else None
 CSRF_TRUSTED_ORIGINS = [BASE_URL] if BASE_URL else []
 TRUSTED_PROXIES = ENV.trusted_proxies
+UNKNOWN_CALLERS_PER_MINUTE = ENV.unknown_callers_per_minute
+RATELIMIT_IP_META_KEY = "config.unknown_callers.address_of"
 
 # --- Static files and uploads -------------------------------------------------------------------------------------------
 STATIC_URL = "/static/"
@@ -240,6 +243,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.api.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["tenants.api.authentication.HasPermission"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_THROTTLE_CLASSES": ["billing.api.throttles.PlanThrottle"],
     "DEFAULT_PARSER_CLASSES": ["tenants.api.parsers.StrictJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "tenants.api.negotiation.OneFormat",
     "DEFAULT_METADATA_CLASS": None,

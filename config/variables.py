@@ -250,6 +250,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "WEIR_TRUSTED_PROXIES", "How many proxies of ours stand before the web process.", whole(0, 9), 0
     ),
+    Variable(
+        "WEIR_UNKNOWN_CALLERS_PER_MINUTE",
+        "Requests a minute from one address without a valid credential.",
+        whole(1, 1_000_000),
+        30,
+    ),
     Variable("WEIR_DEBUG", "Django's debug pages, in local alone.", flag, default=False),
     Variable("SECRET_KEY", "Signs sessions and links.", secret_key, critical=True, secret=True),
     Variable(

@@ -57,6 +57,14 @@ class ApiView(APIView):
     def actor(self) -> str:
         return f"key:{self.owner.hint}"
 
+    def perform_authentication(self, request: Request) -> None:
+        """Who calls, and whether not too often; before anything else is asked, as refused requests count too."""
+        super().perform_authentication(request)
+        super().check_throttles(request)
+
+    def check_throttles(self, request: Request) -> None:
+        """Done when the key was known."""
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if "chunked" in request.headers.get("Transfer-Encoding", "") and not request.META.get(

@@ -34,6 +34,7 @@ _MEANINGS = {
     413: "The body is too large (`payload_too_large`).",
     415: "The body is in another media type (`unsupported_media_type`).",
     422: "The input cannot be accepted (`invalid_input` and others); `errors` names the fields.",
+    429: "Too many requests (`rate_limited`, `too_many_unknown`); `Retry-After` says for how long.",
 }
 
 
@@ -41,7 +42,7 @@ def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
     """The error answers of a route: these, and those that every route has."""
     return {
         (status, "application/problem+json"): OpenApiResponse(ProblemSerializer, _MEANINGS[status])
-        for status in sorted({401, 403, *statuses})
+        for status in sorted({401, 403, 429, *statuses})
     }
 
 

@@ -63,7 +63,11 @@ _OWN = re.compile(
     rb'name="csrfmiddlewaretoken" value="\w+"|nonce="[^"]+"|"request_id": "[^"]*"|<time [^>]*>[^<]*</time>'
 )
 _numbers = itertools.count(1)
-_QUIET_HEADERS = {"X-Request-Id", "Content-Security-Policy", "Set-Cookie", "Content-Length"}
+# The last three count the caller's own requests, one by one.
+_QUIET_HEADERS = {
+    "X-Request-Id", "Content-Security-Policy", "Set-Cookie", "Content-Length",
+    "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit",
+}  # fmt: skip
 
 
 @pytest.fixture
