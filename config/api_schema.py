@@ -22,11 +22,40 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "integer", "minimum": 0},
         "example": 5,
     },
+    "X-RateLimit-Limit": {
+        "description": "Requests in any minute that all keys of the tenant may make together; on 429 the limit hit.",
+        "schema": {"type": "integer", "minimum": 0},
+        "example": 100,
+    },
+    "X-RateLimit-Remaining": {
+        "description": "How many of them are left.",
+        "schema": {"type": "integer", "minimum": 0},
+        "example": 87,
+    },
+    "X-RateLimit-Reset": {
+        "description": "Unix time when all of them are free again, if nothing is asked meanwhile.",
+        "schema": {"type": "integer"},
+        "example": 1795852800,
+    },
+    "RateLimit-Policy": {
+        "description": "Every limit: its name, `q` requests in any `w` seconds.",
+        "schema": {"type": "string"},
+        "example": '"key";q=100;w=1, "tenant";q=100;w=60',
+    },
+    "RateLimit": {
+        "description": "How you stand: `r` requests remain, all are free again in `t` seconds.",
+        "schema": {"type": "string"},
+        "example": '"key";r=99;t=2, "tenant";r=87;t=61',
+    },
     "Idempotency-Replayed": {
         "description": "`true` where the answer was given before, to the same key and body.",
         "schema": {"type": "string", "enum": ["true"]},
     },
 }
+# On every answer to a request with a valid key, but while Redis is away.
+_LIMITS: Final = (
+    "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit",
+)  # fmt: skip
 _KEY_PARAMETER: Final[dict[str, Any]] = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -87,7 +116,9 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> None:
         parameters[:] = [p for p in parameters if p["name"] != "Idempotency-Key"] + [_KEY_PARAMETER]
     good = {status: answer for status, answer in answers.items() if int(status) < 400}
     for answer in good.values():
-        answer["headers"] = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
+        answer["headers"] = {
+            header: {"$ref": f"#/components/headers/{header}"} for header in ("X-Request-Id", *_LIMITS)
+        }
         if method == "post":
             answer["headers"]["Idempotency-Replayed"] = {"$ref": "#/components/headers/Idempotency-Replayed"}
         for content in answer.get("content", {}).values():
@@ -104,7 +135,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> None:
 def _problem(status: int) -> dict[str, Any]:
     """The answer with this status: what it may be about, and an example of each code."""
     codes = {code: (title, cause) for code, (of, title, cause, _) in CODES.items() if of == status}
-    headers = ["X-Request-Id", *(["Retry-After"] if status in (429, 503) else [])]
+    headers = ["X-Request-Id", *(["Retry-After"] if status in (429, 503) else []), *_LIMITS]
     return {
         "description": f"{HTTPStatus(status).phrase}: {', '.join(f'`{code}`' for code in codes)}.",
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in headers},
