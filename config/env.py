@@ -69,6 +69,7 @@ class Env:
     stripe_api_base: str
     aws_bucket: str
     metrics_token: str
+    webhooks_to_loopback: bool
     sandbox_url: str
     provider_base_urls: dict[str, str]
     """By provider, those that replace the vendor's own host."""
@@ -179,6 +180,7 @@ def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
         stripe_api_base=values["STRIPE_API_BASE"],
         aws_bucket=values["AWS_STORAGE_BUCKET_NAME"] or "",
         metrics_token=values["WEIR_METRICS_TOKEN"] or "",
+        webhooks_to_loopback=bool(values["WEIR_WEBHOOKS_TO_LOOPBACK"]),
         sandbox_url=values["WEIR_SANDBOX_URL"] or _local_sandbox(data_dir, port),
         provider_base_urls={
             name: values[f"WEIR_{name.upper()}_BASE_URL"]

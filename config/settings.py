@@ -282,6 +282,8 @@ VAULT_KEYS = ENV.vault_keys
 VAULT_KEYS_AWS_SECRET = ENV.vault_keys_aws_secret
 SANDBOX_URL = ENV.sandbox_url
 PROVIDER_BASE_URLS = ENV.provider_base_urls
+# Whether tenants' webhooks may go to this machine.
+WEBHOOKS_TO_LOOPBACK = ENV.webhooks_to_loopback
 
 # --- Stripe -------------------------------------------------------------------------------------------------------------
 STRIPE_SECRET_KEY = ENV.stripe_secret_key

@@ -69,6 +69,14 @@ def flag(value: str, _env: str) -> bool:
     return words[value.lower()]
 
 
+def local_flag(value: str, env: str) -> bool:
+    """A switch for trying things out, which cannot be on where tenants are."""
+    on = flag(value, env)
+    if on and env in HARDENED:
+        raise ValueError("must not be on where WEIR_ENV is staging or production")
+    return on
+
+
 def whole(low: int, high: int) -> Parser:
     """A whole number within bounds."""
 
@@ -321,6 +329,13 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "WEIR_METRICS_TOKEN", "Bearer token of /metrics; closed in production when unset.", token, secret=True
+    ),
+    Variable(
+        "WEIR_WEBHOOKS_TO_LOOPBACK",
+        "Whether webhooks may go to this machine, by plain http: local and test alone.",
+        local_flag,
+        default=False,
+        defaults={"local": True},
     ),
     Variable("WEIR_SANDBOX_URL", "The sandbox vendors.", web_url(plain_anywhere=True)),
     Variable(

@@ -7,5 +7,7 @@ class IntegrationsConfig(AppConfig):
 
     def ready(self) -> None:
         from integrations import lookups
+        from integrations.webhooks import outbox
 
         lookups.register()
+        outbox.register()

@@ -34,11 +34,13 @@ class Lost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where connections go. `host` is as in the URL, without brackets."""
+    """Where connections go. `host` is as in the URL, without brackets; with an `address` they go there and nowhere else,
+    and the host is only what the server is asked for and has to prove to be."""
 
     host: str
     port: int
     tls: bool
+    address: str = ""
 
     @property
     def name(self) -> str:
@@ -135,9 +137,10 @@ class Pool:
             async with asyncio.timeout(min(CONNECT_S, left)):
                 _, line = await self._loop.create_connection(
                     lambda: _Line(self, origin),
-                    origin.host,
+                    origin.address or origin.host,
                     origin.port,
                     ssl=self._context() if origin.tls else None,
+                    server_hostname=origin.host if origin.tls else None,
                 )
         except TimeoutError:
             if left <= CONNECT_S:

@@ -28,6 +28,11 @@ POINTS = (
     "settle.written",  # history, ledger and next steps, before the commit
     "settle.committed",  # before the lanes with new work are told
     "run.completed",  # the flush that ended a run is committed
+    "webhook.claimed",  # deliveries are held, nothing is sent
+    "webhook.sending",  # the request's bytes are about to go out
+    "webhook.answered",  # what came of it is in memory alone
+    "webhook.settling",  # it is written, before the commit
+    "webhook.settled",
     "lane.released",
     "sweep.written",  # before the commit
     "sweep.committed",  # before the lanes it found are taken

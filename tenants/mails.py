@@ -95,6 +95,18 @@ def send_low_balance(
     return _send([_message(address, subject, "mail/low_balance.txt", facts) for address in to])
 
 
+def send_webhook_trouble(
+    to: Iterable[str], *, tenant_name: str, url: str, kind: str, why: str, since: object, link: str
+) -> bool:
+    """Tell a tenant's admins that an endpoint of theirs fails (`kind`: failing, since when) or is off (disabled, why)."""
+    facts: dict[str, object] = {
+        "tenant": harmless(tenant_name), "url": harmless(url.partition("?")[0]), "kind": kind, "why": why, "since": since,
+        "link": link,
+    }  # fmt: skip
+    subject = "a webhook endpoint was switched off" if kind == "disabled" else "a webhook endpoint fails"
+    return _send([_message(address, subject, "mail/webhook_trouble.txt", facts) for address in to])
+
+
 def _message(to: str, subject: str, template: str, facts: dict[str, object]) -> EmailMessage:
     return EmailMessage(f"Weir: {subject}", render_to_string(template, facts).strip() + "\n", to=[to])
 

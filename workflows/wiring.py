@@ -8,6 +8,7 @@ from integrations import signals as integration_signals
 from integrations.connectors import registry
 from integrations.models import Connection
 from integrations.operations import shred_secrets
+from integrations.webhooks import host as sender_host
 from tenants import erasure
 from tenants import signals as tenant_signals
 from tenants.api import once
@@ -32,6 +33,7 @@ def connect() -> None:
     export.add("results", export_extras.results)
     export.add("uploads", export_extras.uploads)
     host.connect()
+    sender_host.connect()
 
 
 def add_sandbox_only_vendors() -> None:

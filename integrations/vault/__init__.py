@@ -10,18 +10,20 @@ after a change.
 
 import hashlib
 import hmac
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Now
 
 from integrations.errors import VaultError
-from integrations.models import Connection, ConnectionSecret, DataKey
+from integrations.models import Connection, ConnectionSecret, DataKey, WebhookEndpoint, WebhookSecret
 from integrations.vault.masters import ring
 from integrations.vault.sealing import new_key, seal, unseal
+from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, require_tenant_id
 from tenants.secret import Secret
 
@@ -69,6 +71,32 @@ def open_connection_secret(connection: Connection) -> Secret:
     return Secret(plain.decode())
 
 
+def seal_webhook_secret(endpoint: WebhookEndpoint, secret: Secret) -> WebhookSecret:
+    """Store another signing secret of an endpoint of the open tenant, beside earlier ones. Raises MasterKeyMissing."""
+    row = WebhookSecret(id=uuid7(), endpoint=endpoint)
+    row.sealed = seal(_keys().data, secret.reveal().encode(), _webhook_binding(row.pk))
+    row.save(force_insert=True)
+    return row
+
+
+def open_webhook_secrets() -> dict[uuid.UUID, list[Secret]]:
+    """The signing secrets of the open tenant that are valid now, by endpoint, the present one first.
+
+    Raises VaultError when one of them does not open, MasterKeyMissing when the operator has to act.
+    """
+    found: dict[uuid.UUID, list[Secret]] = {}
+    data: bytes | None = None
+    valid = WebhookSecret.objects.filter(Q(expires_at=None) | Q(expires_at__gt=Now()))
+    rows = _with_data_key(valid.order_by("-id"), "id", "endpoint_id")
+    for sealed, master_key_id, wrapped, secret_id, endpoint_id in rows:
+        if wrapped is None:
+            raise VaultError(GONE)
+        data = data or _unwrap(master_key_id, wrapped)
+        plain = unseal(data, bytes(sealed), _webhook_binding(secret_id))
+        found.setdefault(endpoint_id, []).append(Secret(plain.decode()))
+    return found
+
+
 def key_hash(provider: str, secret: Secret) -> str:
     """Names a vendor's key of the open tenant without telling anything about it: 16 hex digits.
 
@@ -105,15 +133,14 @@ def renew() -> Renewal | None:
     row.naming, row.created_at = seal(fresh, old.naming, _naming_binding()), Now()
     row.save(update_fields=["master_key_id", "wrapped", "naming", "created_at"])
     sealed = unreadable = 0
-    for batch in _batches():
+    for table, batch in _batches():
         again: dict[Any, bytes] = {}
-        for secret_id, connection_id, provider, ciphertext in batch:
-            binding = _secret_binding(provider, connection_id)
+        for secret_id, binding, ciphertext in batch:
             try:
                 again[secret_id] = seal(fresh, unseal(old.data, bytes(ciphertext), binding), binding)
             except VaultError:
                 unreadable += 1
-        _store(again)
+        _store(table, again)
         sealed += len(again)
     return Renewal(sealed, unreadable)
 
@@ -162,29 +189,41 @@ def _start_naming(row: DataKey, data: bytes) -> bytes:
     return naming
 
 
-def _with_data_key(secrets: Any) -> Any:
+def _with_data_key(secrets: Any, *more: str) -> Any:
+    """(sealed, the data key's master key, the wrapped data key, and `more` columns) of these rows."""
     key = DataKey.objects.filter(tenant_id=OuterRef("tenant_id"))
     return secrets.annotate(
         master_key_id=Subquery(key.values("master_key_id")[:1]), wrapped=Subquery(key.values("wrapped")[:1])
-    ).values_list("sealed", "master_key_id", "wrapped")
+    ).values_list("sealed", "master_key_id", "wrapped", *more)
 
 
-def _batches() -> Iterator[list[tuple[Any, ...]]]:
-    """(id, connection, provider, sealed) of the tenant's secrets, some hundreds at a time."""
-    rows = ConnectionSecret.objects.order_by("id").values_list(
-        "id", "connection_id", "connection__provider", "sealed"
+def _batches() -> Iterator[tuple[str, list[tuple[Any, bytes, bytes]]]]:
+    """(table, [(id, what its secret is bound to, sealed)]) of all secrets of the tenant, some hundreds at a time."""
+    of_connections = ConnectionSecret.objects.values_list(
+        "id", "sealed", "connection__provider", "connection_id"
     )
-    batch = list(rows[:BATCH])
+    for batch in _chunks(of_connections):
+        yield (
+            "integrations_connectionsecret",
+            [(row[0], _secret_binding(row[2], row[3]), row[1]) for row in batch],
+        )
+    for batch in _chunks(WebhookSecret.objects.values_list("id", "sealed")):
+        yield "integrations_webhooksecret", [(row[0], _webhook_binding(row[0]), row[1]) for row in batch]
+
+
+def _chunks(rows: Any) -> Iterator[list[tuple[Any, ...]]]:
+    batch = list(rows.order_by("id")[:BATCH])
     while batch:
         yield batch
-        batch = list(rows.filter(id__gt=batch[-1][0])[:BATCH])
+        batch = list(rows.order_by("id").filter(id__gt=batch[-1][0])[:BATCH])
 
 
-def _store(sealed: dict[Any, bytes]) -> None:
+def _store(table: str, sealed: dict[Any, bytes]) -> None:
+    renewed = ", updated_at = now()" if table == "integrations_connectionsecret" else ""
     with connections[APP_ALIAS].cursor() as cursor:
         cursor.execute(
-            """UPDATE integrations_connectionsecret s SET sealed = t.sealed, updated_at = now()
-               FROM unnest(%s::uuid[], %s::bytea[]) t(id, sealed) WHERE s.id = t.id AND s.tenant_id = %s""",
+            f"""UPDATE {table} s SET sealed = t.sealed{renewed}
+                FROM unnest(%s::uuid[], %s::bytea[]) t(id, sealed) WHERE s.id = t.id AND s.tenant_id = %s""",  # noqa: S608
             [list(sealed), list(sealed.values()), require_tenant_id()],
         )
 
@@ -207,3 +246,7 @@ def _naming_binding() -> bytes:
 
 def _secret_binding(provider: str, connection_id: Any) -> bytes:
     return b"|".join((b"connection", require_tenant_id().bytes, provider.encode(), connection_id.bytes))
+
+
+def _webhook_binding(secret_id: uuid.UUID) -> bytes:
+    return b"|".join((b"webhook", require_tenant_id().bytes, secret_id.bytes))

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from tenants.ids import uuid7
+from workflows import telling
 from workflows.lanes.work import Work
 from workflows.states import RECORD_COUNTS
 
@@ -184,9 +185,9 @@ def complete_runs(cursor: Any, tenant_id: uuid.UUID, run_ids: Sequence[uuid.UUID
         return []
     ended = rows(
         cursor,
-        """UPDATE run SET status = CASE WHEN status = 'cancelled' THEN status ELSE 'completed' END, finished_at = now(),
+        f"""UPDATE run SET status = CASE WHEN status = 'cancelled' THEN status ELSE 'completed' END, finished_at = now(),
                   credits_reserved = 0, started_at = coalesce(started_at, now())
-           WHERE id = ANY(%s) AND pending <= 0 AND finished_at IS NULL RETURNING id, status""",
+           WHERE id = ANY(%s) AND pending <= 0 AND finished_at IS NULL RETURNING id, status, {telling.ABOUT_RUNS}""",  # noqa: S608
         [list(run_ids)],
     )
     if ended:
@@ -197,6 +198,7 @@ def complete_runs(cursor: Any, tenant_id: uuid.UUID, run_ids: Sequence[uuid.UUID
         write_events(
             cursor, tenant_id, [(row[0], f"run.{row[1]}", {}) for row in ended], actor="system:engine"
         )
+        telling.runs_ended(cursor, tenant_id, [row[0] for row in ended if row[2]])
     return [row[0] for row in ended]
 
 

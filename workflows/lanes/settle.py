@@ -14,6 +14,7 @@ from django.db import transaction
 from tenants.failpoints import reach
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, set_tenant
+from workflows import telling
 from workflows.catalog import Taken
 from workflows.lanes import book, counts, doubtful, job_rows, lease
 from workflows.lanes.month import Month
@@ -61,12 +62,13 @@ def _reached(batch: Batch, how_far: str) -> None:
 
 
 def _standing(cursor: Any, tenant_id: uuid.UUID) -> tuple[Any, ...] | None:
-    """The tenant's monthly limit, the month that it is, and whether it has suppressions; it stays until this
-    transaction ends. None where it is gone: a frozen worker may come back after its tenant was erased; what it brings
-    is dropped, and the other tenants' share of its flush is not held up by it."""
+    """The tenant's monthly limit, the month that it is, whether it has suppressions, and endpoints that hear of records;
+    it stays until this transaction ends. None where it is gone: a frozen worker may come back after its tenant was
+    erased; what it brings is dropped, and the other tenants' share of its flush is not held up by it."""
     cursor.execute(
         f"""SELECT t.monthly_credit_limit, date_trunc('month', now() AT TIME ZONE 'utc')::date, t.suppress_subdomains,
-                   EXISTS (SELECT 1 FROM integrations_suppression s WHERE s.tenant_id = t.id), {lease.HURRY}
+                   EXISTS (SELECT 1 FROM integrations_suppression s WHERE s.tenant_id = t.id), {telling.ABOUT_RECORDS},
+                   {lease.HURRY}
             FROM tenants_tenant t WHERE t.id = %s FOR KEY SHARE OF t""",  # noqa: S608 - a fragment of ours
         [lease.STALLED, tenant_id],
     )
@@ -85,7 +87,7 @@ class _TenantFlush:
         self, cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, result: Flushed, standing: tuple[Any, ...]
     ) -> None:
         self.cursor, self.tenant_id, self.holder, self.result = cursor, tenant_id, holder, result
-        limit, today, subdomains, suppresses, _ = standing
+        limit, today, subdomains, suppresses, self.tells_records, _ = standing
         self.month = Month(cursor, tenant_id, limit, today)
         self.tally = Tally(cursor, tenant_id, self.month)
         self.shield = Shield(cursor, tenant_id, subdomains=subdomains) if suppresses else None
@@ -264,7 +266,7 @@ class _TenantFlush:
                         t(id, status, output, error, credits),
                     (SELECT id, status FROM record WHERE id = ANY(%s) AND tenant_id = %s FOR UPDATE) was
                WHERE r.id = t.id AND was.id = r.id AND r.finished_at IS NULL
-               RETURNING r.run_id, was.status, r.status""",
+               RETURNING r.run_id, was.status, r.status, r.id""",
             [
                 [s.work.record_id for s in finished],
                 [s.final.status for s in finished if s.final],
@@ -275,8 +277,10 @@ class _TenantFlush:
                 self.tenant_id,
             ],
         )
-        for run_id, was, now_is in rows:
+        for run_id, was, now_is, _ in rows:
             self.tally.moved(run_id, was, now_is)
+        if self.tells_records:
+            telling.records_ended(self.cursor, self.tenant_id, [row[3] for row in rows])
 
     def _queue_next(self, going_on: Sequence[Settlement]) -> None:
         if not going_on:

@@ -9,6 +9,7 @@ from integrations.operations import clean_windows
 from tenants import audit
 from tenants.errors import InvalidInput, NotFound
 from tenants.scope import require_tenant_id, tenant_scope
+from workflows import telling
 from workflows.models import Lane, LaneState
 
 
@@ -78,6 +79,7 @@ def pin_limits(
 def _set_paused(lane_id: uuid.UUID, *, paused: bool, reason: str, actor: str) -> Lane:
     with tenant_scope(require_tenant_id()):
         lane = _locked(lane_id)
+        news = paused and not lane.paused
         lane.paused, lane.pause_reason = paused, reason
         lane.save(update_fields=["paused", "pause_reason"])
         if not paused:
@@ -85,6 +87,8 @@ def _set_paused(lane_id: uuid.UUID, *, paused: bool, reason: str, actor: str) ->
         audit.record(
             actor=actor, verb="lane.paused" if paused else "lane.resumed", subject=lane, reason=reason
         )
+        if news:
+            telling.lane_paused(lane, reason=reason)
     return lane
 
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from tenants.failpoints import reach
 from tenants.scope import APP_ALIAS, tenant_scope
+from workflows import telling
 from workflows.csv_in import Dialect, RowIn, read_rows
 from workflows.models import LaneRun, Run, RunEvent
 from workflows.operations.accept_run import NewRecord, write_records
@@ -82,3 +83,5 @@ def _fail(tenant_id: uuid.UUID, run_id: uuid.UUID, reason: str) -> None:
         run.save(update_fields=["status", "error", "finished_at"])
         LaneRun.objects.filter(run_id=run_id).update(state=LaneRunState.CANCELLED)
         RunEvent.objects.create(run=run, kind="run.failed", actor="system:engine", detail={"reason": reason})
+        with connections[APP_ALIAS].cursor() as cursor:
+            telling.runs_ended(cursor, tenant_id, [run_id])

@@ -15,6 +15,7 @@ from tenants import audit, mails
 from tenants.models import AuditEvent, Tenant
 from tenants.scope import APP_ALIAS, tenant_scope
 from tenants.team_queries import addresses_of_admins
+from workflows import telling
 from workflows.lanes import book
 from workflows.models import Lane
 
@@ -51,6 +52,7 @@ def pause_for_trouble(lane_id: uuid.UUID, tenant_id: uuid.UUID, outcome: str, re
         lane.save(update_fields=["paused", "pause_reason"])
         Connection.objects.filter(pk=lane.connection_id).update(status=outcome, last_error=reason[:300])
         audit.record(actor=ENGINE, verb="lane.paused", subject=lane, reason=outcome, provider=lane.provider)
+        telling.lane_paused(lane, reason=outcome)
     return True
 
 

@@ -16,7 +16,7 @@ from tests.invariants.isolation.seeds import build
 GADGET = """
     CREATE TABLE gadget (
         id uuid PRIMARY KEY, tenant_id uuid NOT NULL REFERENCES tenants_tenant, run_id uuid NOT NULL,
-        name varchar(8) NOT NULL, size numeric(4, 1) NOT NULL, tags text[] NOT NULL, extra jsonb NOT NULL,
+        name varchar(8) NOT NULL, size numeric(6, 1) NOT NULL, tags text[] NOT NULL, extra jsonb NOT NULL,
         UNIQUE (tenant_id, name),
         FOREIGN KEY (tenant_id, run_id) REFERENCES run (tenant_id, id) DEFERRABLE
     )"""

@@ -1,0 +1,55 @@
+"""Telling a tenant's admins by mail that an endpoint fails, or was switched off: at least once, once that is written."""
+
+import uuid
+from collections import defaultdict
+
+from django.conf import settings
+from django.db import connections
+
+from integrations.models import WebhookEndpoint
+from integrations.webhooks.operations import told
+from tenants import mails
+from tenants.models import Tenant
+from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
+from tenants.team_queries import addresses_of_admins
+
+MOST_TENANTS = 100
+
+
+def tell() -> int:
+    """Send what is to be told; returns how many mails' worth of notices the mail server took."""
+    count = 0
+    for tenant_id, endpoint_ids in _due().items():
+        with tenant_scope(tenant_id):
+            endpoints = list(WebhookEndpoint.objects.filter(pk__in=endpoint_ids).exclude(notice=""))
+            admins = addresses_of_admins()
+            name = Tenant.objects.values_list("name", flat=True).get(pk=tenant_id)
+        for endpoint in endpoints:
+            sent = mails.send_webhook_trouble(
+                admins,
+                tenant_name=name,
+                url=endpoint.url,
+                kind=endpoint.notice,
+                why=endpoint.get_reason_display()
+                if endpoint.notice == WebhookEndpoint.Notice.DISABLED
+                else "",
+                since=endpoint.failing_since,
+                link=f"{settings.BASE_URL.rstrip('/')}/app/developers/webhooks/{endpoint.pk}/",
+            )
+            if sent:
+                with tenant_scope(tenant_id):
+                    told([endpoint.pk], endpoint.notice)
+                count += 1
+    return count
+
+
+def _due() -> dict[uuid.UUID, list[uuid.UUID]]:
+    with ops_scope("webhooks"), connections[OPS_ALIAS].cursor() as cursor:
+        cursor.execute(
+            "SELECT tenant_id, id FROM integrations_webhookendpoint WHERE notice <> '' ORDER BY tenant_id LIMIT %s",
+            [MOST_TENANTS],
+        )
+        found: dict[uuid.UUID, list[uuid.UUID]] = defaultdict(list)
+        for tenant_id, endpoint_id in cursor.fetchall():
+            found[tenant_id].append(endpoint_id)
+    return found
