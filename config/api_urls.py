@@ -9,7 +9,7 @@ from integrations.api.views import ConnectionsView
 from tenants.api.audit_views import AuditView
 from tenants.api.key_views import KeysView, KeyView, RotateKeyView
 from tenants.api.views import TenantView
-from workflows.api import lanes, records, runs, uploads, workflows
+from workflows.api import connections, lanes, records, runs, uploads, workflows
 from workflows.lane_queries import lanes_of_connections
 
 urlpatterns = [
@@ -20,9 +20,12 @@ urlpatterns = [
     path("keys/<uuid:key_id>/rotate", RotateKeyView.as_view()),
     path("usage", UsageView.as_view()),
     path("connections", ConnectionsView.as_view(lanes_of=lanes_of_connections)),
+    path("connections/<uuid:connection_id>", connections.ConnectionView.as_view()),
+    path("connections/<uuid:connection_id>/test", connections.TryConnectionView.as_view()),
     path("suppressions", SuppressionsView.as_view()),
     path("suppressions/<uuid:suppression_id>", SuppressionView.as_view()),
     path("workflows", workflows.WorkflowsView.as_view()),
+    path("workflows/<uuid:workflow_id>", workflows.WorkflowView.as_view()),
     path("templates", workflows.TemplatesView.as_view()),
     path("uploads", uploads.UploadsView.as_view()),
     path("runs", runs.RunsView.as_view()),

@@ -116,7 +116,7 @@ def replace_connection_secret(*, connection_id: uuid.UUID, secret: Secret, actor
     refused. Raises InvalidInput for what cannot be a key, NotFound, and Conflict when another connection has this key.
     """
     with tenant_scope(require_tenant_id()):
-        connection = Connection.objects.filter(pk=connection_id).first()
+        connection = Connection.objects.filter(pk=connection_id, removed_at=None).first()
         if connection is None:
             raise NotFound("There is no such connection.")
         secret = _clean_secret(secret, connection.mode)

@@ -3,9 +3,16 @@
 from collections.abc import Iterable
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from integrations.connectors import registry
 from integrations.models import Connection
+
+
+def connections() -> QuerySet[Connection]:
+    """The open tenant's connections, without those that were removed."""
+    found: QuerySet[Connection] = Connection.objects.filter(removed_at=None)
+    return found
 
 
 def usable_connections(providers: Iterable[str], *, livemode: bool) -> dict[str, Connection]:
@@ -13,7 +20,7 @@ def usable_connections(providers: Iterable[str], *, livemode: bool) -> dict[str,
 
     In live mode a live connection goes before a sandbox one; among equals the oldest.
     """
-    rows = Connection.objects.filter(provider__in=list(providers)).order_by("mode", "created_at", "id")
+    rows = connections().filter(provider__in=list(providers)).order_by("mode", "created_at", "id")
     if not livemode:
         rows = rows.filter(mode=Connection.Mode.SANDBOX)
     chosen: dict[str, Connection] = {}

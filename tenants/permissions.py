@@ -52,7 +52,7 @@ PERMISSIONS: Final[dict[str, Permission]] = {
     "lanes.steer": Permission(EDITOR, ADMINISTER, "pause and resume lanes"),
     "lanes.change": Permission(ADMIN, ADMINISTER, "change the limits of lanes"),
     "workflows.read": Permission(VIEWER, READ, "see the workflows"),
-    "workflows.change": Permission(EDITOR, WRITE, "change workflows"),
+    "workflows.change": Permission(EDITOR, WRITE, "change workflows", live_only=True),
     "runs.read": Permission(VIEWER, READ, "see runs and their results"),
     "runs.change": Permission(EDITOR, WRITE, "start and steer runs"),
     "usage.read": Permission(VIEWER, READ, "see what was used"),

@@ -108,7 +108,8 @@ _RUN_LOADS = f"""
 
 def lane_views(lane_ids: Collection[uuid.UUID] | None = None) -> list[LaneView]:
     """The tenant's lanes (or these of them) by provider and age, in three queries whatever their number."""
-    lanes = Lane.objects.select_related("connection").order_by("provider", "id")
+    lanes = Lane.objects.filter(connection__removed_at=None).select_related("connection")
+    lanes = lanes.order_by("provider", "id")
     if lane_ids is not None:
         lanes = lanes.filter(pk__in=list(lane_ids))
     found = list(lanes)

@@ -23,6 +23,9 @@ def connect() -> None:
     tenant_signals.tenant_created.connect(_first_workflows, dispatch_uid="weir_first_workflows")
     integration_signals.connection_saved.connect(_lane_of_connection, dispatch_uid="weir_lane_of_connection")
     integration_signals.secret_replaced.connect(_go_on_with_new_key, dispatch_uid="weir_go_on_with_new_key")
+    integration_signals.connection_removed.connect(
+        _stop_lane_for_good, dispatch_uid="weir_stop_lane_for_good"
+    )
     tenant_signals.tenant_changed.connect(_monthly_limit, dispatch_uid="weir_monthly_limit")
     tenant_signals.plan_set.connect(_plan_set, dispatch_uid="weir_plan_set")
     tenant_signals.tenant_closing.connect(_shred_secrets, dispatch_uid="weir_shred_secrets")
@@ -54,6 +57,10 @@ def _lane_of_connection(*, connection: Connection, actor: str, **kwargs: Any) ->
 
 def _go_on_with_new_key(*, connection: Connection, actor: str, **kwargs: Any) -> None:
     control_lane.go_on_with_new_key(connection=connection, actor=actor)
+
+
+def _stop_lane_for_good(*, connection: Connection, actor: str, **kwargs: Any) -> None:
+    control_lane.stop_for_good(connection=connection, actor=actor)
 
 
 def _monthly_limit(*, changes: dict[str, list[Any]], **kwargs: Any) -> None:

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from integrations.models import Connection
 from tenants.api.base import Body
-from tenants.api.fields import CreditsField, SecretField
+from tenants.api.fields import CreditsField, CreditsInput, SecretField
 
 
 class WindowBody(Body):
@@ -59,6 +59,27 @@ class ConnectionBody(LimitsBody):
     )
 
 
+class ConnectionPatch(LimitsBody):
+    """Whatever is left out stays as it is."""
+
+    secret = SecretField(max_length=4_000, required=False, help_text="Another key of the same vendor.")
+    name = serializers.CharField(max_length=80, required=False, allow_blank=True)
+    price_per_credit = serializers.DecimalField(
+        max_digits=12, decimal_places=6, min_value=0, required=False, allow_null=True
+    )
+    currency = serializers.RegexField(r"^[A-Z]{3}\Z", required=False, help_text="ISO 4217.")
+    on_ambiguous = serializers.ChoiceField(
+        Connection.OnAmbiguous.choices,
+        required=False,
+        help_text="What to do about calls whose outcome is not known.",
+    )
+    low_balance = CreditsInput(
+        required=False,
+        allow_null=True,
+        help_text="Tell the admins when fewer credits are left; null: fewer than waiting work may cost.",
+    )
+
+
 class WindowSerializer(serializers.Serializer):
     rate = serializers.IntegerField()
     period = serializers.FloatField(help_text="Seconds.")
@@ -79,6 +100,9 @@ class ConnectionSerializer(serializers.Serializer):
     status = serializers.ChoiceField(Connection.Status.choices)
     balance = CreditsField(allow_null=True, help_text="The vendor's credits that are left; null: not known.")
     balance_at = serializers.DateTimeField(allow_null=True, help_text="When the vendor told it.")
+    low_balance = CreditsField(
+        allow_null=True, help_text="Below this the admins are told; null: below what waiting work may cost."
+    )
     runs_out_at = serializers.DateTimeField(
         allow_null=True, help_text="About when it is used up at the pace of late; null: nobody can tell."
     )

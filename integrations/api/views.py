@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from integrations import operations
+from integrations import operations, queries
 from integrations.api.serializers import ConnectionBody, ConnectionSerializer
 from integrations.models import Connection
 from tenants import context
@@ -34,7 +34,7 @@ class ConnectionsView(ApiView):
     def get(self, request: Request) -> Response:
         """The connections, in the order in which they were made; for a test key, the sandbox's alone."""
         with tenant_scope(self.tenant_id):
-            rows = Connection.objects.all()
+            rows = queries.connections()
             if self.test_mode:
                 rows = rows.filter(mode=Connection.Mode.SANDBOX)
             page = paginate(request, rows, key="id", parse=uuid.UUID)

@@ -51,6 +51,9 @@ class Connection(TenantOwned):
     low_balance_told_at = models.DateTimeField(
         null=True, blank=True, help_text="when the admins were told that it is low; null while it is not"
     )
+    removed_at = models.DateTimeField(
+        null=True, blank=True, help_text="when its owner removed it; its key is gone, what it was asked stays"
+    )
     last_ok_at = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField(db_default=Now())

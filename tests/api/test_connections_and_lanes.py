@@ -11,7 +11,8 @@ from workflows.models import Lane
 SECRET = "pk-0123456789abcdef"
 CONNECTION_KEYS = {
     "id", "provider", "name", "mode", "secret_hint", "windows", "parallelism", "price_per_credit", "currency",
-    "on_ambiguous", "status", "balance", "balance_at", "runs_out_at", "last_ok_at", "last_error", "lane", "created_at",
+    "on_ambiguous", "status", "balance", "balance_at", "low_balance", "runs_out_at", "last_ok_at", "last_error", "lane",
+    "created_at",
 }  # fmt: skip
 LANE_KEYS = {
     "id", "connection", "provider", "key_hint", "windows", "rate", "period", "parallelism", "paused", "pinned",

@@ -22,7 +22,7 @@ from workflows.operations import control_lane
 
 def _lanes(*, test_only: bool) -> QuerySet[Lane]:
     """The lanes that a key sees: a test key, those of sandbox connections alone."""
-    rows: QuerySet[Lane] = Lane.objects.only("id")
+    rows: QuerySet[Lane] = Lane.objects.filter(connection__removed_at=None).only("id")
     return rows.filter(connection__mode=Connection.Mode.SANDBOX) if test_only else rows
 
 

@@ -11,6 +11,7 @@ from rest_framework import serializers
 from integrations.api.serializers import LimitsBody, WindowSerializer
 from tenants.api.base import Body
 from tenants.api.fields import CreditsField, CreditsInput
+from workflows.catalog import TEMPLATES
 from workflows.lane_queries import LaneView
 from workflows.models import Run
 from workflows.states import RecordStatus, RunStatus, StepOutcome, StepStatus, WaitReason
@@ -275,6 +276,27 @@ class UploadSerializer(serializers.Serializer):
     sample = serializers.ListField(child=serializers.DictField())
     errors = RowErrorSerializer(many=True, help_text="The first 200 faulty rows.")  # type: ignore[assignment]
     error_count = serializers.IntegerField()
+
+
+class WorkflowBody(Body):
+    template = serializers.ChoiceField(sorted(TEMPLATES))
+    name = serializers.CharField(max_length=120)
+    slug = serializers.RegexField(
+        r"^[a-z0-9][a-z0-9_-]{0,63}\Z",
+        required=False,
+        help_text="Names the workflow in POST /runs; made from its name when left out.",
+    )
+    config = serializers.DictField(
+        required=False, help_text="Settings; what is left out is as GET /templates says."
+    )
+
+
+class WorkflowPatch(Body):
+    """Whatever is left out stays as it is; so do settings that `config` does not name."""
+
+    name = serializers.CharField(max_length=120, required=False)
+    config = serializers.DictField(required=False)
+    enabled = serializers.BooleanField(required=False, help_text="Whether runs of it can be started.")
 
 
 class WorkflowSerializer(serializers.Serializer):

@@ -7,10 +7,10 @@ from typing import Any
 from integrations.models import Connection
 from integrations.operations import clean_windows
 from tenants import audit
-from tenants.errors import InvalidInput, NotFound
+from tenants.errors import Conflict, InvalidInput, NotFound
 from tenants.scope import require_tenant_id, tenant_scope
 from workflows import telling
-from workflows.models import Lane, LaneState
+from workflows.models import Lane, LaneState, Run
 
 
 def ensure_lane(*, connection: Connection, actor: str) -> Lane:
@@ -76,6 +76,20 @@ def pin_limits(
     return lane
 
 
+def stop_for_good(*, connection: Connection, actor: str) -> None:
+    """Pause the lane of a connection that is being removed. Raises Conflict while runs that are under way ask it: a run
+    that is accepted in this very moment waits in the paused lane, and says so."""
+    lane = Lane.objects.select_for_update().get(connection=connection)
+    asking = Run.objects.filter(finished_at=None, **{f"lanes__{connection.provider}": str(lane.pk)}).count()
+    if asking:
+        runs = "1 run that is" if asking == 1 else f"{asking:,} runs that are"
+        raise Conflict(
+            f"{runs} under way will ask this connection. Let them end, or cancel them, then remove it."
+        )
+    lane.paused, lane.pause_reason = True, "removed"
+    lane.save(update_fields=["paused", "pause_reason"])
+
+
 def _set_paused(lane_id: uuid.UUID, *, paused: bool, reason: str, actor: str) -> Lane:
     with tenant_scope(require_tenant_id()):
         lane = _locked(lane_id)
@@ -93,7 +107,8 @@ def _set_paused(lane_id: uuid.UUID, *, paused: bool, reason: str, actor: str) ->
 
 
 def _locked(lane_id: uuid.UUID) -> Lane:
-    lane = Lane.objects.select_for_update().filter(pk=lane_id).first()
+    lanes = Lane.objects.select_for_update(of=("self",)).filter(connection__removed_at=None)
+    lane = lanes.filter(pk=lane_id).first()
     if lane is None:
         raise NotFound("There is no such lane.")
     return lane

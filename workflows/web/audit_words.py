@@ -13,6 +13,9 @@ SENTENCES = {
     "suppressions.added": "put {count} on the suppression list",
     "suppressions.removed": "took {count} off the suppression list",
     "connection.created": "connected {provider}",
+    "connection.changed": "changed the settings of {provider}",
+    "connection.tested": "tested the key for {provider}",
+    "connection.removed": "removed {provider}",
     "connection.secret_replaced": "entered the key for {provider} again",
     "invitation.accepted": "accepted an invitation",
     "invitation.resent": "sent the invitation of {email} again",
@@ -58,6 +61,7 @@ SENTENCES = {
     "vault.rewrapped": "wrapped the key of the vault anew",
     "vault.shredded": "destroyed the key of the vault",
     "workflow.created": "created a workflow",
+    "workflow.changed": "changed a workflow",
 }
 NOUNS = {
     "apikey": "API key", "auditevent": "entry of the trail", "runevent": "event of a run", "stepqueue": "waiting step",

@@ -7,6 +7,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 
 from integrations.models import Connection
+from integrations.queries import connections
 from tenants.scope import tenant_scope
 from tenants.web.access import TenantRequest, allows
 
@@ -55,5 +56,5 @@ def version_of(*shown: object) -> str:
 def only_sandbox(request: TenantRequest) -> bool:
     """Whether every vendor of the tenant is connected in sandbox mode: its answers are made up."""
     with tenant_scope(request.membership.tenant_id):
-        modes = set(Connection.objects.order_by().values_list("mode", flat=True).distinct())
+        modes = set(connections().order_by().values_list("mode", flat=True).distinct())
     return modes == {Connection.Mode.SANDBOX}

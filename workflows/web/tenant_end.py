@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.text import slugify
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from integrations.models import Connection
+from integrations.queries import connections
 from tenants.errors import Conflict
 from tenants.models import ApiKey, Membership, TenantExport
 from tenants.operations.delete_tenant import close_tenant
@@ -160,7 +160,7 @@ def _lost(request: TenantRequest) -> list[str]:
             (held["runs"], "run", "runs"),
             (held["records"] or 0, "record with its history", "records with their history"),
             (Upload.objects.count(), "uploaded file", "uploaded files"),
-            (Connection.objects.count(), "vendor key", "vendor keys"),
+            (connections().count(), "vendor key", "vendor keys"),
             (ApiKey.objects.count(), "API key", "API keys"),
             (Membership.objects.count(), "membership", "memberships"),
         ]

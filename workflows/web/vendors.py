@@ -10,9 +10,11 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
+from integrations.connection_changes import find_connection
 from integrations.connectors import registry
 from integrations.models import Connection
 from integrations.operations import create_connection, replace_connection_secret
+from integrations.queries import connections as connections_of_tenant
 from tenants.errors import InvalidInput, NotFound, WeirError
 from tenants.scope import tenant_scope
 from tenants.secret import Secret
@@ -110,7 +112,7 @@ class VendorView:
 def read_vendors(request: TenantRequest) -> list[VendorView]:
     """The tenant's connections with their lanes."""
     with tenant_scope(request.membership.tenant_id):
-        connections = list(Connection.objects.all())
+        connections = list(connections_of_tenant())
         lanes = {lane.connection_id: lane for lane in queries.lane_views()}
     return [VendorView(connection, lanes.get(connection.pk)) for connection in connections]
 
@@ -160,9 +162,7 @@ def connect(request: TenantRequest) -> HttpResponse:
 def enter_key(request: TenantRequest, connection_id: uuid.UUID) -> HttpResponse:
     """Give a connection another key; its limits, price and waiting work stay."""
     with tenant_scope(request.membership.tenant_id):
-        connection = Connection.objects.filter(pk=connection_id).first()
-    if connection is None:
-        raise NotFound("There is no such connection.")
+        connection = find_connection(connection_id)
     form = NewKeyForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         try:
@@ -188,7 +188,7 @@ def enter_key(request: TenantRequest, connection_id: uuid.UUID) -> HttpResponse:
 def connect_sandbox(request: TenantRequest) -> HttpResponse:
     """Connect what is missing of the default workflow's vendors in sandbox mode, to look around without paying."""
     with tenant_scope(request.membership.tenant_id):
-        known = set(Connection.objects.values_list("provider", flat=True))
+        known = set(connections_of_tenant().values_list("provider", flat=True))
         for provider in SANDBOX_SET:
             if provider not in known:
                 create_connection(
