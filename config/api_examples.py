@@ -120,6 +120,7 @@ _CONNECTION: dict[str, Any] = {
     "status": "ok",
     "balance": 1250.0,
     "balance_at": "2026-03-02T09:15:00Z",
+    "low_balance": 200.0,
     "runs_out_at": "2026-03-05T18:00:00Z",
     "last_ok_at": "2026-03-02T09:29:58Z",
     "last_error": "",
@@ -175,6 +176,9 @@ def _page(item: Any) -> dict[str, Any]:
 
 REQUESTS: Final[dict[str, Any]] = {
     "connections_create": {"provider": "prospeo", "secret": "your-vendor-key", "rate": 5, "period": 1, "parallelism": 5},
+    "connections_update": {"parallelism": 10, "low_balance": 200, "on_ambiguous": "ask"},
+    "workflows_create": {"template": "email-waterfall", "name": "Fast lane", "config": {"verifier": None}},
+    "workflows_update": {"config": {"max_attempts": 5}},
     "keys_create": {"name": "CRM sync", "scopes": ["read", "write"]},
     "keys_rotate": {"overlap_seconds": 86400},
     "lanes_update": {"rate": 3, "period": 1, "parallelism": 2},
@@ -203,7 +207,13 @@ ANSWERS: Final[dict[str, Any]] = {
             "ip": "192.0.2.17",
         }
     ),
-    "connections_create": {**_CONNECTION, "balance": None, "balance_at": None, "runs_out_at": None, "last_ok_at": None},
+    "connections_create": {
+        **_CONNECTION,
+        **dict.fromkeys(("balance", "balance_at", "low_balance", "runs_out_at", "last_ok_at")),
+    },
+    "connections_retrieve": _CONNECTION,
+    "connections_update": {**_CONNECTION, "parallelism": 10, "on_ambiguous": "ask"},
+    "connections_test": {"ok": True, "message": "", "latency_ms": 184, "connection": _CONNECTION},
     "connections_list": _page(_CONNECTION),
     "keys_create": {**_KEY, "key": _PLAIN_KEY},
     "keys_list": _page(_KEY),
@@ -270,4 +280,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "vendors": [{"provider": "prospeo", "calls": 12400, "credits": 10020.0}],
     },
     "workflows_list": _page(_WORKFLOW),
+    "workflows_create": {**_WORKFLOW, "slug": "fast-lane", "name": "Fast lane"},
+    "workflows_retrieve": _WORKFLOW,
+    "workflows_update": {**_WORKFLOW, "version": 2},
 }  # fmt: skip
