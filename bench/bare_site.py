@@ -16,7 +16,7 @@ CREATE = f"""
 
 class Row(models.Model):
     body = models.JSONField()
-    objects = models.Manager["Row"]()
+    objects: "models.Manager[Row]" = models.Manager()
 
     class Meta:
         app_label = "bench"

@@ -16,14 +16,17 @@ from tenants.api.schema import PAGING, page_of, problems
 from tenants.errors import NotFound
 from tenants.scope import tenant_scope
 from workflows import queries
+from workflows.api.quick import read_run_body, run_shape
 from workflows.api.serializers import RetryBody, RunBody, RunPatch, RunSerializer
+from workflows.estimates import first_finish
 from workflows.models import Run, Upload
 from workflows.operations import control_run
-from workflows.operations.accept_run import accept_run, accept_upload, find_workflow
+from workflows.operations.accept_run import accept_run, accept_upload
 from workflows.operations.answer_once import answer_once
 from workflows.operations.change_run import RunChanges, change_run
 from workflows.operations.failed_records import FailedFilter
 from workflows.operations.retry import retry_run
+from workflows.operations.setup import find_setup
 from workflows.states import RunStatus
 
 
@@ -69,14 +72,14 @@ class RunsView(ApiView):
         A faulty record does not stop the others: it becomes a failed record with a named error.
         """
         key = check_key(request.headers.get("Idempotency-Key"))
-        body = read_body(RunBody, request.data)
-        request_hash = hash_of("POST /runs", self.owner.livemode, request.data)
+        body = read_run_body(request.data)
+        request_hash = hash_of("POST /runs", self.owner.livemode, request.data) if key else b""
         with tenant_scope(self.tenant_id):
             answer = answer_once(key=key, request_hash=request_hash, make=lambda: self._accept(body))
         return as_response(answer)
 
     def _accept(self, body: dict[str, Any]) -> Answer:
-        workflow = find_workflow(body.pop("workflow"))
+        setup = find_setup(body.pop("workflow"))
         common: dict[str, Any] = {
             "actor": self.actor,
             "source": Run.Source.API,
@@ -86,10 +89,10 @@ class RunsView(ApiView):
             upload = Upload.objects.filter(pk=body.pop("upload"), purged_at=None).first()
             if upload is None:
                 raise NotFound("There is no such upload. POST /uploads makes one.")
-            run = accept_upload(workflow=workflow, upload=upload, **common, **body)
+            run = accept_upload(workflow=setup, upload=upload, **common, **body)
         else:
-            run = accept_run(workflow=workflow, **common, **body)
-        return Answer(202, rendered(run_json(queries.get_run(run.pk))))
+            run = accept_run(workflow=setup, **common, **body)
+        return Answer(202, rendered(run_shape(run, first_finish(run))))
 
 
 class RunView(ApiView):

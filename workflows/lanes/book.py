@@ -61,58 +61,82 @@ def ids(cursor: Any, statement: str, parameters: Sequence[Any]) -> set[uuid.UUID
     return {row[0] for row in rows(cursor, statement, parameters)}
 
 
+INSERT_QUEUE = """
+    INSERT INTO step_queue (id, tenant_id, lane_id, run_id, record_id, name, query, fingerprint, context, attempt, crashes,
+                            reason, reserved)
+    SELECT id, %(tenant)s, lane_id, run_id, record_id, name, query::jsonb, fingerprint, context::jsonb, 1, 0, '', 0
+    FROM unnest(%(queue_ids)s::uuid[], %(queue_lanes)s::uuid[], %(queue_runs)s::uuid[], %(queue_records)s::uuid[],
+                %(queue_names)s::text[], %(queries)s::text[], %(fingerprints)s::text[], %(contexts)s::text[])
+         t(id, lane_id, run_id, record_id, name, query, fingerprint, context)"""
+"""Takes `queue_parameters` and the tenant."""
+
+# A run starts level with the least served run of the lane, not at zero. Looked for among the newest, which came in level
+# with the least served of their time: in a lane with many thousand runs the look would cost more than all the rest.
+_LEVEL = """
+    coalesce((SELECT min(o.vtime) FROM (SELECT n.vtime, n.state FROM lane_run n
+                                        WHERE n.tenant_id = %(tenant)s AND n.lane_id = t.lane_id
+                                        ORDER BY n.run_id DESC LIMIT 50) o WHERE o.state = 'active'),
+             (SELECT min(o.vtime) FROM lane_run o
+              WHERE o.tenant_id = %(tenant)s AND o.lane_id = t.lane_id AND o.state = 'active'), 0)"""
+
+NEW_IN_LANES = f"""
+    INSERT INTO lane_run (id, tenant_id, lane_id, run_id, state, priority, vtime)
+    SELECT t.id, %(tenant)s, t.lane_id, t.run_id, 'active', %(priority)s, {_LEVEL}
+    FROM unnest(%(entry_ids)s::uuid[], %(entered)s::uuid[], %(entering)s::uuid[]) t(id, lane_id, run_id)"""  # noqa: S608 - text of ours alone
+"""Notes that a run that is only now being written has work in lanes; takes `queue_parameters`, the tenant, its priority."""
+
+
 def insert_queue(
     cursor: Any, tenant_id: uuid.UUID, entries: Sequence[QueueEntry]
 ) -> set[tuple[uuid.UUID, uuid.UUID]]:
     """Queue calls, and note in their lanes that these runs have work; returns (tenant, lane) of the lanes."""
     if not entries:
         return set()
-    cursor.execute(
-        """INSERT INTO step_queue (id, tenant_id, lane_id, run_id, record_id, name, query, fingerprint, context, attempt,
-                                   crashes, reason, reserved)
-           SELECT id, %s, lane_id, run_id, record_id, name, query::jsonb, fingerprint, context::jsonb, 1, 0, '', 0
-           FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[])
-                t(id, lane_id, run_id, record_id, name, query, fingerprint, context)""",
-        [
-            tenant_id,
-            [uuid7() for _ in entries],
-            [entry.lane_id for entry in entries],
-            [entry.run_id for entry in entries],
-            [entry.record_id for entry in entries],
-            [entry.name for entry in entries],
-            [dump(entry.query) for entry in entries],
-            [entry.fingerprint for entry in entries],
-            [dump(entry.context) for entry in entries],
-        ],
-    )
+    cursor.execute(INSERT_QUEUE, {**queue_parameters(entries), "tenant": tenant_id})
     pairs = sorted({(entry.lane_id, entry.run_id) for entry in entries})
     enter_lanes(cursor, tenant_id, pairs)
     return {(tenant_id, lane_id) for lane_id, _ in pairs}
 
 
+def queue_parameters(entries: Sequence[QueueEntry]) -> dict[str, Any]:
+    """What `INSERT_QUEUE` and `NEW_IN_LANES` take for these calls."""
+    pairs = sorted({(entry.lane_id, entry.run_id) for entry in entries})
+    return {
+        "queue_ids": [uuid7() for _ in entries],
+        "queue_lanes": [entry.lane_id for entry in entries],
+        "queue_runs": [entry.run_id for entry in entries],
+        "queue_records": [entry.record_id for entry in entries],
+        "queue_names": [entry.name for entry in entries],
+        "queries": [dump(entry.query) for entry in entries],
+        "fingerprints": [entry.fingerprint for entry in entries],
+        "contexts": [dump(entry.context) for entry in entries],
+        "entry_ids": [uuid7() for _ in pairs],
+        "entered": [pair[0] for pair in pairs],
+        "entering": [pair[1] for pair in pairs],
+    }
+
+
 def enter_lanes(cursor: Any, tenant_id: uuid.UUID, pairs: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> None:
-    """Note that runs have work in lanes. A run starts level with the least served run there, not at zero.
+    """Note that runs have work in lanes.
 
     Rows that are there already are looked for first: ON CONFLICT alone would wait for whoever is updating them.
     """
     cursor.execute(
-        """INSERT INTO lane_run (id, tenant_id, lane_id, run_id, state, priority, vtime)
-           SELECT t.id, %s, t.lane_id, t.run_id,
+        f"""INSERT INTO lane_run (id, tenant_id, lane_id, run_id, state, priority, vtime)
+           SELECT t.id, %(tenant)s, t.lane_id, t.run_id,
                   CASE r.status WHEN 'paused' THEN 'paused' WHEN 'cancelled' THEN 'cancelled' ELSE 'active' END,
-                  r.priority,
-                  coalesce((SELECT min(o.vtime) FROM lane_run o
-                            WHERE o.tenant_id = %s AND o.lane_id = t.lane_id AND o.state = 'active'), 0)
-           FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) t(id, lane_id, run_id) JOIN run r ON r.id = t.run_id
+                  r.priority, {_LEVEL}
+           FROM unnest(%(ids)s::uuid[], %(lanes)s::uuid[], %(runs)s::uuid[]) t(id, lane_id, run_id)
+                JOIN run r ON r.id = t.run_id
            WHERE NOT EXISTS (SELECT 1 FROM lane_run l WHERE l.tenant_id = r.tenant_id AND l.lane_id = t.lane_id
                              AND l.run_id = t.run_id)
-           ON CONFLICT (tenant_id, lane_id, run_id) DO NOTHING""",
-        [
-            tenant_id,
-            tenant_id,
-            [uuid7() for _ in pairs],
-            [pair[0] for pair in pairs],
-            [pair[1] for pair in pairs],
-        ],
+           ON CONFLICT (tenant_id, lane_id, run_id) DO NOTHING""",  # noqa: S608 - text of ours alone
+        {
+            "tenant": tenant_id,
+            "ids": [uuid7() for _ in pairs],
+            "lanes": [pair[0] for pair in pairs],
+            "runs": [pair[1] for pair in pairs],
+        },
     )
 
 

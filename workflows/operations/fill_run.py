@@ -18,7 +18,7 @@ from tenants.scope import APP_ALIAS, tenant_scope
 from workflows import telling
 from workflows.csv_in import Dialect, RowIn, read_rows
 from workflows.models import LaneRun, Run, RunEvent
-from workflows.operations.accept_run import NewRecord, write_records
+from workflows.operations.records_in import NewRecord, write_records
 from workflows.states import LaneRunState, RunStatus
 
 FIRST_CHUNK, CHUNK = 100, 1_000

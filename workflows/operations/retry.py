@@ -24,8 +24,8 @@ from workflows.lanes import book, doubt
 from workflows.lanes.decide import fingerprint
 from workflows.lanes.ring import ring_after_commit
 from workflows.models import AmbiguousCall, Record, Run, RunEvent, Step
-from workflows.operations.accept_run import first_of_month, storable
 from workflows.operations.failed_records import FailedFilter, lock_failed
+from workflows.operations.records_in import first_of_month, storable
 from workflows.operations.retry_in_doubt import can_be_looked_up, in_doubt, look_up_first
 from workflows.replay import answers_of, replay
 from workflows.states import RecordStatus, RunStatus

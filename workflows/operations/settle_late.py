@@ -11,7 +11,7 @@ from integrations.outcomes import Done, Miss, Outcome
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.lanes import book
-from workflows.operations.accept_run import first_of_month
+from workflows.operations.records_in import first_of_month
 
 AT_ONCE = 50
 
