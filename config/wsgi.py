@@ -1,5 +1,6 @@
 """The web process: granian --interface wsgi config.wsgi:application"""
 
+import gc
 import sys
 
 from django.conf import settings
@@ -13,9 +14,14 @@ if not settings.configured:
 application = get_wsgi_application()
 
 from config.start import check_logins, check_vault  # noqa: E402 - models can be imported only now
+from workflows.lanes import ring  # noqa: E402
 
 try:
     check_logins()
     check_vault()
 except CannotStart as error:
     sys.exit(refuse(error))
+ring.gather()
+# What is loaded by now stays: a full collection would look at a million objects of Django's in the middle of a request.
+gc.collect()
+gc.freeze()

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 import structlog
 from celery import current_app
@@ -24,9 +25,11 @@ class _Broker:
     """It did not take the last message: it is asked again beside the requests, which have waited once."""
 
 
-def send(task: str, *args: str) -> bool:
-    """Have a worker run a task; False when the message was not sent. The first that finds the broker away takes about
-    2 s at most, the others nothing until it is back."""
+def send(task: str, *args: Any) -> bool:
+    """Have a worker run a task (its arguments as JSON has them); False when the message was not sent.
+
+    The first that finds the broker away takes about 2 s at most, the others nothing until it is back.
+    """
     if time.monotonic() < _Broker.rest_until:
         return False
     if not _Broker.silent:
@@ -36,7 +39,7 @@ def send(task: str, *args: str) -> bool:
     return False
 
 
-def _send(task: str, args: tuple[str, ...]) -> bool:
+def _send(task: str, args: tuple[Any, ...]) -> bool:
     try:
         current_app.send_task(task, args=list(args), ignore_result=True)
     except (OperationalError, OSError) as error:

@@ -19,6 +19,15 @@ def ring_lane(tenant_id: str, lane_id: str) -> None:
     reach("ring.handed")
 
 
+@shared_task(name=ring.RING_LANES, ignore_result=True)
+def ring_lanes(lanes: list[list[str]]) -> None:
+    """Hand lanes, each told with its tenant, to the runner of the process that this lands in."""
+    reach("ring.received")
+    for tenant_id, lane_id in lanes:
+        ring.ring_here(uuid.UUID(tenant_id), uuid.UUID(lane_id))
+    reach("ring.handed")
+
+
 @shared_task(name=ring.FILL_RUN, base=TenantTask, in_scope=False, ignore_result=True)
 def fill_run(tenant_id: str, run_id: str) -> None:
     """Turn the rows of an upload into records."""

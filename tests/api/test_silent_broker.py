@@ -1,8 +1,11 @@
 """A broker that takes connections and says nothing: what is posted is kept, and nobody waits for the doorbell."""
 
+import base64
+import json
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from tenants.doorbell import _Broker, forget_rest, send
 from tests.client import Api
 from tests.factories import connect_all, contact
 from tests.own_redis import start_redis
+from workflows.lanes import ring
+from workflows.lanes.bell import Bell
 
 
 def forget_connections() -> None:
@@ -91,3 +96,41 @@ def test_whoever_comes_after_the_first_waits_no_more_until_the_broker_is_back(br
     while not seconds_to_send()[0]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_rings_of_many_requests_come_in_few_messages_and_none_is_lost(broker):
+    """Each lane is told after its last ring: the latest ring of a lane never goes with a message from before it."""
+    bell = Bell(ring._send_many)
+    lanes = [(uuid.uuid4(), uuid.uuid4()) for _ in range(400)]
+    for one in lanes:
+        bell.ring({one, lanes[0]})
+        time.sleep(0.001)
+    with redis.Redis(port=int(broker.args[-1])) as client:
+        told: list[list[str]] = []
+        messages = 0
+        deadline = time.monotonic() + 5
+        while len({tuple(pair) for pair in told}) < len(lanes) and time.monotonic() < deadline:
+            if raw := client.rpop("rings"):
+                body = json.loads(base64.b64decode(json.loads(raw)["body"]))
+                told += body[0][0]
+                messages += 1
+    assert {tuple(pair) for pair in told} == {(str(tenant), str(lane)) for tenant, lane in lanes}
+    assert messages < len(lanes) / 5
+
+
+def test_a_ring_that_cannot_be_sent_does_not_silence_the_bell():
+    sent: list[object] = []
+
+    def fails_once(lanes: list[tuple[uuid.UUID, uuid.UUID]]) -> None:
+        sent.append(lanes)
+        if len(sent) == 1:
+            raise RuntimeError("no broker")
+
+    bell = Bell(fails_once)
+    one, other = (uuid.uuid4(), uuid.uuid4()), (uuid.uuid4(), uuid.uuid4())
+    for lane in (one, other):
+        bell.ring({lane})
+        deadline = time.monotonic() + 5
+        while [lane] not in sent and time.monotonic() < deadline:
+            time.sleep(0.005)
+    assert sent == [[one], [other]]

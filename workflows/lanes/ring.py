@@ -12,8 +12,10 @@ from django.db import transaction
 from tenants.doorbell import send
 from tenants.failpoints import reach
 from tenants.scope import APP_ALIAS
+from workflows.lanes.bell import Bell
 
 RING_LANE = "workflows.tasks.ring_lane"
+RING_LANES = "workflows.tasks.ring_lanes"
 FILL_RUN = "workflows.tasks.fill_run"
 PURGE = "workflows.tasks.purge_expired"
 PURGE_EVERY_S = 3600.0
@@ -23,6 +25,7 @@ class _Process:
     """Who is told in this process; nobody outside a worker."""
 
     tell: Callable[[uuid.UUID, uuid.UUID], None] | None = None
+    bell: Bell | None = None
     purge_at = 0.0  # monotonic
 
 
@@ -31,8 +34,16 @@ def hosts_runner(tell: Callable[[uuid.UUID, uuid.UUID], None] | None) -> None:
     _Process.tell = staticmethod(tell) if tell else None
 
 
+def gather() -> None:
+    """From now on this process puts the rings of many requests into one message; for web processes."""
+    _Process.bell = Bell(_send_many)
+
+
 def ring(lanes: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> None:
     """Ring each (tenant, lane)."""
+    if _Process.tell is None and _Process.bell is not None:
+        _Process.bell.ring(lanes)
+        return
     for tenant_id, lane_id in lanes:
         if _Process.tell is not None:
             _Process.tell(tenant_id, lane_id)
@@ -80,3 +91,7 @@ def ring_purge_if_due() -> None:
 
 def _send(task: str, tenant_id: uuid.UUID, subject: uuid.UUID) -> None:
     send(task, str(tenant_id), str(subject))
+
+
+def _send_many(lanes: list[tuple[uuid.UUID, uuid.UUID]]) -> None:
+    send(RING_LANES, [[str(tenant_id), str(lane_id)] for tenant_id, lane_id in lanes])

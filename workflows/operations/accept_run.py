@@ -4,11 +4,10 @@ Records that come with the request are written here, with everything that belong
 an upload become records in chunks afterwards (`fill_run`), so that the first calls of a large run start at once.
 """
 
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
-
-from django.db.models import JSONField
 
 from tenants import audit
 from tenants.errors import InvalidInput
@@ -38,10 +37,12 @@ MAX_RECORDS = 1_000
 MAX_CREDIT_LIMIT = 10**12
 
 _FIELDS = [field for field in Run._meta.concrete_fields if not field.has_db_default()]
+_COLUMNS = ", ".join(str(field.column) for field in _FIELDS)
+# The run comes as one value: a statement with more than fifty is taken apart anew each time that it is sent.
 _ACCEPT = f"""
     WITH accepted AS (
-        INSERT INTO run ({", ".join(str(field.column) for field in _FIELDS)})
-        VALUES ({", ".join(f"%(run_{field.column})s" for field in _FIELDS)}) RETURNING created_at),
+        INSERT INTO run ({_COLUMNS}) SELECT {_COLUMNS} FROM jsonb_populate_record(NULL::run, %(row)s)
+        RETURNING created_at),
     event AS (
         INSERT INTO run_event (id, tenant_id, run_id, kind, detail, actor)
         VALUES (%(event_id)s, %(tenant)s, %(run)s, 'run.accepted', %(detail)s, %(actor)s)),
@@ -118,18 +119,16 @@ def _new_record(run: Run, position: int, raw: Mapping[str, Any]) -> NewRecord:
 
 def _write(run: Run, into: RecordsIn, actor: str) -> datetime:
     """Write the run with its records, first steps, usage, event and entry in the trail; returns when that was."""
-    values = {
-        f"run_{field.column}": book.dump(value) if isinstance(field, JSONField) else value
-        for field, value in ((field, getattr(run, field.attname)) for field in _FIELDS)
-    }
+    row = {field.column: getattr(run, field.attname) for field in _FIELDS}
+    row |= {name: str(value) for name, value in row.items() if isinstance(value, uuid.UUID)}
     trail = audit.parameters(
         actor=actor, verb="run.accepted", subject=run, records=run.total, livemode=run.livemode
     )
     parameters = {
-        **values,
         **trail,
         **into.parameters(run),
         **book.queue_parameters(into.entries),
+        "row": book.dump(row),
         "event_id": uuid7(),
         "detail": book.dump({"records": run.total}),
         "actor": actor,
