@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from tenants.secret import MASK, mask
@@ -45,12 +46,17 @@ def scrub_text(text: str) -> str:
     return _NAMED_VALUES.sub(lambda found: found["name"] + MASK, text)
 
 
+@lru_cache(1024)
+def _gives_away(name: str) -> bool:
+    return _SECRET_NAMES.search(name) is not None
+
+
 def scrub(value: Any, *, name: str = "", depth: int = 0) -> Any:
     """A copy without secrets: those that are alive, that a name gives away, or that can be told by their form.
 
     What is neither plain nor a container becomes text, as whoever writes it down would make of it later.
     """
-    if name and _SECRET_NAMES.search(name) and value not in (None, "", True, False):
+    if name and _gives_away(name) and value not in (None, "", True, False):
         return MASK
     if isinstance(value, str):
         return scrub_text(value)

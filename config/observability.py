@@ -10,9 +10,15 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from config.masking import scrub
 
+# What structlog itself adds to each line.
+_OURS = frozenset({"logger", "level", "timestamp"})
+
 
 def _scrub_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: value if key.startswith("_") else scrub(value, name=key) for key, value in event.items()}
+    return {
+        key: value if key in _OURS or key.startswith("_") else scrub(value, name=key)
+        for key, value in event.items()
+    }
 
 
 _SHARED: list[Any] = [
@@ -86,3 +92,5 @@ def logging_config(*, readable: bool | None = None, level: str = "INFO") -> dict
 
 
 logging.captureWarnings(capture=True)
+# No line shows them, and each line would ask for them anew.
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
