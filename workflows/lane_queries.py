@@ -37,6 +37,7 @@ class LaneView:
     paused: bool
     pause_reason: str
     pinned: bool
+    bulk: bool
     waiting: int
     in_flight: int
     started_last_period: int
@@ -224,6 +225,7 @@ def _view(lane: Lane, state: LaneState | None, load: _Load) -> LaneView:
         paused=lane.paused,
         pause_reason=lane.pause_reason,
         pinned=lane.pinned,
+        bulk=lane.bulk,
         waiting=load.waiting,
         in_flight=load.in_flight,
         started_last_period=_recent_starts(state, window["period"] or 0.0),

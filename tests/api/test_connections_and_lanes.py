@@ -16,7 +16,7 @@ CONNECTION_KEYS = {
 }  # fmt: skip
 LANE_KEYS = {
     "id", "connection", "provider", "key_hint", "windows", "rate", "period", "parallelism", "paused", "pinned",
-    "waiting", "in_flight", "started_last_period", "oldest_waiting_s", "wait_reason", "breaker",
+    "bulk", "waiting", "in_flight", "started_last_period", "oldest_waiting_s", "wait_reason", "breaker",
     "breaker_until",
 }  # fmt: skip
 
@@ -147,6 +147,22 @@ def test_other_limits_are_pinned_while_work_waits(api, tenant):
     ]
     for body in ({}, {"parallelism": 0}, {"rate": 1}, {"paused": True}):
         assert_problem(api.patch(f"/lanes/{lane['id']}", body), 422, "invalid_input")
+
+
+def test_a_lane_asks_several_at_once_where_its_vendor_can(api, tenant):
+    make_connection(tenant, "prospeo")
+    make_connection(tenant, "findymail")
+    lanes = {lane["provider"]: lane for lane in api.get("/lanes").json()["data"]}
+    assert {lane["bulk"] for lane in lanes.values()} == {False}
+    path = f"/lanes/{lanes['prospeo']['id']}"
+    changed = api.patch(path, {"bulk": True}).json()
+    assert (changed["bulk"], changed["pinned"]) == (True, False)
+    both = api.patch(path, {"bulk": False, "parallelism": 3}).json()
+    assert (both["bulk"], both["parallelism"], both["pinned"]) == (False, 3, True)
+    other = f"/lanes/{lanes['findymail']['id']}"
+    assert_problem(api.patch(other, {"bulk": True, "parallelism": 3}), 422, "invalid_input")
+    assert api.get(other).json()["pinned"] is False
+    assert api.patch(other, {"bulk": False}).status_code == 200
 
 
 def test_a_lane_is_paused_and_resumed(api, tenant):

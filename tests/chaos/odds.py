@@ -8,6 +8,7 @@ import resource
 import signal
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -47,7 +48,9 @@ def _set_times(odds: Mapping[str, Any]) -> None:
         holder.IDLE_RELEASE_S = driver.IDLE_RELEASE_S = seconds
     if seconds := odds.get("call_s"):
         for connector in registry.CONNECTORS.values():
-            type(connector).timeout = seconds
+            vendor: Any = type(connector)
+            vendor.timeout = seconds
+            vendor.bulk = {name: replace(bulk, timeout=seconds) for name, bulk in vendor.bulk.items()}
     if seconds := odds.get("watch_s"):
         watch.LOOK_EVERY_S = seconds / watch.STUCK_LOOKS
     if seconds := odds.get("stalled_s"):

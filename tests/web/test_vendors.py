@@ -79,6 +79,24 @@ def test_no_page_shows_a_secret(admin: Client, tenant: "Tenant"):
         assert SECRET[:8] not in html
 
 
+def test_a_lane_may_ask_several_in_one_call_where_its_vendor_can(admin: Client, tenant: "Tenant"):
+    connect_all(tenant)
+    html = admin.get("/app/vendors/").content.decode()
+    assert (html.count("Up to 50 per call"), html.count("Up to 100 per call")) == (1, 1)
+    with tenant_scope(tenant):
+        lanes = {lane.provider: lane for lane in Lane.objects.all()}
+    path = f"/app/vendors/lanes/{lanes['prospeo'].pk}/"
+    html = admin.post(f"{path}together/", follow=True).content.decode()
+    assert "asks several contacts in one call" in html
+    assert "up to 50 contacts in one call" in html
+    html = admin.post(f"{path}alone/", follow=True).content.decode()
+    assert "asks one contact in each call" in html
+    assert "up to 50 contacts in one call" not in html
+    refused = admin.post(f"/app/vendors/lanes/{lanes['findymail'].pk}/together/")
+    assert refused.status_code == 422
+    assert admin.post(f"{path}sideways/").status_code == 404
+
+
 def test_a_lane_is_paused_and_resumed(admin: Client, tenant: "Tenant"):
     make_connection(tenant, "prospeo")
     with tenant_scope(tenant):

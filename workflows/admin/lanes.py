@@ -71,7 +71,7 @@ class LaneAdmin(ReadOnlyAdmin):
             None,
             {
                 "fields": (
-                    ("title", "state_pill"), ("tenant_link", "connection_link"), ("limits", "pinned"), "lists",
+                    ("title", "state_pill"), ("tenant_link", "connection_link"), ("limits", "pinned"), ("bulk", "lists"),
                 )
             },
         ),

@@ -138,10 +138,15 @@ class RetryRecordBody(Body):
 
 
 class LanePatch(LimitsBody):
+    bulk = serializers.BooleanField(
+        required=False,
+        help_text="Whether several questions may go in one call, where the vendor has an endpoint for it.",
+    )
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)
         if not attrs:
-            raise serializers.ValidationError("Give windows (or rate and period), parallelism, or both.")
+            raise serializers.ValidationError("Give windows (or rate and period), parallelism or bulk.")
         return attrs
 
 
@@ -336,6 +341,7 @@ class LaneSerializer(serializers.Serializer):
     parallelism = serializers.IntegerField()
     paused = serializers.BooleanField()
     pinned = serializers.BooleanField(help_text="Whether the limits were set here and not by the connection.")
+    bulk = serializers.BooleanField(help_text="Whether several questions may go in one call.")
     waiting = serializers.IntegerField()
     in_flight = serializers.IntegerField()
     started_last_period = serializers.IntegerField()

@@ -52,7 +52,8 @@ class Flusher:
                 suspect = lane
             for work in starting:
                 worst = 0 if work.job else worst_of(work, lane.connector)
-                batch.stamps.append((work, lane.connector.timeout, worst))
+                work.span = lane.call_seconds(work)
+                batch.stamps.append((work, work.span, worst))
             if starting and (starts := lane.starts(now)):
                 batch.starts.append((lane.facts.tenant_id, lane.facts.id, starts))
         return batch

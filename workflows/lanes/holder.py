@@ -17,6 +17,7 @@ from workflows.lanes.breaker import CLOSED, OPEN, Breaker
 from workflows.lanes.lease import LEASE_S, SAFE_SHARE, Foreign, LaneFacts, Report
 from workflows.lanes.outcome import CRASHES_ALONE
 from workflows.lanes.pace import LONG_WINDOW_S, SLOWEST_PACE, Pacer, WindowLimit
+from workflows.lanes.together import Together
 from workflows.lanes.turns import CLAIM_MOST, Turns
 from workflows.lanes.work import RunInLane, Work
 
@@ -55,6 +56,8 @@ class LaneHolder:
         self.stamping: dict[uuid.UUID, Work] = {}
         self.stamped: deque[Work] = deque()
         self.in_flight: dict[uuid.UUID, Work] = {}
+        self.riding = 0  # of these, the steps that are asked in another one's call
+        self.together = Together(self.connector, now, quiet_s=quiet_s)
         self.settling: set[uuid.UUID] = set()
         self.foreign = {entry.id: now + entry.remaining_s for entry in foreign}
         self.foreign_holders = {entry.id: entry.holder for entry in foreign}
@@ -136,17 +139,23 @@ class LaneHolder:
             return 0
         limit = self.parallelism
         ending = ceil(limit * HORIZON_S / max(self.latency, 0.001) * 1.2)
-        room = min(STAMP_AHEAD * limit, max(0, limit - self.busy) + ending, self._capacity(now))
+        each = self.together.most() if self.facts.bulk else 1
+        room = min(
+            max(STAMP_AHEAD * limit, each), (max(0, limit - self.busy) + ending) * each, self._capacity(now)
+        )
         room -= len(self.stamped) + len(self.stamping)
         if not closed:
             room = min(room, 1)
         return max(0, min(room, most))
 
     def _capacity(self, now: float) -> int:
-        if not self.pacer.grouped:
+        if not self.pacer.grouped and not self.facts.bulk:
             return self.pacer.capacity(now, HORIZON_S)
         heads = self.turns.next_operations() or {""}
-        return max(self.pacer.capacity(now, HORIZON_S, operation) for operation in heads)
+        room = max(self.pacer.capacity(now, HORIZON_S, operation) for operation in heads)
+        if self.facts.bulk:  # what is free may go at once
+            room = max(room, *(self.pacer.free(now, operation, self.together.most()) for operation in heads))
+        return room
 
     def suspect_in_hand(self) -> bool:
         """Whether a step is under way that was in hand when workers died twice: it runs alone."""
@@ -180,10 +189,37 @@ class LaneHolder:
         )
         return None if at == inf else max(at, now)
 
+    def take_to_send(self, now: float) -> list[Work]:
+        """The next stamped step, in flight from now on, with those that are asked in the same call."""
+        first = self.stamped.popleft()
+        works = [first]
+        if self.facts.bulk and self.stamped and self.breaker.state(now) == CLOSED:
+            slots = self.parallelism - self.busy
+            room = self.pacer.free(now, first.operation, len(self.stamped) + 1)
+            others = self.together.company(first, self.stamped, now, slots=slots, room=room)
+            for work in others:
+                self.stamped.remove(work)
+            works += others
+        self.in_flight.update((work.id, work) for work in works)
+        self.riding += len(works) - 1
+        return works
+
+    def call_over(self, works: Sequence[Work]) -> None:
+        """The call of these steps has ended; they wait to be settled."""
+        for work in works:
+            del self.in_flight[work.id]
+            self.settling.add(work.id)
+        self.riding -= len(works) - 1
+
+    def call_seconds(self, work: Work) -> float:
+        """How long the call of this step may take."""
+        bulk = self.together.of(work) if self.facts.bulk else None
+        return self.connector.timeout if bulk is None else max(self.connector.timeout, bulk.timeout)
+
     @property
     def busy(self) -> int:
         """The calls in flight, those included that earlier holders may have."""
-        return len(self.in_flight) + len(self.foreign)
+        return len(self.in_flight) - self.riding + len(self.foreign)
 
     @property
     def parallelism(self) -> int:

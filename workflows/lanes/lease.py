@@ -49,6 +49,7 @@ class LaneFacts:
     failures: int = 0
     trips: int = 0
     rest_s: float = 0.0
+    bulk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ FACTS = """
     SELECT l.id, l.tenant_id, c.id, l.provider, c.mode, c.key_hash, c.on_ambiguous, l.windows, l.parallelism, l.paused,
            greatest(0, extract(epoch FROM s.cooldown_until - clock_timestamp()))::float, s.starts,
            extract(epoch FROM clock_timestamp())::float, l.pause_reason, s.pace, s.failures, s.trips,
-           greatest(0, extract(epoch FROM s.breaker_until - clock_timestamp()))::float
+           greatest(0, extract(epoch FROM s.breaker_until - clock_timestamp()))::float, l.bulk
     FROM lane l JOIN integrations_connection c ON c.id = l.connection_id JOIN lane_state s ON s.lane_id = l.id
     WHERE l.id = ANY(%s)
 """

@@ -135,27 +135,36 @@ class Pacer:
             at = max(at, self._told_start(now))
         return at
 
-    def started(self, at: float, operation: str = "") -> int:
-        """A call starts now; `sent` must follow. Returns its number in the order of starts."""
+    def free(self, now: float, operation: str, most: int) -> int:
+        """How many calls of this operation may start now, at once: `most` or fewer."""
+        for counter in self._of(operation)[0]:
+            most = min(most, counter.free(now))
+        if self._told and self._told_start(now) > now:
+            return 0
+        return max(0, min([most, *(told.left for told in self._told)]))
+
+    def started(self, at: float, operation: str = "", count: int = 1) -> int:
+        """A call starts now, or one that counts as `count`; `sent` must follow. Returns its number in the order of
+        starts."""
         counters, logs, _ = self._of(operation)
         for counter in counters:
-            counter.start(at)
+            counter.start(at, count)
         for log in logs:
-            log.unsent += 1
+            log.unsent += count
             log.last = at
         for told in self._told:
-            told.left -= 1
-        self._number += 1
+            told.left -= count
+        self._number += count
         return self._number
 
-    def sent(self, at: float, operation: str = "") -> None:
+    def sent(self, at: float, operation: str = "", count: int = 1) -> None:
         """A call that was started left the machine now, or never will: it counts from now on."""
         _, logs, buckets = self._of(operation)
         for log in logs:
-            log.unsent -= 1
-            log.add(at)
+            log.unsent -= count
+            log.add(at, count)
         for bucket in buckets:
-            bucket.add(at)
+            bucket.add(at, count)
 
     def capacity(self, now: float, horizon: float, operation: str = "", most: int = 10_000) -> int:
         """About how many calls may start within `horizon` seconds: for planning ahead, never for sending."""

@@ -57,11 +57,14 @@ class StartLog:
         self.unsent = 0
         self.last = -inf  # when the last call was started
 
-    def add(self, at: float) -> None:
+    def add(self, at: float, count: int = 1) -> None:
         times = self.times
         if times and at < times[-1]:
             at = times[-1]
-        times.append(at)
+        if count == 1:
+            times.append(at)
+        else:
+            times.extend([at] * count)
         if len(times) > 2 * EXACT_LIMIT:
             del times[:-EXACT_LIMIT]
 
@@ -132,8 +135,17 @@ class Counter:
         index = len(log.times) - free
         return max(at, log.times[index] + self.span) if index >= 0 else at
 
-    def start(self, at: float) -> None:
-        self.due = max(self.due, at - CATCH_UP_S) + self.gap
+    def free(self, now: float) -> int:
+        """How many calls may start now, at once."""
+        if max(self.floor, self.due) > now:
+            return 0
+        if self.buckets is not None:
+            self.buckets.expire(now - self.span)
+            return self.allowed - self.log.unsent - self.buckets.total
+        return self.allowed - self.log.unsent - self.log.count_since(now - self.span)
+
+    def start(self, at: float, count: int = 1) -> None:
+        self.due = max(self.due, at - CATCH_UP_S) + self.gap * count
 
     def _bucketed(self, now: float, free: int) -> float:
         assert self.buckets is not None

@@ -90,6 +90,7 @@ class Work:
     cached_outcome: str = ""
     cached_answer: dict[str, Any] | None = None
     stamped_at: float = 0.0  # monotonic
+    span: float = 0.0  # seconds that its call may take, by its stamp
     reserved: int = 0  # the most that its call may cost, while it is stamped
     month: date | None = None  # in which that is counted: when it was stamped, by the database's clock
     tried_s: float = 0.0  # how long ago its first call was, when it was claimed; 0 without one

@@ -22,6 +22,11 @@ class Lane(TenantOwned):
     pinned = models.BooleanField(
         default=False, help_text="limits were set by hand and no longer follow the connection"
     )
+    bulk = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="several questions may be asked in one call, where the vendor has an endpoint for it",
+    )
     paused = models.BooleanField(default=False)
     pause_reason = models.CharField(max_length=32, blank=True)
     created_at = models.DateTimeField(db_default=Now())

@@ -2,7 +2,9 @@
 
 import secrets
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -20,7 +22,8 @@ from tenants.scope import tenant_scope
 from tenants.secret import Secret
 from tenants.web.access import TenantRequest, actor, allows, tenant_page
 from workflows import queries
-from workflows.operations.control_lane import pause_lane, resume_lane
+from workflows.models import Lane
+from workflows.operations.control_lane import ask_together, pause_lane, resume_lane
 from workflows.queries import LaneView
 from workflows.web import describe
 from workflows.web.forms import ConnectForm, NewKeyForm
@@ -37,6 +40,14 @@ _NEEDS = {
 }
 
 
+_CONTROLS: dict[str, tuple[Callable[..., Lane], str]] = {
+    "pause": (pause_lane, "is paused: calls in flight end, no new ones start"),
+    "resume": (resume_lane, "goes on"),
+    "together": (partial(ask_together, on=True), "asks several contacts in one call where that helps"),
+    "alone": (partial(ask_together, on=False), "asks one contact in each call"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class VendorView:
     """A connection with its lane, as the page shows them."""
@@ -47,6 +58,12 @@ class VendorView:
     @property
     def title(self) -> str:
         return describe.vendor_title(self.connection.provider)
+
+    @property
+    def most_together(self) -> int:
+        """How many contacts one call may ask about; 0 where the vendor has no endpoint for several."""
+        bulk = registry.get(self.connection.provider).bulk.values()
+        return max((endpoint.most for endpoint in bulk), default=0)
 
     @property
     def limits(self) -> str:
@@ -99,6 +116,7 @@ class VendorView:
             self.lane.wait_reason,
             self.lane.paused,
             self.lane.breaker_until,
+            self.lane.bulk,
         )
         told = (self.connection.balance, self.connection.low_balance_told_at)
         return (self.connection.pk, self.state, told, lane, self.limits)
@@ -206,13 +224,12 @@ def connect_sandbox(request: TenantRequest) -> HttpResponse:
 @require_POST
 @tenant_page("lanes.steer")
 def control(request: TenantRequest, lane_id: uuid.UUID, verb: str) -> HttpResponse:
-    operations = {"pause": pause_lane, "resume": resume_lane}
-    if verb not in operations:
-        raise NotFound("A lane can be paused and resumed.")
+    if verb not in _CONTROLS:
+        raise NotFound("There is no such control of a lane.")
+    operation, done = _CONTROLS[verb]
     with tenant_scope(request.membership.tenant_id):
-        lane = operations[verb](lane_id=lane_id, actor=actor(request))
+        lane = operation(lane_id=lane_id, actor=actor(request))
     title = describe.vendor_title(lane.provider)
-    done = "is paused: calls in flight end, no new ones start" if verb == "pause" else "goes on"
     messages.success(request, f"The lane of {title} …{lane.key_hint} {done}.")
     return redirect("vendors")
 
