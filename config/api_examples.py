@@ -237,6 +237,7 @@ ANSWERS: Final[dict[str, Any]] = {
         f'{{"id": "{RECORD_ID}", "position": 1, "status": "found", "input": {{"first_name": "Ada"}}, '
         '"output": {"email": "ada@engines.example"}, "error": null, "credits": 2.0}\n'
     ),
+    "results_xlsx": "(an Excel workbook)",
     "runs_cancel": _run("cancelled", **{**_FINISHED, "records": {**_run()["records"], "queued": 0, "cancelled": 1}}),
     "runs_change": _run(priority=8),
     "runs_create": _run(),

@@ -40,6 +40,7 @@ urlpatterns = [
     path("runs/<uuid:run_id>/records/<uuid:record_id>/discard", records.DiscardRecordView.as_view()),
     path("runs/<uuid:run_id>/results.csv", records.ResultsCsvView.as_view()),
     path("runs/<uuid:run_id>/results.jsonl", records.ResultsJsonlView.as_view()),
+    path("runs/<uuid:run_id>/results.xlsx", records.ResultsXlsxView.as_view()),
     path("lanes", lanes.LanesView.as_view()),
     path("lanes/<uuid:lane_id>", lanes.LaneView.as_view()),
     path("lanes/<uuid:lane_id>/pause", lanes.PauseLaneView.as_view()),

@@ -22,6 +22,8 @@ from workflows.operations.failed_records import discard_record
 from workflows.operations.retry import retry_record
 from workflows.states import RecordStatus
 
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
 
 class RecordsView(ApiView):
     resource = "runs"
@@ -150,6 +152,21 @@ class ResultsJsonlView(_ResultsView):
     )
     def get(self, request: Request, run_id: uuid.UUID) -> HttpResponseBase:
         """All records as JSON lines, one record a line, values as they are."""
+        return self.stream(run_id)
+
+
+class ResultsXlsxView(_ResultsView):
+    media_type = XLSX
+    ending = "xlsx"
+    lines = staticmethod(exports.results_xlsx)
+
+    @extend_schema(
+        operation_id="results_xlsx",
+        tags=["records"],
+        responses={(200, XLSX): OpenApiTypes.BINARY, **problems(404, 409)},
+    )
+    def get(self, request: Request, run_id: uuid.UUID) -> HttpResponseBase:
+        """All records as an Excel workbook, with the columns of the CSV. Texts of more than 32,767 characters are cut."""
         return self.stream(run_id)
 
 

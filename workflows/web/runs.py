@@ -21,6 +21,10 @@ from workflows.web.run_view import read_run
 
 _EXPORTS = {
     "csv": (exports.results_csv, "text/csv; charset=utf-8"),
+    "xlsx": (
+        exports.results_xlsx,
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ),
     "jsonl": (exports.results_jsonl, "application/x-ndjson; charset=utf-8"),
 }
 
@@ -75,7 +79,7 @@ def run_live(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
 def results(request: TenantRequest, run_id: uuid.UUID, kind: str) -> HttpResponseBase:
     """Every record with what came of it, streamed."""
     if kind not in _EXPORTS:
-        raise NotFound("Results come as .csv and as .jsonl.")
+        raise NotFound("Results come as .csv, .xlsx and .jsonl.")
     export, content_type = _EXPORTS[kind]
     tenant_id = request.membership.tenant_id
     with tenant_scope(tenant_id):
