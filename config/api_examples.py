@@ -98,6 +98,7 @@ _LANE: dict[str, Any] = {
     "parallelism": 5,
     "paused": False,
     "pinned": False,
+    "bulk": False,
     "waiting": 120,
     "in_flight": 3,
     "started_last_period": 5,

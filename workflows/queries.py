@@ -10,6 +10,7 @@ from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 
 from tenants.errors import NotFound
+from tenants.ids import first_id_at
 from workflows.catalog import TEMPLATES
 from workflows.estimates import Finish, estimated_finish, estimates, finishes
 from workflows.lane_queries import (
@@ -74,15 +75,25 @@ def workflows() -> QuerySet[Workflow]:
 
 
 def runs(
-    status: str | None = None, workflow: uuid.UUID | None = None, *, test_only: bool = False
+    status: str | None = None,
+    workflow: uuid.UUID | None = None,
+    *,
+    test_only: bool = False,
+    since: datetime | None = None,
+    before: datetime | None = None,
 ) -> QuerySet[Run]:
-    """The tenant's runs, the newest first, each with its workflow; by status and by workflow where given."""
+    """The tenant's runs, the newest first, each with its workflow; by status, by workflow, and by when they were created
+    where given."""
     # Not joined: under row-level security PostgreSQL would start from the tenant's few workflows and sort all their runs.
     found = Run.objects.by_policy().prefetch_related("workflow").order_by("-id")
     if test_only:
         found = found.filter(livemode=False)
     if status:
         found = found.filter(status=status)
+    if since:
+        found = found.filter(id__gte=first_id_at(since))
+    if before:
+        found = found.filter(id__lt=first_id_at(before))
     return found.filter(workflow=workflow) if workflow else found
 
 

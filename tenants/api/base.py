@@ -3,6 +3,7 @@
 import functools
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, cast
 
 from django.http import HttpResponse
@@ -152,6 +153,22 @@ def choice_of(request: Request, name: str, choices: Sequence[str]) -> str | None
     if value is None or value in choices:
         return value
     message = f"Choose one out of: {', '.join(choices)}."
+    raise InvalidInput(f"{name}: {message}", errors=[{"field": name, "message": message}])
+
+
+def moment_of(request: Request, name: str) -> datetime | None:
+    """A query parameter as a moment with a time zone, or None. Raises InvalidInput."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        # In an address a plus sign is a space.
+        moment = datetime.fromisoformat(text.strip().replace(" ", "+"))
+        if moment.tzinfo is not None and 1970 < moment.year < 9999:
+            return moment
+    except (ValueError, OverflowError):
+        pass
+    message = "Write a moment like 2026-03-02T09:30:00Z."
     raise InvalidInput(f"{name}: {message}", errors=[{"field": name, "message": message}])
 
 

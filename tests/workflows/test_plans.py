@@ -3,11 +3,13 @@
 import json
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from bench.policies import accept, claim_steps, list_runs
 from bench.seed import Seeded, seed
@@ -26,6 +28,21 @@ def read_run(one: Seeded) -> None:
         queries.get_record(run.pk, record.pk)
         queries.record_steps(record)
         list(queries.runs("completed")[:51])
+
+
+def filtered(one: Seeded) -> None:
+    """Every filter of the lists of runs and records (workflows/api), alone and for a test key."""
+    now = timezone.now()
+    with tenant_scope(one.tenant_id):
+        flow = queries.workflows()[0].pk
+        for filters in (
+            {"status": "queued"}, {"status": "failed"}, {"workflow": flow}, {"since": now - timedelta(minutes=1)},
+            {"before": now - timedelta(days=1)}, {"workflow": flow, "status": "failed"}, {"test_only": True},
+            {"test_only": True, "status": "completed"}, {"since": now - timedelta(days=1), "before": now},
+        ):  # fmt: skip
+            list(queries.runs(**filters)[:51])
+        for status in (None, "queued", "failed"):
+            list(queries.records(one.waiting.facts.id, status)[:51])
 
 
 @pytest.fixture
@@ -71,7 +88,7 @@ def test_no_hot_query_reads_a_large_table_from_end_to_end(large: tuple[list[Seed
     made, tables = large
     assert tables >= {"run", "record", "step_queue"}
     asked = 0
-    for work in (claim_steps, accept, list_runs, read_run):
+    for work in (claim_steps, accept, list_runs, read_run, filtered):
         for statement, plan in plans_of(work, made[3]):
             asked += 1
             assert not scanned(plan) & tables, (

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants.api.base import ApiView, choice_of, read_body
+from tenants.api.base import ApiView, choice_of, moment_of, read_body
 from tenants.api.once import Answer, as_response, check_key, hash_of, rendered
 from tenants.api.paging import paginate
 from tenants.api.schema import PAGING, page_of, problems
@@ -21,13 +22,19 @@ from workflows.api.serializers import RetryBody, RunBody, RunPatch, RunSerialize
 from workflows.estimates import first_finish
 from workflows.models import Run, Upload
 from workflows.operations import control_run
-from workflows.operations.accept_run import accept_run, accept_upload
+from workflows.operations.accept_run import accept_run, accept_upload, find_workflow
 from workflows.operations.answer_once import answer_once
 from workflows.operations.change_run import RunChanges, change_run
 from workflows.operations.failed_records import FailedFilter
 from workflows.operations.retry import retry_run
 from workflows.operations.setup import find_setup
 from workflows.states import RunStatus
+
+_FILTERS = [
+    OpenApiParameter("workflow", str, description="Id or slug."),
+    OpenApiParameter("created_since", OpenApiTypes.DATETIME, description="At this moment or later."),
+    OpenApiParameter("created_before", OpenApiTypes.DATETIME, description="Earlier than this."),
+]
 
 
 def run_json(run: Run) -> dict[str, Any]:
@@ -42,16 +49,24 @@ class RunsView(ApiView):
     @extend_schema(
         operation_id="runs_list",
         tags=["runs"],
-        parameters=[*PAGING, OpenApiParameter("status", str, enum=RunStatus.values)],
-        responses={200: page_of(RunSerializer), **problems(422)},
+        parameters=[*PAGING, OpenApiParameter("status", str, enum=RunStatus.values), *_FILTERS],
+        responses={200: page_of(RunSerializer), **problems(404, 422)},
     )
     def get(self, request: Request) -> Response:
-        """The runs, the newest first."""
+        """The runs, the newest first. Several filters may be given at once."""
         status = choice_of(request, "status", RunStatus.values)
+        wanted = request.query_params.get("workflow")
+        since, before = moment_of(request, "created_since"), moment_of(request, "created_before")
         with tenant_scope(self.tenant_id):
             page = paginate(
                 request,
-                queries.runs(status, test_only=self.test_mode),
+                queries.runs(
+                    status,
+                    find_workflow(wanted).pk if wanted is not None else None,
+                    test_only=self.test_mode,
+                    since=since,
+                    before=before,
+                ),
                 key="id",
                 parse=uuid.UUID,
                 descending=True,

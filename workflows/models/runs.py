@@ -75,6 +75,7 @@ class Run(TenantOwned):
             models.Index(fields=["tenant", "-id"], name="run_newest"),
             models.Index(fields=["tenant", "status", "-id"], name="run_by_status"),
             models.Index(fields=["tenant", "workflow", "-id"], name="run_by_workflow"),
+            models.Index(fields=["tenant", "-id"], name="run_newest_test", condition=Q(livemode=False)),
             models.Index(fields=["finished_at"], name="run_to_purge", condition=Q(purged_at=None)),
         ]
         ordering = ("-id",)
