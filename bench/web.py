@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -56,9 +57,9 @@ def command(port: int, application: str) -> list[str]:
     """The Procfile's line for web, with this Python, port and application."""
     lines = (ROOT / "Procfile").read_text().splitlines()
     line = next(line for line in lines if line.startswith("web: ")).removeprefix("web: ")
-    program, *arguments = shlex.split(
-        line.replace("${PORT:-8000}", str(port)).replace("0.0.0.0", "127.0.0.1")
-    )
+    values = {"PORT": str(port)}
+    line = re.sub(r"\$\{(\w+):-(\w+)\}", lambda found: values.get(found[1], found[2]), line)
+    program, *arguments = shlex.split(line.replace("0.0.0.0", "127.0.0.1"))
     return [sys.executable, "-m", program, *arguments[:-1], application]
 
 

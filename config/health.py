@@ -22,8 +22,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge
 
+from config.metrics import as_text as metrics_text
 from tenants.scope import OPS_ALIAS, ops_scope
 from workflows import ops_facts
 from workflows.lanes import partitions
@@ -33,12 +34,20 @@ PATIENCE = 3.0
 
 UNATTENDED_MOST = 60.0
 """Seconds that work may stand with no worker to do it: a dead worker's lanes are another's within half of that."""
-UNATTENDED = Gauge("weir_work_unattended_seconds", "For how long work that could go on has had no worker.")
+UNATTENDED = Gauge(
+    "weir_work_unattended_seconds",
+    "For how long work that could go on has had no worker.",
+    multiprocess_mode="mostrecent",
+)
 OLDEST_READY = Gauge(
-    "weir_oldest_ready_step_seconds", "Age of the oldest step that could be started, waiting for limits too."
+    "weir_oldest_ready_step_seconds",
+    "Age of the oldest step that could be started, waiting for limits too.",
+    multiprocess_mode="mostrecent",
 )
 OUT_OF_TIME = Gauge(
-    "weir_steps_out_of_time", "Steps, up to 1,000, that say they are of a time that no partition is for."
+    "weir_steps_out_of_time",
+    "Steps, up to 1,000, that say they are of a time that no partition is for.",
+    multiprocess_mode="mostrecent",
 )
 
 _log = structlog.stdlib.get_logger("weir.health")
@@ -105,7 +114,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         response["WWW-Authenticate"] = 'Bearer realm="metrics"'
         return _no_store(response)
     ask({"database": measure_work})
-    return _no_store(HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST))
+    return _no_store(HttpResponse(metrics_text(), content_type=CONTENT_TYPE_LATEST))
 
 
 def _no_store(response: HttpResponse) -> HttpResponse:

@@ -1,7 +1,12 @@
 """The web process: granian --interface wsgi config.wsgi:application"""
 
 import gc
+import os
 import sys
+
+from config import metrics
+
+os.environ[metrics.FOLDER] = str(metrics.folder_of(os.getppid()))
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application

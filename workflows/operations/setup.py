@@ -24,7 +24,7 @@ _READ = f"""
     SELECT {", ".join(f"w.{field.column}" for field in _FIELDS)},
            (SELECT jsonb_agg(jsonb_build_array(c.provider, c.mode, l.id) ORDER BY c.mode, c.created_at, c.id)
             FROM integrations_connection c JOIN lane l ON l.tenant_id = c.tenant_id AND l.connection_id = c.id
-            WHERE c.tenant_id = %(tenant)s),
+            WHERE c.tenant_id = %(tenant)s AND c.removed_at IS NULL),
            (SELECT t.suppress_subdomains FROM tenants_tenant t WHERE t.id = %(tenant)s
             AND EXISTS (SELECT 1 FROM integrations_suppression s WHERE s.tenant_id = t.id))
     FROM workflow w WHERE w.tenant_id = %(tenant)s AND """  # noqa: S608 - names of ours alone
