@@ -53,6 +53,7 @@ class Env:
     port: int
     trusted_proxies: int
     unknown_callers_per_minute: int
+    cors_origins: list[str]
     database_login: str
     database_urls: dict[str, str]
     """By login: app, ops, owner, readonly, backup, admin; only those that are known."""
@@ -166,6 +167,7 @@ def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
         port=port,
         trusted_proxies=values["WEIR_TRUSTED_PROXIES"],
         unknown_callers_per_minute=values["WEIR_UNKNOWN_CALLERS_PER_MINUTE"],
+        cors_origins=values["WEIR_CORS_ORIGINS"] or [],
         database_login=login,
         database_urls={name: values[variable] for name, variable in LOGINS.items() if values[variable]},
         redis_url=values["REDIS_URL"] or "",

@@ -325,6 +325,18 @@ CONTENT_POLICY_OF = {
     "/api/docs/": {"style-src": ["'unsafe-inline'"]},
 }
 
+# Other origins' pages call the API only where they are named; its keys go in headers, so no cookie ever comes along.
+CORS_ALLOWED_ORIGINS = ENV.cors_origins
+CORS_URLS_REGEX = r"^/api/v1/"
+CORS_ALLOW_METHODS = ["GET", "POST", "PATCH", "DELETE"]
+CORS_ALLOW_HEADERS = ["authorization", "content-type", "idempotency-key", "x-api-key", "x-request-id"]
+CORS_EXPOSE_HEADERS = [
+    "Content-Disposition", "Deprecation", "Idempotency-Replayed", "Link", "RateLimit", "RateLimit-Policy",
+    "Retry-After", "Sunset", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-Request-Id",
+]  # fmt: skip
+if CORS_ALLOWED_ORIGINS:
+    MIDDLEWARE.insert(1, "corsheaders.middleware.CorsMiddleware")
+
 # --- Logs, errors, metrics ----------------------------------------------------------------------------------------------
 LOGGING = logging_config(level=ENV.log_level)
 DEFAULT_EXCEPTION_REPORTER_FILTER = "config.debug_page.MaskedReport"

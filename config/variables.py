@@ -230,6 +230,19 @@ def prefixed(*prefixes: str) -> Parser:
     return parse
 
 
+def origins(value: str, env: str) -> list[str]:
+    """Web origins, separated by commas: https alone in staging and production. No wildcard."""
+    found = [part.strip() for part in value.split(",") if part.strip()]
+    for origin in found:
+        parts = _split(origin)
+        schemes = ("https",) if env in HARDENED else ("https", "http")
+        if parts.scheme not in schemes or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ValueError(f"“{origin}” is no origin like https://app.example.com")
+        if "*" in origin or "@" in origin:
+            raise ValueError("must name each origin in full")
+    return found
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -264,6 +277,7 @@ VARIABLES: tuple[Variable, ...] = (
         whole(1, 1_000_000),
         30,
     ),
+    Variable("WEIR_CORS_ORIGINS", "Web origins whose pages may call the API, separated by commas.", origins),
     Variable("WEIR_DEBUG", "Django's debug pages, in local alone.", flag, default=False),
     Variable("SECRET_KEY", "Signs sessions and links.", secret_key, critical=True, secret=True),
     Variable(

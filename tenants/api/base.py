@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from tenants.api import once
+from tenants.api.deprecation import Going
 from tenants.api.errors import LengthRequired
 from tenants.errors import InvalidInput
 from tenants.queries import KeyOwner
@@ -34,6 +35,8 @@ class ApiView(APIView):
     """Whether a POST may run in one transaction with the keeping of its answer: it asks no vendor."""
     keeps_answers: ClassVar[bool] = False
     """Whether the view itself sees to `Idempotency-Key`."""
+    going: ClassVar[Going | None] = None
+    """Set where the route is to go: its answers say so."""
 
     def permission_for(self, method: str) -> str:
         """The permission that this method takes."""
@@ -77,6 +80,12 @@ class ApiView(APIView):
             if key is not None and (post := getattr(self, "post", None)) is not None:
                 # Found before the class's own when DRF looks for who handles the request.
                 vars(self)["post"] = functools.partial(self._post_once, key, post)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.going is not None:
+            for name, value in self.going.headers().items():
+                response[name] = value
+        return super().finalize_response(request, response, *args, **kwargs)
 
     def _post_once(self, key: str, post: Callable[..., Any], request: Request, **named: Any) -> HttpResponse:
         return once.answered_once(
