@@ -48,8 +48,13 @@ class LaneDriver:
     def stop(self) -> None:
         """Send nothing more; calls in flight go on. What was stamped but not sent goes back."""
         self._end()
-        self.desk.unstamp(list(self.lane.stamped))
+        self._put_back(list(self.lane.stamped))
         self.lane.stamped.clear()
+
+    def _put_back(self, works: list[Work]) -> None:
+        """Until that is written, the lane is not at rest: its next holder would take these for calls in flight."""
+        self.lane.settling.update(work.id for work in works)
+        self.desk.unstamp(works)
 
     def _end(self) -> None:
         self._stopped = True
@@ -73,7 +78,7 @@ class LaneDriver:
 
     def _do_what_is_due(self) -> None:
         lane, now = self.lane, time.monotonic()
-        self.desk.unstamp(lane.overdue(now))
+        self._put_back(lane.overdue(now))
         self._recover_lost(now)
         self._pass_over(now)
         lane.recover_pace(now)

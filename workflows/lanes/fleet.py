@@ -28,7 +28,7 @@ class Fleet:
         self.lanes = lanes
         self.drivers: dict[uuid.UUID, LaneDriver] = {}
         self.draining = False
-        self.relay = Relay(self._hear)
+        self.relay = Relay(self._hear, self.poke)
         self._desk = desk
         self._acquiring: set[uuid.UUID] = set()
         self._to_look: set[uuid.UUID] = set()
@@ -90,7 +90,7 @@ class Fleet:
         try:
             report = lane.report(time.monotonic(), last=True)
             await self._desk.database(lease.renew, self._desk.holder, [report])
-            await self._desk.database(lease.release, lane_id, self._desk.holder)
+            await self._desk.database(lease.release, [lane_id], self._desk.holder)
             if await self._desk.database(sweep.has_work, lane_id):
                 self.poke(lane_id)
         except DatabaseError as error:
@@ -107,26 +107,29 @@ class Fleet:
 
     def _take_anew(self, lane: LaneHolder) -> None:
         """Its key is another now, or was entered again: whoever leases the lane next opens it."""
-        at_rest = not (lane.in_flight or lane.stamped or lane.stamping or lane.settling)
+        at_rest = _at_rest(lane)
         self.lose(lane)
         if at_rest:  # else the lease lapses: what is under way would count against the next holder
             self._desk.spawn(self._let_go(lane))
 
-    async def give_back(self) -> None:
-        """Release every lane at the end of its runner's life."""
-        now = time.monotonic()
-        lanes = list(self.lanes.values())
+    async def give_back(self, *, at_rest: bool) -> None:
+        """Release the lanes that have nothing under way, or all of them, at the end of their runner's life; whoever has
+        room takes those with work. Leases that could not be given back lapse by themselves."""
+        lanes = [lane for lane in self.lanes.values() if not at_rest or _at_rest(lane)]
+        if not lanes:
+            return
+        for lane in lanes:
+            self._forget(lane.facts.id)
+        reports = [lane.report(time.monotonic(), last=True) for lane in lanes]
+        busy = [lane.facts for lane in lanes if lane.turns.runs]
         try:
-            if lanes:
-                reports = [lane.report(now, last=True) for lane in lanes]
-                await self._desk.database(lease.renew, self._desk.holder, reports)
-            for lane in lanes:
-                await self._desk.database(lease.release, lane.facts.id, self._desk.holder)
-            await self._desk.aside(
-                ring.ring, [(lane.facts.tenant_id, lane.facts.id) for lane in lanes if lane.turns.runs]
-            )
+            await self._desk.database(lease.renew, self._desk.holder, reports)
+            await self._desk.database(lease.release, [lane.facts.id for lane in lanes], self._desk.holder)
         except DatabaseError as error:
-            log.warning("lanes_not_given_back", error=type(error).__name__)  # the leases lapse by themselves
+            log.warning("lanes_not_given_back", error=type(error).__name__)
+        else:
+            await self.relay.offer(facts.id for facts in busy)
+            await self._desk.aside(ring.ring, [(facts.tenant_id, facts.id) for facts in busy])
 
     # --- looking -------------------------------------------------------------------------------------------------------
 
@@ -158,3 +161,7 @@ class Fleet:
                 continue
             if lane.refresh(fact, runs[lane_id], time.monotonic()):
                 self.drivers[lane_id].wake()
+
+
+def _at_rest(lane: LaneHolder) -> bool:
+    return not (lane.in_flight or lane.stamped or lane.stamping or lane.settling)

@@ -82,6 +82,7 @@ class Flusher:
                         lane.turns.poke()
         for work in batch.unstamps:
             if lane := self._fleet.lanes.get(work.lane_id):
+                lane.settling.discard(work.id)
                 lane.turns.came_back(work)
                 lane.turns.poke()
         for work, _, _ in batch.stamps:

@@ -167,13 +167,13 @@ def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
     return {row[0] for row in held}
 
 
-def release(lane_id: uuid.UUID, holder: uuid.UUID) -> None:
-    """Give a lane back; the next holder may start at once."""
+def release(lane_ids: Sequence[uuid.UUID], holder: uuid.UUID) -> None:
+    """Give lanes back; the next holder may start at once."""
     with ops_scope(REASON), connections[OPS_ALIAS].cursor() as cursor:
         cursor.execute(
             """UPDATE lane_state SET holder = NULL, lease_until = NULL, released_at = clock_timestamp(), in_flight = 0,
-                      wait_reason = '' WHERE lane_id = %s AND holder = %s""",
-            [lane_id, holder],
+                      wait_reason = '' WHERE lane_id = ANY(%s) AND holder = %s""",
+            [list(lane_ids), holder],
         )
     reach("lane.released")
 

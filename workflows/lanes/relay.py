@@ -1,12 +1,13 @@
-"""Tells the runners of other processes that a lane of theirs has work, through Redis' publish and subscribe.
+"""Tells the runners of other processes of lanes, through Redis' publish and subscribe: that one of theirs has work, or
+that one with work is free.
 
-A ring reaches one worker, whichever; the lane may be another's. A message that gets lost costs one look (lease.py),
-never the work; so does a Redis that is away. Messages are ids of lanes, and nothing is kept.
+A ring reaches one worker, whichever; the lane may be another's. A message that gets lost costs one look (lease.py) or one
+sweep, never the work; so does a Redis that is away. Messages are ids of lanes, and nothing is kept.
 """
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
 import redis.asyncio
 import structlog
@@ -15,17 +16,20 @@ from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
 
-CHANNEL = "weir:lanes-with-work"
+ASKED, FREE = "weir:lanes-with-work", "weir:lanes-free"
 GATHER_S = 0.01
 AGAIN_S = 2.0
 LISTEN_S = 30.0
 
 
 class Relay:
-    """Made and used on a runner's loop. `told` is called with each lane that some runner asks others to look at."""
+    """Made and used on a runner's loop. `asked` is called with each lane that some runner asks others to look at, `free`
+    with each that some runner gave back while there was work in it."""
 
-    def __init__(self, told: Callable[[uuid.UUID], None]) -> None:
-        self._told = told
+    def __init__(
+        self, asked: Callable[[uuid.UUID], None], free: Callable[[uuid.UUID], None] = lambda lane_id: None
+    ) -> None:
+        self._told = {ASKED.encode(): asked, FREE.encode(): free}
         self._lanes: set[uuid.UUID] = set()
         self._due = asyncio.Event()
         # No answer for half a second is as good as none: the next look finds the work.
@@ -38,6 +42,10 @@ class Relay:
         self._lanes.add(lane_id)
         self._due.set()
 
+    async def offer(self, lane_ids: Iterable[uuid.UUID]) -> None:
+        """Whoever has room is to take these lanes, which nobody holds any more."""
+        await self._publish(FREE, set(lane_ids))
+
     async def speak(self) -> None:
         """Pass on what is asked, many lanes in one message; runs until it is cancelled."""
         while True:
@@ -45,27 +53,33 @@ class Relay:
             await asyncio.sleep(GATHER_S)
             self._due.clear()
             lanes, self._lanes = self._lanes, set()
-            try:
-                await self._redis.publish(CHANNEL, b"".join(lane.bytes for lane in lanes))
-            except (RedisError, OSError) as error:
-                log.warning("lanes_not_told", lanes=len(lanes), error=type(error).__name__)
+            await self._publish(ASKED, lanes)
+
+    async def _publish(self, channel: str, lanes: Collection[uuid.UUID]) -> None:
+        if not lanes:
+            return
+        try:
+            await self._redis.publish(channel, b"".join(lane.bytes for lane in lanes))
+        except (RedisError, OSError) as error:
+            log.warning("lanes_not_told", channel=channel, lanes=len(lanes), error=type(error).__name__)
 
     async def listen(self) -> None:
         """Hear what others ask; runs until it is cancelled."""
         while True:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as heard:
-                    await heard.subscribe(CHANNEL)
+                    await heard.subscribe(ASKED, FREE)
                     while True:
                         message = await heard.get_message(timeout=LISTEN_S)
-                        self._hear(message["data"] if message else b"")
+                        if message:
+                            self._hear(message["channel"], message["data"])
             except (RedisError, OSError) as error:
                 log.warning("lanes_not_heard", error=type(error).__name__)
                 await asyncio.sleep(AGAIN_S)
 
-    def _hear(self, data: bytes) -> None:
+    def _hear(self, channel: bytes, data: bytes) -> None:
         for start in range(0, len(data) - len(data) % 16, 16):
-            self._told(uuid.UUID(bytes=data[start : start + 16]))
+            self._told[channel](uuid.UUID(bytes=data[start : start + 16]))
 
     async def close(self) -> None:
         await self._redis.aclose()

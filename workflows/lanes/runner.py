@@ -1,8 +1,8 @@
 """The resident lane runner: one event loop, one pooled HTTP client, up to some hundreds of leased lanes.
 
 Database work runs on a few threads with connections of their own, never on the loop; no transaction is open while a
-vendor is being called. Its lanes are in fleet.py, each driven by driver.py; what is
-done again and again, in flusher.py and loops.py.
+vendor is being called. Its lanes are in fleet.py, each driven by driver.py; what is done again and again, in flusher.py
+and loops.py.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 import uvloop
@@ -25,6 +26,7 @@ from workflows.lanes.loops import Loops
 log = structlog.get_logger(__name__)
 
 DRAIN_S = 60.0
+TURN_S = 0.1
 
 
 class Runner:
@@ -73,9 +75,11 @@ class Runner:
 
     def _drain_now(self) -> None:
         self._fleet.draining = True
+        self._drain_due.set()
 
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
+        self._drain_due = asyncio.Event()
         async with VendorClient() as client:
             self._desk = Desk(self.holder, client)
             self._fleet = Fleet(self.lanes, self._desk)
@@ -92,14 +96,15 @@ class Runner:
             ]
             self._ready.set()
             while not self._fleet.draining:
-                await asyncio.sleep(0.1)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._drain_due.wait(), TURN_S)
                 self.turns += 1
                 self._notice_broken(loops)
             await self._drain()
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
-            await self._fleet.give_back()
+            await self._fleet.give_back(at_rest=False)
             await relay.close()
             await self._desk.close_connections()
             self._desk.close()
@@ -109,7 +114,7 @@ class Runner:
         for error in (*died, *(driver.broken for driver in self._fleet.drivers.values())):
             if error is not None:
                 log.error("lane_runner_broken", error=repr(error))
-                self._fleet.draining = True
+                self._drain_now()
                 if self._on_broken is not None:
                     self._on_broken()
 
@@ -121,7 +126,8 @@ class Runner:
             for driver in self._fleet.drivers.values():
                 driver.stop()
             desk.dirty.set()
-            unwritten = desk.calls or desk.settlements or desk.unstamps
-            if not unwritten and not any(lane.settling or lane.stamping for lane in self.lanes.values()):
+            # One slow vendor's calls hold up its own lane alone.
+            await self._fleet.give_back(at_rest=True)
+            if not (self.lanes or desk.calls or desk.settlements or desk.unstamps):
                 return
             await asyncio.sleep(0.02)

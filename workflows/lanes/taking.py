@@ -47,7 +47,7 @@ def take(lane_id: uuid.UUID, holder: uuid.UUID) -> LaneTaken | None:
         except MasterKeyMissing as error:
             # Nothing is wrong with the tenant's key: whoever has the master key may take the lane.
             log.error("master_key_missing", lane_id=str(lane_id), why=error.why)  # noqa: TRY400
-            lease.release(lane_id, holder)
+            lease.release([lane_id], holder)
             return None
         except VaultError as error:
             log.warning("secret_unreadable", lane_id=str(lane_id), why=error.detail)

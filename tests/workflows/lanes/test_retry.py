@@ -216,6 +216,9 @@ def test_a_cancelled_run_stays_so_and_a_retried_record_that_is_cancelled_stays_b
     with tenant_scope(tenant):
         lane = Lane.objects.get(provider="prospeo")
         control_lane.pause_lane(lane_id=lane.pk, actor=ACTOR)
+    seen = time.monotonic() + 5
+    while (held := runner.lanes.get(lane.pk)) and not held.facts.paused and time.monotonic() < seen:
+        time.sleep(0.02)  # else the retried calls may be in flight already
     assert retry(run) == 2
     assert (again(run).status, again(run).finished_at) == ("running", None)
     with tenant_scope(tenant):

@@ -226,7 +226,7 @@ def test_what_an_orderly_holder_left_of_its_last_starts_is_good_for_one_hand_ove
     hand = Hand(tenant)
     with tenant_scope(tenant):
         LaneState.objects.filter(lane=hand.lane).update(starts={"last": {"": [0.5]}, "60:": [[1.0, 2]]})
-    lease.release(hand.lane.pk, hand.holder)
+    lease.release([hand.lane.pk], hand.holder)
     taken = lease.acquire(hand.lane.pk, hand.holder)
     assert taken is not None
     assert taken[0].starts == {"last": {"": [0.5]}, "60:": [[1.0, 2]]}
