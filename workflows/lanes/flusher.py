@@ -2,6 +2,9 @@
 
 import asyncio
 import time
+import uuid
+from collections.abc import Callable
+from functools import partial
 
 import structlog
 from django.db import Error as DatabaseError
@@ -19,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 # With many calls in flight a short breath gathers more of their answers into one transaction.
 BUSY_CALLS, BUSY_FLUSH_GAP_S = 16, 0.03
+KEPT_S = 2.0  # until a tenant's share that could not be written is tried again
 
 
 class Flusher:
@@ -26,6 +30,7 @@ class Flusher:
 
     def __init__(self, fleet: Fleet, desk: Desk) -> None:
         self._fleet, self._desk = fleet, desk
+        self._again = False  # something in the next batch was in one before
 
     async def run(self) -> None:
         """Write what there is, again and again, until it is cancelled."""
@@ -60,19 +65,41 @@ class Flusher:
 
     async def _flush(self, batch: Batch) -> Flushed:
         """Write the batch, however long the database is away: the answers in it were paid for."""
-        write = settle.flush
+        batch.retried, self._again = self._again, False
+        write: Callable[[uuid.UUID], Flushed] = partial(settle.flush, batch)
         while True:
             try:
-                return await self._desk.database(write, batch, self._desk.holder)
+                return await self._desk.database(write, self._desk.holder)
             except DatabaseError as error:
-                if isinstance(error, salvage.REFUSED):
-                    write = salvage.flush_apart
                 log.warning("flush_failed", error=str(error)[:200], settlements=len(batch.settlements))
                 batch.retried = True
-                await asyncio.sleep(RETRY_DATABASE_S)
+                if salvage.is_away(error):
+                    await asyncio.sleep(RETRY_DATABASE_S)
+                else:
+                    write = salvage.Apart(batch).write
+
+    def _keep(self, batch: Batch, part: Batch, now: float) -> None:
+        """One tenant's share could not be written, and not for what is in it: it is tried again, and stamps nothing until
+        then."""
+        settlements = {settlement.attempt_id for settlement in part.settlements}
+        unstamps = {work.id for work in part.unstamps}
+        batch.settlements = [s for s in batch.settlements if s.attempt_id not in settlements]
+        batch.unstamps = [work for work in batch.unstamps if work.id not in unstamps]
+        for lane_id in {work.lane_id for work, _, _ in part.stamps}:
+            if lane := self._fleet.lanes.get(lane_id):
+                lane.cooldown_until = max(lane.cooldown_until, now + KEPT_S)
+        self._desk.loop.call_later(KEPT_S, self._put_back, part)
+
+    def _put_back(self, part: Batch) -> None:
+        self._again = True
+        self._desk.settlements.extend(part.settlements)
+        self._desk.unstamps.extend(part.unstamps)
+        self._desk.dirty.set()
 
     def _apply(self, batch: Batch, flushed: Flushed) -> None:
         now = time.monotonic()
+        for part in flushed.kept:
+            self._keep(batch, part, now)
         for settlement in batch.settlements:
             if lane := self._fleet.lanes.get(settlement.work.lane_id):
                 lane.settling.discard(settlement.work.id)

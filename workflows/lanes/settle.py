@@ -29,15 +29,7 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
     """Write one batch. Raises django.db.Error when the database is away; the same batch may then be flushed again,
     with `retried` set, and what had been committed after all is left alone."""
     result = Flushed()
-    tenants: dict[uuid.UUID, Batch] = defaultdict(Batch)
-    for settlement in batch.settlements:
-        tenants[settlement.work.run.tenant_id].settlements.append(settlement)
-    for entry in batch.stamps:
-        tenants[entry[0].run.tenant_id].stamps.append(entry)
-    for work in batch.unstamps:
-        tenants[work.run.tenant_id].unstamps.append(work)
-    for starts in batch.starts:
-        tenants[starts[0]].starts.append(starts)
+    tenants = by_tenant(batch)
     with transaction.atomic(using=APP_ALIAS), engine_cursor(APP_ALIAS) as cursor:
         for tenant_id in sorted(tenants):
             part = tenants[tenant_id]
@@ -52,6 +44,20 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
     if result.completed:
         reach("run.completed")
     return result
+
+
+def by_tenant(batch: Batch) -> dict[uuid.UUID, Batch]:
+    """Each tenant's share of a batch."""
+    tenants: dict[uuid.UUID, Batch] = defaultdict(Batch)
+    for settlement in batch.settlements:
+        tenants[settlement.work.run.tenant_id].settlements.append(settlement)
+    for entry in batch.stamps:
+        tenants[entry[0].run.tenant_id].stamps.append(entry)
+    for work in batch.unstamps:
+        tenants[work.run.tenant_id].unstamps.append(work)
+    for starts in batch.starts:
+        tenants[starts[0]].starts.append(starts)
+    return tenants
 
 
 def _reached(batch: Batch, how_far: str) -> None:

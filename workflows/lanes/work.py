@@ -200,3 +200,13 @@ class Flushed:
     woken: set[tuple[uuid.UUID, uuid.UUID]] = field(default_factory=set)  # (tenant, lane)
     completed: list[uuid.UUID] = field(default_factory=list)
     late: int = 0
+    kept: list[Batch] = field(default_factory=list)  # tenants' shares that are to be tried again later
+
+    def add(self, more: "Flushed") -> None:
+        self.stamped |= more.stamped
+        self.suppressed |= more.suppressed
+        self.parked |= more.parked
+        self.woken |= more.woken
+        self.completed += more.completed
+        self.late += more.late
+        self.kept += more.kept
