@@ -1,6 +1,6 @@
 """The errors of the billing app."""
 
-from tenants.errors import InvalidInput
+from tenants.errors import Conflict, InvalidInput, WeirError
 
 
 class UnknownPlan(InvalidInput):
@@ -8,3 +8,26 @@ class UnknownPlan(InvalidInput):
 
     code = "unknown_plan"
     title = "There is no such plan"
+
+
+class BillingOff(Conflict):
+    """No keys of Stripe are set: operators set plans."""
+
+    code = "billing_off"
+    title = "Billing is off"
+
+
+class StripeAway(WeirError):
+    """Stripe did not answer, or not yet; the same again later may do."""
+
+    code = "stripe_away"
+    status = 503
+    title = "Stripe does not answer"
+
+
+class StripeRefused(WeirError):
+    """Stripe answered that it will not; the same again will not do. `data` has `http_status`, `code` and `param`."""
+
+    code = "stripe_refused"
+    status = 502
+    title = "Stripe refused"

@@ -28,6 +28,9 @@ _TIME_LIMIT = 300
 
 BEAT: dict[str, dict[str, Any]] = {
     "purge": {"task": "workflows.tasks.purge_expired", "schedule": 3600.0},
+    "billing": {"task": "billing.tasks.sweep", "schedule": 20.0},
+    "meter": {"task": "billing.tasks.meter", "schedule": 60.0},
+    "stripe": {"task": "billing.tasks.catch_up", "schedule": 900.0},
 }
 
 # A broker that is dead or silent must not hold up the request that rings: its row is safe, and the sweep finds it.

@@ -68,6 +68,7 @@ class Env:
     stripe_secret_key: str
     stripe_webhook_secret: str
     stripe_api_base: str
+    billing_grace_days: int
     aws_bucket: str
     metrics_token: str
     webhooks_to_loopback: bool
@@ -180,6 +181,7 @@ def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
         stripe_secret_key=values["STRIPE_SECRET_KEY"] or "",
         stripe_webhook_secret=values["STRIPE_WEBHOOK_SECRET"] or "",
         stripe_api_base=values["STRIPE_API_BASE"],
+        billing_grace_days=values["WEIR_BILLING_GRACE_DAYS"],
         aws_bucket=values["AWS_STORAGE_BUCKET_NAME"] or "",
         metrics_token=values["WEIR_METRICS_TOKEN"] or "",
         webhooks_to_loopback=bool(values["WEIR_WEBHOOKS_TO_LOOPBACK"]),

@@ -87,6 +87,10 @@ NAVIGATION: list[dict[str, Any]] = [
         "items": [
             _item("Plans", "sell", "billing.plan"),
             _item("Agreed limits", "tune", "billing.planoverride"),
+            _item("Subscriptions", "credit_card", "billing.subscription"),
+            _item("Stripe's events", "webhook", "billing.stripeevent"),
+            _item("Usage told to Stripe", "speed", "billing.meterbatch"),
+            _item("Billing mails", "mail", "billing.billingnotice"),
             _item("Usage ledger", "receipt_long", "billing.usageevent"),
             _item("Totals of deleted tenants", "inventory_2", "billing.closedledger"),
         ],

@@ -291,6 +291,7 @@ WEBHOOKS_TO_LOOPBACK = ENV.webhooks_to_loopback
 STRIPE_SECRET_KEY = ENV.stripe_secret_key
 STRIPE_WEBHOOK_SECRET = ENV.stripe_webhook_secret
 STRIPE_API_BASE = ENV.stripe_api_base
+BILLING_GRACE_DAYS = ENV.billing_grace_days
 
 # --- Mail ---------------------------------------------------------------------------------------------------------------
 _mail = environ.Env.email_url_config(ENV.email_url)
@@ -320,7 +321,11 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 # Pages of libraries, by path: what they need beyond that.
+_STRIPE_PAGES = ["https://checkout.stripe.com", "https://billing.stripe.com"]
+if not ENV.hardened and STRIPE_API_BASE.startswith("http://"):  # the sandbox's own pages
+    _STRIPE_PAGES = ["/".join(STRIPE_API_BASE.split("/")[:3])]
 CONTENT_POLICY_OF = {
+    "/app/billing/": {"form-action": _STRIPE_PAGES},
     "/admin/": {"script-src": ["'unsafe-eval'"], "style-src": ["'unsafe-inline'"]},
     "/api/docs/": {"style-src": ["'unsafe-inline'"]},
 }

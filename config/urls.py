@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from billing import webhook
 from config import health
 from tenants.web import invitations
 from workflows import hooks
@@ -21,6 +22,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("app/", include("workflows.web.urls")),
+    path("hooks/stripe", webhook.stripe_hook, name="stripe_hook"),
     path("hooks/callback/<str:token>", hooks.callback, name="callback"),
     path("invitations/", invitations.followed_page, name="invitation_followed"),
     path("invitations/<str:token>/", invitations.invitation_page, name="invitation"),

@@ -339,6 +339,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("STRIPE_WEBHOOK_SECRET", "Signs Stripe's webhooks.", prefixed("whsec_"), secret=True),
     Variable("STRIPE_API_BASE", "Stripe's address.", web_url(), "https://api.stripe.com"),
     Variable(
+        "WEIR_BILLING_GRACE_DAYS", "Days from a failed payment to the downgrade.", whole(0, 90), default=7
+    ),
+    Variable(
         "AWS_STORAGE_BUCKET_NAME", "Bucket for uploads and exports; the data directory when unset.", text
     ),
     Variable(

@@ -15,6 +15,7 @@ WALLED = ("tenant", "secret", "junction")
 REVIEWED_UNIQUES = {
     "apikey_digest_key": "SHA-256 of 256 random bits",
     "invitation_digest_key": "SHA-256 of 256 random bits",
+    "subscription_customer_key": "Stripe makes the id, for one tenant's customer; no tenant can choose it",
 }
 """Unique over all tenants, and why that tells nobody anything. Keys over random UUIDs need no mention."""
 

@@ -16,6 +16,12 @@ from django.template.loader import render_to_string
 from tenants.models import Invitation
 
 LONGEST_NAME = 80
+SUBJECTS = {
+    "payment_failed": "a payment for “{tenant}” failed",
+    "trial_ending": "the trial of “{tenant}” ends soon",
+    "plan_changed": "“{tenant}” has the plan {now} now",
+    "disputed": "a payment for “{tenant}” was disputed",
+}
 _log = structlog.stdlib.get_logger("weir.mails")
 # What mail programs turn into a link: a scheme with what follows it, two slashes, and names with dots inside.
 _SCHEMES = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*):/+|\b(https?|ftp|mailto|javascript|data|tel|sms):|//+")
@@ -105,6 +111,12 @@ def send_webhook_trouble(
     }  # fmt: skip
     subject = "a webhook endpoint was switched off" if kind == "disabled" else "a webhook endpoint fails"
     return _send([_message(address, subject, "mail/webhook_trouble.txt", facts) for address in to])
+
+
+def send_billing(to: Iterable[str], *, kind: str, facts: dict[str, object]) -> bool:
+    """Tell a tenant's admins of its billing. `kind` is one of SUBJECTS; its template reads `facts`."""
+    subject = SUBJECTS[kind].format(**facts)
+    return _send([_message(address, subject, f"mail/billing_{kind}.txt", facts) for address in to])
 
 
 def _message(to: str, subject: str, template: str, facts: dict[str, object]) -> EmailMessage:

@@ -55,6 +55,7 @@ PERMISSIONS: Final[dict[str, Permission]] = {
     "workflows.change": Permission(EDITOR, WRITE, "change workflows", live_only=True),
     "runs.read": Permission(VIEWER, READ, "see runs and their results"),
     "runs.change": Permission(EDITOR, WRITE, "start and steer runs"),
+    "billing.change": Permission(ADMIN, None, "choose the plan and pay for it"),
     "usage.read": Permission(VIEWER, READ, "see what was used"),
 }
 

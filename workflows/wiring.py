@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from billing.operations import end_billing
 from billing.operations.ledger import keep_totals
 from billing.operations.plans import announce_plan
 from integrations import signals as integration_signals
@@ -31,6 +32,7 @@ def connect() -> None:
     tenant_signals.tenant_closing.connect(_shred_secrets, dispatch_uid="weir_shred_secrets")
     once.keep_with(answer_once.keep_answers)
     erasure.halt_with("runs", halt_tenant.halt)
+    erasure.halt_with("billing", end_billing.halt)
     erasure.keep_with("billing_usageevent", keep_totals)
     export.leave_out("integrations_connection", "key_hash")
     export.add("results", export_extras.results)

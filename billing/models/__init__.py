@@ -1,6 +1,16 @@
-"""Plans and what they limit, and the ledger of what is metered."""
+"""Plans and what they limit, the ledger of what is metered, and what is held of Stripe."""
 
 from billing.models.plans import Plan, PlanOverride
+from billing.models.stripe import BillingNotice, MeterBatch, StripeEvent, Subscription
 from billing.models.usage import ClosedLedger, UsageEvent
 
-__all__ = ["ClosedLedger", "Plan", "PlanOverride", "UsageEvent"]
+__all__ = [
+    "BillingNotice",
+    "ClosedLedger",
+    "MeterBatch",
+    "Plan",
+    "PlanOverride",
+    "StripeEvent",
+    "Subscription",
+    "UsageEvent",
+]

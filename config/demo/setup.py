@@ -11,6 +11,8 @@ from typing import Any
 
 from django.conf import settings
 
+from billing import stripe_gateway
+from billing.operations import stripe_setup
 from integrations.models import Connection
 from integrations.operations import create_connection
 from tenants.models import User
@@ -61,6 +63,10 @@ def load() -> Demo:
         path.write_text(json.dumps(asdict(demo)))
     for provider, limits in LIMITS.items():
         tell_sandbox("POST", "keys", {"provider": provider, "key": vendor_key(provider), **limits})
+    if stripe_gateway.is_sandbox():
+        listener = {"url": f"{settings.BASE_URL}/hooks/stripe", "secret": settings.STRIPE_WEBHOOK_SECRET}
+        tell_sandbox("POST", "stripe/endpoint", listener)
+        stripe_setup.set_up()
     return demo
 
 

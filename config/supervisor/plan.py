@@ -1,6 +1,7 @@
 """Which processes a local Weir consists of, and the environment that they share."""
 
 import json
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,8 +36,21 @@ def child_environment(options: Options, environ: Mapping[str, str], *, sandbox_p
         "PYTHONUNBUFFERED": "1",
     }
     env.setdefault("WEIR_SANDBOX_URL", f"http://127.0.0.1:{sandbox_port}")
+    if options.demo and not env.get("STRIPE_SECRET_KEY"):
+        # The sandbox's double of Stripe, so that an upgrade can be clicked through with no account anywhere.
+        env["STRIPE_SECRET_KEY"] = "sk_test_sandbox"
+        env["STRIPE_WEBHOOK_SECRET"] = _webhook_secret(options.data_dir)
+        env["STRIPE_API_BASE"] = f"{env['WEIR_SANDBOX_URL']}/stripe"
     env.pop(LOGIN_VARIABLE, None)
     return env
+
+
+def _webhook_secret(data_dir: Path) -> str:
+    """What the double signs its webhooks with; made once for a data directory."""
+    record = data_dir / "run" / "stripe.json"
+    secret = read_json(record).get("webhook_secret") or f"whsec_{secrets.token_hex(24)}"
+    write_private(record, json.dumps({"webhook_secret": secret}))
+    return str(secret)
 
 
 def sandbox_port(data_dir: Path, port: int) -> int:
@@ -82,6 +96,7 @@ def children(options: Options, env: Mapping[str, str], *, sandbox_port: int) -> 
         "sandbox": [
             *(python, "-m", "integrations.sandbox", "--host", "127.0.0.1", "--port", str(sandbox_port)),
             *("--record", str(record / "calls.jsonl")),
+            *("--stripe-file", str(record / "stripe.json")),
             *("--latency-scale", str(int(env.get("WEIR_SANDBOX_LATENCY") or 100) / 100)),
         ],
         "web": [

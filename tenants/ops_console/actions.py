@@ -4,6 +4,7 @@ A link never changes anything: the button on a row's page leads to a question, a
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,8 @@ class OpsAction:
     icon: str = "play_arrow"
     danger: bool = False
     typed: Callable[[Any], str] | None = None
+    of_nobody: bool = False
+    """For rows of the machine's own: run in the ops scope, and the trail is the operation's affair."""
 
     def in_bulk(self) -> Callable[..., HttpResponse | None]:
         """For a model admin's `actions`."""
@@ -95,13 +98,13 @@ class OpsAction:
         done, skipped = 0, 0
         for row in rows:
             tenant_id = tenant_id_of(row)
-            if tenant_id is None:
+            if tenant_id is None and not self.of_nobody:
                 raise PermissionDenied
             if not self.applies(row):
                 skipped += 1
                 continue
             try:
-                with as_tenant_from_ops(tenant_id):
+                with as_tenant_from_ops(tenant_id) if tenant_id and not self.of_nobody else nullcontext():
                     self.run(row, actor_of(request), *self._reason(request))
                 done += 1
             except WeirError as error:

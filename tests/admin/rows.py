@@ -8,11 +8,11 @@ from typing import Any
 
 from django.utils import timezone
 
-from billing.models import PlanOverride, UsageEvent
+from billing.models import BillingNotice, MeterBatch, PlanOverride, StripeEvent, Subscription, UsageEvent
 from integrations.models import Connection
 from tenants.ids import uuid7
 from tenants.models import ApiKey, Invitation, Membership, Tenant, User
-from tenants.scope import tenant_scope
+from tenants.scope import ops_scope, tenant_scope
 from tests.factories import ACTOR, make_connection, make_tenant
 from workflows.models import (
     AmbiguousCall,
@@ -118,6 +118,14 @@ def fill(number: int, *, name: str = "", email: str = "") -> Filled:
             for n in range(number)
         )
         _engine(number, own, lanes, runs, records)
+    with ops_scope("tests"):
+        StripeEvent.objects.bulk_create(
+            StripeEvent(
+                event_id=f"evt_{uuid.uuid4().hex}", type="invoice.paid", body="{}", happened_at=timezone.now(),
+                state="failed", tenant_id=tenant.pk,
+            )
+            for _ in range(number)
+        )  # fmt: skip
     first = connections[0]
     shown_never = [
         first.key_hash,
@@ -137,6 +145,23 @@ def fill(number: int, *, name: str = "", email: str = "") -> Filled:
         records[0],
         keys[0],
         [*shown_never, "topsecret"],
+    )
+
+
+def _billing(number: int, own: dict[str, Any]) -> None:
+    now = timezone.now()
+    Subscription.objects.create(
+        customer_id=f"cus_{uuid.uuid4().hex}", subscription_id="sub_1", status="active", plan="pro", **own
+    )
+    MeterBatch.objects.bulk_create(
+        MeterBatch(
+            identifier=f"weir-{uuid7()}", period=date(2026, 11, 1), at=now.replace(second=0) - timedelta(minutes=n),
+            quantity=3, **own,
+        )
+        for n in range(number)
+    )  # fmt: skip
+    BillingNotice.objects.bulk_create(
+        BillingNotice(kind="plan_changed", about=f"change {n}", **own) for n in range(number)
     )
 
 
@@ -176,6 +201,7 @@ def _engine(
     PlanOverride.objects.create(
         seats=40, reason="A trial", expires_at=timezone.now() + timedelta(days=30), created_by=ACTOR, **own
     )
+    _billing(number, own)
     UsageEvent.objects.bulk_create(
         UsageEvent(
             key=f"record:{record.pk}", kind="record", run_id=runs[0].pk, period=date(2026, 11, 1), **own

@@ -36,7 +36,7 @@ def entries(tenant: Tenant) -> list[str]:
 def rows_of(model: Any, tenant: Tenant) -> list[Any]:
     with ops_scope("test"):
         rows = model._default_manager.all()
-        own = rows.filter(pk=tenant.pk) if model is Tenant else rows.filter(tenant=tenant)
+        own = rows.filter(pk=tenant.pk) if model is Tenant else rows.filter(tenant_id=tenant.pk)
         return list(own.order_by("-pk"))
 
 

@@ -18,6 +18,7 @@ PUBLIC = {
     "/metrics": "has a token of its own (tests/config/test_health.py)",
     "/invitations/<str:token>/": "opens for who has the token (tests of the team)",
     "/invitations/": "the same, for the browser that had the link",
+    "/hooks/stripe": "for who signs as Stripe does (tests/billing/test_stripe_webhooks.py)",
     "/hooks/callback/<str:token>": "for who has the signed address (tests/workflows/test_callbacks.py)",
     "/api/schema/": "the description of the API",
     "/api/docs/": "the documentation of the API",

@@ -6,6 +6,7 @@ A process that hosts a runner tells it directly; every other one puts a message 
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 from django.db import transaction
 
@@ -19,6 +20,8 @@ RING_LANES = "workflows.tasks.ring_lanes"
 FILL_RUN = "workflows.tasks.fill_run"
 PURGE = "workflows.tasks.purge_expired"
 PURGE_EVERY_S = 3600.0
+BY_THE_CLOCK = {"billing.tasks.sweep": 20.0, "billing.tasks.meter": 60.0, "billing.tasks.catch_up": 900.0}
+"""What beat has done, and whoever sweeps where there is no beat: how often, in seconds."""
 
 
 class _Process:
@@ -27,6 +30,7 @@ class _Process:
     tell: Callable[[uuid.UUID, uuid.UUID], None] | None = None
     bell: Bell | None = None
     purge_at = 0.0  # monotonic
+    clock: ClassVar[dict[str, float]] = {}  # task -> when it is rung for next
 
 
 def hosts_runner(tell: Callable[[uuid.UUID, uuid.UUID], None] | None) -> None:
@@ -87,6 +91,15 @@ def ring_purge_if_due() -> None:
     if now >= _Process.purge_at:
         _Process.purge_at = now + PURGE_EVERY_S
         send(PURGE)
+
+
+def ring_by_the_clock() -> None:
+    """Ring for what is to be done again and again, each in its own time."""
+    now = time.monotonic()
+    for task, every in BY_THE_CLOCK.items():
+        if now >= _Process.clock.setdefault(task, now + every / 4):
+            _Process.clock[task] = now + every
+            send(task)
 
 
 def _send(task: str, tenant_id: uuid.UUID, subject: uuid.UUID) -> None:

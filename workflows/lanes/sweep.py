@@ -78,6 +78,7 @@ def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
     for tenant_id in sorted({row[0] for row in late}):
         settle_late(tenant_id, [row[1] for row in late if row[0] == tenant_id])
     ring.ring_purge_if_due()
+    ring.ring_by_the_clock()
     for tenant_id, run_id in stalled:
         ring.ring_fill(tenant_id, run_id)
     for tenant_id, run_id in cancelled:

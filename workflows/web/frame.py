@@ -6,6 +6,8 @@ from typing import Any
 from django.http import HttpResponse
 from django.shortcuts import render
 
+from billing import stripe_gateway
+from billing.models import Subscription
 from integrations.models import Connection
 from integrations.queries import connections
 from tenants.scope import tenant_scope
@@ -24,6 +26,8 @@ def render_page(
         "sandbox": only_sandbox(request),
         "may_edit": allows(request, "runs.change"),
         "query": _query(request),
+        "overdue": _overdue(request),
+        "may_pay": allows(request, "billing.change"),
     }
     return render(request, template, context, status=status)
 
@@ -39,6 +43,15 @@ def render_live(
         return HttpResponse(status=UNCHANGED)
     context |= {"version": version, "may_edit": allows(request, "runs.change"), "query": _query(request)}
     return render(request, template, context, status=LAST if final else 200)
+
+
+def _overdue(request: TenantRequest) -> Subscription | None:
+    """The tenant's subscription while a payment is overdue; no statement where billing is off."""
+    if not stripe_gateway.enabled():
+        return None
+    with tenant_scope(request.membership.tenant_id):
+        row: Subscription | None = Subscription.objects.filter(grace_until__isnull=False).first()
+    return row
 
 
 def _query(request: TenantRequest) -> str:

@@ -52,7 +52,7 @@ def _settings(request: TenantRequest, form: RenameForm, *, status: int = 200) ->
         request, "workflows/settings.html", nav="settings", status=status, tenant=tenant, themes=THEMES,
         people=people, invited=sum(not one.expired for one in pending), may_invite=may_invite,
         may_rename=allows(request, "tenant.change"), rename_form=form, may_export=allows(request, "tenant.export"),
-        may_audit=allows(request, "audit.read"),
+        may_audit=allows(request, "audit.read"), may_pay=allows(request, "billing.change"),
     )  # fmt: skip
 
 

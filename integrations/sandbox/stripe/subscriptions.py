@@ -183,3 +183,8 @@ def _new_item(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
             test_clock=row["test_clock"],
         )
     )
+
+
+@route("GET", "charges/{}")
+def _charge(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    return api.book.get("charge", ids[0])

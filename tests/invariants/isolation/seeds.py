@@ -174,7 +174,9 @@ class _Seeder:
             return makers[kind]
         if kind.startswith("_"):
             return []
-        if kind in ("int2", "int4", "int8", "numeric", "float4", "float8"):
+        if kind in ("int2", "int4", "int8", "float4", "float8"):
             return number % 30_000
+        if kind == "numeric":  # of however few digits
+            return number % 900
         text = f"{number}-{uuid.uuid4().hex}"
         return text[:length] if length else text

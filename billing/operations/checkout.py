@@ -1,0 +1,171 @@
+"""Upgrades: a checkout for who has no subscription, another price for who has one, the portal for everything else."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.urls import reverse
+from django.utils import timezone
+
+from billing import entitlement, stripe_gateway
+from billing.errors import BillingOff, StripeRefused, UnknownPlan
+from billing.models import Plan, Subscription
+from billing.operations.subscriptions import sync
+from tenants import audit
+from tenants.errors import Conflict, NotFound
+from tenants.models import Tenant
+from tenants.scope import tenant_scope
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """`url`: the page of Stripe's to go to; empty where the plan was changed without one."""
+
+    url: str
+
+
+def buy(tenant_id: uuid.UUID, *, plan: str, actor: str, email: str) -> Started:
+    """Have a tenant pay for a plan; call it outside any scope. Who has a subscription gets another price, prorated by
+    Stripe; who has none pays on Stripe's page first, and one page at a time is open.
+
+    Raises BillingOff, UnknownPlan for one that is not sold, Conflict for the one that is paid already, StripeAway,
+    StripeRefused.
+    """
+    wanted = _sold(plan)
+    row = _with_customer(tenant_id, actor=actor, email=email)
+    row = sync(tenant_id) or row
+    if row.status in entitlement.LIVE and row.status != "incomplete":
+        _change(tenant_id, row, wanted, actor=actor)
+        return Started("")
+    session = _open_one(row, wanted)
+    if session is None:
+        back = f"{settings.BASE_URL.rstrip('/')}{reverse('billing_return')}"
+        session = stripe_gateway.open_checkout(
+            tenant_id, customer_id=row.customer_id, prices=_prices(wanted), anchor=_next_month(timezone.now()),
+            back=f"{back}?session_id={{CHECKOUT_SESSION_ID}}", cancelled=f"{back}?cancelled=1",
+        )  # fmt: skip
+    with tenant_scope(tenant_id):
+        Subscription.objects.filter(pk=row.pk).update(checkout_id=session.id, checkout_plan=plan)
+        audit.record(actor=actor, verb="billing.checkout_opened", subject=row, plan=plan)
+    return Started(session.url)
+
+
+def open_portal(tenant_id: uuid.UUID, *, actor: str) -> str:
+    """The address of the tenant's own page at Stripe: card, invoices, cancelling. Raises NotFound for who never paid."""
+    if not stripe_gateway.enabled():
+        raise BillingOff("Billing is off on this installation.")
+    with tenant_scope(tenant_id):
+        row = Subscription.objects.first()
+        if row is None:
+            raise NotFound("There is nothing to manage: this tenant has never paid.")
+        audit.record(actor=actor, verb="billing.portal_opened", subject=row)
+    return stripe_gateway.portal(row.customer_id, back=f"{settings.BASE_URL.rstrip('/')}{reverse('billing')}")
+
+
+def returned(tenant_id: uuid.UUID, session_id: str) -> stripe_gateway.Session | None:
+    """The tenant's own checkout as Stripe has it now; None for one that is not there or somebody else's."""
+    try:
+        session = stripe_gateway.checkout(session_id)
+    except StripeRefused:
+        return None
+    return session if session.tenant == str(tenant_id) else None
+
+
+def end_for_good(tenant_id: uuid.UUID) -> bool:
+    """Cancel what a tenant pays for, for one that is being erased; what it used is billed. True when nothing is left."""
+    if not stripe_gateway.enabled():
+        return True
+    with tenant_scope(tenant_id):
+        row = Subscription.objects.first()
+    if row is None:
+        return True
+    for state in stripe_gateway.subscriptions_of(row.customer_id):
+        if state.status in entitlement.LIVE:
+            stripe_gateway.cancel(state.id)
+    return True
+
+
+def _sold(plan: str) -> Plan:
+    if not stripe_gateway.enabled():
+        raise BillingOff("Billing is off on this installation: its operators set plans.")
+    found = Plan.objects.filter(slug=plan).exclude(stripe_price_id="").first()
+    if found is None:
+        raise UnknownPlan(f"The plan “{plan[:32]}” cannot be bought here.")
+    return found
+
+
+def _with_customer(tenant_id: uuid.UUID, *, actor: str, email: str) -> Subscription:
+    with tenant_scope(tenant_id):
+        row = Subscription.objects.first()
+        name = Tenant.objects.values_list("name", flat=True).get(pk=tenant_id)
+    if row is not None:
+        return row
+    customer_id = stripe_gateway.create_customer(tenant_id, name=name, email=email)
+    with tenant_scope(tenant_id):
+        row, made = Subscription.objects.get_or_create(defaults={"customer_id": customer_id})
+        if made:
+            audit.record(actor=actor, verb="billing.customer_created", subject=row)
+    return row
+
+
+def _open_one(row: Subscription, wanted: Plan) -> stripe_gateway.Session | None:
+    """The checkout that is open for this plan already; one for another plan can be paid no more."""
+    if not row.checkout_id:
+        return None
+    try:
+        session = stripe_gateway.checkout(row.checkout_id)
+    except StripeRefused:
+        return None
+    if session.status == "complete" and session.subscription_id != row.subscription_id:
+        raise Conflict("A checkout was just paid; your plan changes in a moment.")
+    if session.status == "open" and row.checkout_plan == wanted.slug and session.url:
+        return session
+    if session.status == "open":
+        stripe_gateway.expire_checkout(session.id)
+    return None
+
+
+def _change(tenant_id: uuid.UUID, row: Subscription, wanted: Plan, *, actor: str) -> None:
+    states = {state.id: state for state in stripe_gateway.subscriptions_of(row.customer_id)}
+    state = states.get(row.subscription_id)
+    if state is None or state.base is None:
+        raise Conflict("The subscription is another now. Load the page again.")
+    if state.base.price_id == wanted.stripe_price_id:
+        raise Conflict(f"The plan {wanted.name} is what you pay for already.")
+    was = Plan.objects.filter(stripe_price_id=state.base.price_id).first()
+    items: list[dict[str, Any]] = [{"id": state.base.id, "price": wanted.stripe_price_id}]
+    metered = next((item for item in state.items if item.metered), None)
+    if metered is not None and wanted.stripe_overage_price_id:
+        items.append({"id": metered.id, "price": wanted.stripe_overage_price_id})
+    elif metered is not None:
+        items.append({"id": metered.id, "deleted": True})
+    elif wanted.stripe_overage_price_id:
+        items.append({"price": wanted.stripe_overage_price_id})
+    dearer = was is None or wanted.price > was.price
+    stripe_gateway.change_items(
+        state.id, items, now=dearer, key=f"weir-change-{row.pk}-{row.applied}-{wanted.slug}"
+    )
+    with tenant_scope(tenant_id):
+        audit.record(
+            actor=actor,
+            verb="billing.price_changed",
+            subject=row,
+            was=was.slug if was else "",
+            now=wanted.slug,
+        )
+    sync(tenant_id)
+
+
+def _prices(plan: Plan) -> list[tuple[str, bool]]:
+    prices = [(plan.stripe_price_id, False)]
+    if plan.overage_allowed and plan.stripe_overage_price_id:
+        prices.append((plan.stripe_overage_price_id, True))
+    return prices
+
+
+def _next_month(now: datetime) -> datetime:
+    """Stripe's periods are the calendar months (UTC) that quotas count in."""
+    first = (now.astimezone(UTC).replace(day=1) + timedelta(days=32)).replace(day=1)
+    return first.replace(hour=0, minute=0, second=0, microsecond=0)

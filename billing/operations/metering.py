@@ -1,0 +1,263 @@
+"""From the ledger to Stripe's meter: each record in exactly one batch, each batch counted exactly once.
+
+A batch is the ledger's total of a month less what the tenant's batches before come to, so entries may be committed in
+any order and a crash leaves nothing half told. A batch is marked as tried before it is sent, and sent again under the
+same identifier while Stripe is sure to know it; after that nothing is sent before the meter was read. Decision 0021.
+"""
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import structlog
+from django.db import connections
+from django.utils import timezone
+
+from billing import stripe_gateway
+from billing.errors import StripeAway, StripeRefused
+from billing.models import MeterBatch, Subscription
+from tenants.ids import uuid7
+from tenants.scope import APP_ALIAS, OPS_ALIAS, ops_scope, tenant_scope
+
+State = MeterBatch.State
+SURE_FOR = timedelta(hours=20)
+"""For how long after the first try the same identifier is sent again: Stripe promises to know it for 24 hours."""
+RETRACTABLE_FOR = timedelta(hours=23)
+METER_TAKES = timedelta(days=34, hours=23)
+"""How old what the meter is told may be: Stripe takes 35 days."""
+FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=15)
+AT_ONCE = 500
+MINUTE = timedelta(minutes=1)
+COUNTED = [State.DUE, State.UNSURE, State.SENT, State.RETRACT, State.REFUSED, State.TOO_LATE]
+"""Of these the ledger's records are told, or are somebody's to look at: no other batch tells them again."""
+WHY = "usage for Stripe"
+_log = structlog.stdlib.get_logger("weir.metering")
+
+
+def metered_tenants() -> list[uuid.UUID]:
+    """Those whose records are told to Stripe."""
+    with ops_scope(WHY):
+        found = Subscription.objects.using(OPS_ALIAS).exclude(metered_from=None)
+        return list(found.order_by("tenant_id").values_list("tenant_id", flat=True))
+
+
+def collect(tenant_id: uuid.UUID) -> int:
+    """Put what the ledger has and no batch tells yet into batches, of this month and the last; returns how many records.
+    Where more was told than the ledger has now, what can be taken back is."""
+    told = 0
+    with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
+        row = Subscription.objects.select_for_update().exclude(metered_from=None).first()
+        if row is None:
+            return 0
+        now = timezone.now()
+        this = now.astimezone(UTC).date().replace(day=1)
+        for period in (month_before(this), this):
+            if period < row.metered_from:
+                continue
+            missing = _missing(cursor, tenant_id, period)
+            if missing > 0:
+                _add(tenant_id, period, missing, now)
+                told += missing
+            elif missing < 0:
+                _take_back(period, -missing, now)
+    return told
+
+
+def _missing(cursor: Any, tenant_id: uuid.UUID, period: date) -> int:
+    """What the ledger has of a month, less what batches tell. Both in one snapshot, under the subscription's lock."""
+    cursor.execute(
+        """SELECT coalesce((SELECT sum(quantity) FROM billing_usageevent WHERE tenant_id = %s AND period = %s
+                            AND kind = 'record' AND livemode), 0)
+                  - coalesce((SELECT sum(quantity) FROM billing_meterbatch WHERE tenant_id = %s AND period = %s
+                              AND state = ANY(%s)), 0)""",
+        [tenant_id, period, tenant_id, period, [str(state) for state in COUNTED]],
+    )
+    return int(cursor.fetchone()[0])
+
+
+def _add(tenant_id: uuid.UUID, period: date, quantity: int, now: datetime) -> None:
+    """To a batch that was never tried, or as a new one in a minute of its own."""
+    waiting = MeterBatch.objects.select_for_update(skip_locked=True).filter(
+        period=period, state=State.DUE, first_tried_at=None
+    )
+    batch = waiting.order_by("-at").first()
+    if batch is not None:
+        batch.quantity += quantity
+        batch.save(update_fields=["quantity"])
+        return
+    first, last = bounds(period)
+    # The coming minute: what is told of the moment before a subscription begins is not billed by it.
+    at = min(now.replace(second=0, microsecond=0) + MINUTE, last - MINUTE)
+    taken = set(MeterBatch.objects.filter(at__gte=first, at__lte=at).values_list("at", flat=True))
+    while at in taken and at > first:
+        at -= MINUTE
+    number = uuid7()
+    MeterBatch.objects.create(id=number, identifier=f"weir-{number}", period=period, at=at, quantity=quantity)
+
+
+def _take_back(period: date, surplus: int, now: datetime) -> None:
+    """Batches that were never tried count for nothing any more; of those sent, the newest that Stripe can still cancel
+    are cancelled. What they told beside the surplus is told anew by the next `collect`."""
+    untried = MeterBatch.objects.select_for_update(skip_locked=True).filter(
+        period=period, state=State.DUE, first_tried_at=None
+    )
+    for batch in untried:
+        surplus -= batch.quantity
+        batch.state = State.RETRACTED
+        batch.save(update_fields=["state"])
+    sent = MeterBatch.objects.select_for_update(skip_locked=True).filter(
+        period=period, state=State.SENT, sent_at__gt=now - RETRACTABLE_FOR
+    )
+    for batch in sent.order_by("-sent_at"):
+        if surplus <= 0:
+            return
+        surplus -= batch.quantity
+        batch.state, batch.due_at, batch.tries = State.RETRACT, now, 0
+        batch.save(update_fields=["state", "due_at", "tries"])
+
+
+def send_due(most: int = AT_ONCE) -> int:
+    """Try the batches whose time has come; returns how many. Any number of processes may do so at once."""
+    with ops_scope(WHY):
+        found = list(
+            MeterBatch.objects.using(OPS_ALIAS)
+            .filter(state__in=[State.DUE, State.UNSURE, State.RETRACT], due_at__lte=timezone.now())
+            .order_by("due_at")
+            .values_list("tenant_id", "pk")[:most]
+        )
+    for tenant_id, batch_id in found:
+        send(tenant_id, batch_id)
+    return len(found)
+
+
+def send_all(tenant_id: uuid.UUID) -> None:
+    """Try a tenant's batches now, due or not."""
+    with tenant_scope(tenant_id):
+        MeterBatch.objects.filter(state__in=[State.DUE, State.UNSURE]).update(due_at=timezone.now())
+        found = list(
+            MeterBatch.objects.filter(state__in=[State.DUE, State.UNSURE]).values_list("pk", flat=True)
+        )
+    for batch_id in found:
+        send(tenant_id, batch_id)
+
+
+def send(tenant_id: uuid.UUID, batch_id: uuid.UUID) -> None:
+    """Try one batch: send it, or take it back, or look whether it arrived. Call it outside any scope."""
+    found = _claim(tenant_id, batch_id)
+    if found is None:
+        return
+    batch, customer_id = found
+    now = timezone.now()
+    try:
+        if batch.state == State.RETRACT:
+            changes = _cancel(batch, customer_id)
+        elif batch.first_tried_at is not None and now - batch.first_tried_at > SURE_FOR:
+            changes = _look(batch, customer_id)
+        elif now - batch.at > METER_TAKES and batch.tries <= 1:
+            changes = {"state": State.TOO_LATE, "answer": "older than Stripe's meter takes"}
+        else:
+            changes = _tell(batch, customer_id)
+    except StripeAway as error:
+        changes = {"answer": error.detail[:300]}
+    if changes.get("state") in (State.REFUSED, State.TOO_LATE):
+        _log.error(
+            "usage_not_told", batch=batch.identifier, quantity=batch.quantity, state=str(changes["state"])
+        )
+    with tenant_scope(tenant_id):
+        MeterBatch.objects.filter(pk=batch.pk, tries=batch.tries).update(**changes)
+
+
+def _claim(tenant_id: uuid.UUID, batch_id: uuid.UUID) -> tuple[MeterBatch, str] | None:
+    """Mark a batch as tried, so that whatever happens now, it is known that it may have arrived."""
+    now = timezone.now()
+    with tenant_scope(tenant_id):
+        customer_id = Subscription.objects.values_list("customer_id", flat=True).first()
+        batch = (
+            MeterBatch.objects.select_for_update(skip_locked=True)
+            .filter(pk=batch_id, state__in=[State.DUE, State.UNSURE, State.RETRACT], due_at__lte=now)
+            .first()
+        )
+        if batch is None or customer_id is None:
+            return None
+        batch.tries += 1
+        batch.due_at = now + min(FIRST_WAIT * 2 ** min(batch.tries - 1, 10), LONGEST_WAIT)
+        if batch.state != State.RETRACT:
+            batch.state, batch.first_tried_at = State.UNSURE, batch.first_tried_at or now
+        batch.save(update_fields=["tries", "due_at", "state", "first_tried_at"])
+    return batch, customer_id
+
+
+def _tell(batch: MeterBatch, customer_id: str) -> dict[str, Any]:
+    try:
+        stripe_gateway.send_usage(
+            customer_id, quantity=batch.quantity, at=batch.at, identifier=batch.identifier,
+            key=f"{batch.identifier}:{batch.tries}",
+        )  # fmt: skip
+    except stripe_gateway.Duplicate:
+        return _arrived("arrived before")
+    except StripeRefused as error:
+        if batch.tries > 1:  # what was tried before may have arrived
+            return _look(batch, customer_id)
+        return {"state": State.REFUSED, "answer": error.detail[:300]}
+    return _arrived("")
+
+
+def _look(batch: MeterBatch, customer_id: str) -> dict[str, Any]:
+    """What the meter has in the batch's own minute: all of it, or nothing, and then it may be sent again."""
+    counted = stripe_gateway.usage_between(customer_id, batch.at, batch.at + MINUTE)
+    if counted == batch.quantity:
+        return _arrived("found in the meter")
+    if counted == 0:
+        return {
+            "state": State.DUE,
+            "first_tried_at": None,
+            "tries": 0,
+            "due_at": timezone.now(),
+            "answer": "never arrived",
+        }
+    return {"state": State.REFUSED, "answer": f"the meter has {counted} in its minute"}
+
+
+def _cancel(batch: MeterBatch, customer_id: str) -> dict[str, Any]:
+    try:
+        stripe_gateway.take_back_usage(batch.identifier)
+    except StripeRefused as error:
+        if stripe_gateway.usage_between(customer_id, batch.at, batch.at + MINUTE) != 0:
+            return {"state": State.SENT, "answer": f"not taken back: {error.detail}"[:300]}
+    return {"state": State.RETRACTED, "answer": "taken back"}
+
+
+def _arrived(answer: str) -> dict[str, Any]:
+    return {"state": State.SENT, "sent_at": timezone.now(), "answer": answer}
+
+
+def waiting_s() -> float:
+    """For how many seconds the oldest batch has waited for a definite answer; 0 when none does."""
+    with ops_scope(WHY):
+        oldest = (
+            MeterBatch.objects.using(OPS_ALIAS)
+            .filter(state__in=[State.DUE, State.UNSURE, State.RETRACT])
+            .order_by("created_at")
+            .values_list("created_at", flat=True)
+            .first()
+        )
+    return (timezone.now() - oldest).total_seconds() if oldest else 0.0
+
+
+def months(first: date, last: date) -> Iterator[date]:
+    while first <= last:
+        yield first
+        first = (first + timedelta(days=32)).replace(day=1)
+
+
+def month_before(period: date) -> date:
+    return (period - timedelta(days=1)).replace(day=1)
+
+
+def bounds(period: date) -> tuple[datetime, datetime]:
+    """A month's first moment, and the next one's; UTC."""
+    following = (period + timedelta(days=32)).replace(day=1)
+    return (
+        datetime(period.year, period.month, 1, tzinfo=UTC), datetime(following.year, following.month, 1, tzinfo=UTC),
+    )  # fmt: skip

@@ -1,0 +1,140 @@
+"""Bringing a tenant's plan in line with Stripe. It is asked; what an event said, and when it came, counts for nothing."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from billing import entitlement, stripe_gateway
+from billing.errors import StripeRefused
+from billing.models import Plan, Subscription
+from billing.operations.plans import change_plan
+from tenants.models import Tenant
+from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
+
+FREE = "free"
+"""The plan of whoever pays nothing."""
+ACTOR = "system:stripe"
+SYNC = "billing.tasks.sync_subscription"
+_log = structlog.stdlib.get_logger("weir.billing")
+
+
+def sync(tenant_id: uuid.UUID) -> Subscription | None:
+    """Ask Stripe what the tenant has, and give it what follows; None for a tenant without a customer.
+
+    Call it outside any scope. Harmless any number of times and at once: an answer is written unless one that was asked
+    for later is there already, and every change at Stripe tells of itself after it happened. Raises StripeAway,
+    StripeRefused.
+    """
+    with tenant_scope(tenant_id):
+        row = Subscription.objects.select_for_update().first()
+        if row is None:
+            return None
+        row.asked += 1
+        row.save(update_fields=["asked"])
+        number, customer_id = row.asked, row.customer_id
+    states = stripe_gateway.subscriptions_of(customer_id)
+    overdue = None
+    if any(state.status in entitlement.OVERDUE for state in states):
+        overdue = stripe_gateway.overdue_since(customer_id)
+    return _write(tenant_id, number, states, overdue)
+
+
+def _write(
+    tenant_id: uuid.UUID, number: int, states: list[stripe_gateway.State], overdue: Any
+) -> Subscription | None:
+    with tenant_scope(tenant_id):
+        row = Subscription.objects.select_for_update().first()
+        if row is None or row.applied >= number or _is_closing(tenant_id):
+            return row
+        plans = list(Plan.objects.all())
+        plan_of = {plan.stripe_price_id or f"no price of {plan.slug}": plan.slug for plan in plans}
+        state = entitlement.chosen(states, {plan.slug: plan.position for plan in plans}, plan_of)
+        row.applied, row.synced_at, row.trouble = number, timezone.now(), ""
+        live = [each for each in states if each.status in entitlement.LIVE]
+        if len(live) > 1:
+            row.trouble = f"{len(live)} subscriptions at once: {', '.join(sorted(each.id for each in live))}"[
+                :200
+            ]
+            _log.error("stripe_several_subscriptions", tenant_id=str(tenant_id), number=len(live))
+        if state is not None:
+            _take_over(row, state, overdue)
+        plan = entitlement.plan_named(state, plan_of) if state else ""
+        if state and not plan and state.status in (*entitlement.PAYING, *entitlement.OVERDUE):
+            raise StripeRefused(
+                f"No plan has the price of subscription {state.id}: set it in the ops console."
+            )
+        _give(row, plan)
+        row.save()
+    return row
+
+
+def _is_closing(tenant_id: uuid.UUID) -> bool:
+    return not Tenant.objects.filter(pk=tenant_id).exclude(status=Tenant.Status.CLOSING).exists()
+
+
+def _take_over(row: Subscription, state: stripe_gateway.State, overdue: Any) -> None:
+    base = state.base
+    row.subscription_id, row.status = state.id, state.status
+    row.price_id = base.price_id if base else ""
+    row.period_end = base.period_end if base else None
+    row.cancel_at = state.cancel_at if state.status in entitlement.LIVE else None
+    row.trial_end = state.trial_end if state.status == "trialing" else None
+    row.overdue_since = overdue if state.status in entitlement.OVERDUE else None
+    if row.metered_from is None and state.status in (*entitlement.PAYING, *entitlement.OVERDUE):
+        row.metered_from = state.created.date().replace(day=1)
+
+
+def _give(row: Subscription, plan: str) -> None:
+    """Change the tenant's plan where Stripe's state gives another than it gave last: what operators set stays until
+    then. Expects the row locked; leaves it to be saved."""
+    now = timezone.now()
+    given = entitlement.grant(
+        status=row.status, plan=plan, overdue_since=row.overdue_since, now=now,
+        grace=timedelta(days=settings.BILLING_GRACE_DAYS),
+    )  # fmt: skip
+    row.grace_until = given.grace_until
+    if given.plan != row.plan:
+        row.plan = given.plan
+        change_plan(plan=given.plan or FREE, actor=ACTOR, reason=_reason(row, given))
+
+
+def _reason(row: Subscription, given: entitlement.Grant) -> str:
+    if given.plan:
+        return "subscribed"
+    if row.status in entitlement.OVERDUE:
+        return "unpaid"
+    return "paused" if row.status == "paused" else "ended"
+
+
+def end_graces() -> int:
+    """Downgrade whoever has not paid by the end of the grace; nothing is deleted. Returns how many. Stripe is not asked:
+    a payment tells of itself."""
+    with ops_scope("billing sweep"):
+        due = list(
+            Subscription.objects.using(OPS_ALIAS)
+            .filter(grace_until__lte=timezone.now())
+            .exclude(plan="")
+            .values_list("tenant_id", flat=True)
+        )
+    for tenant_id in due:
+        with tenant_scope(tenant_id):
+            row = Subscription.objects.select_for_update().first()
+            if row is not None:
+                _give(row, row.plan)
+                row.save(update_fields=["plan", "grace_until"])
+    return len(due)
+
+
+def stale(most: int = 50, age: timedelta = timedelta(hours=12)) -> list[uuid.UUID]:
+    """Tenants about whom Stripe was not asked for a while, those longest ago first: what no event told is found so."""
+    with ops_scope("billing sweep"):
+        return list(
+            Subscription.objects.using(OPS_ALIAS)
+            .filter(synced_at__lt=timezone.now() - age, status__in=entitlement.LIVE)
+            .order_by("synced_at")
+            .values_list("tenant_id", flat=True)[:most]
+        )

@@ -1,0 +1,422 @@
+"""The only module that knows Stripe's SDK: calls in our words, answers as frozen dataclasses, errors translated.
+
+Facts: docs.stripe.com and the SDK stripe==16.1.0 (API version 2026-10-28.endive). Retries of reads and of keyed writes
+are the SDK's own, with the same key. No function may be called with a transaction open.
+"""
+
+import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import stripe
+from django.conf import settings
+from django.db import connections
+
+from billing.errors import BillingOff, StripeAway, StripeRefused
+
+API_VERSION = "2026-10-28.endive"
+"""What the SDK pins: events have to be rendered in it."""
+METER_EVENT = "weir_records"
+"""The event name of the one meter: records accepted."""
+TOLERANCE_S = 300
+TIMEOUT_S = 15
+RETRIES = 2
+TENANT = "tenant_id"
+"""The key of our metadata on customers and subscriptions."""
+PLAN = "plan"
+"""The key of our metadata on prices: a plan's older prices still give it."""
+_PAGE = 100
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+stripe.enable_telemetry = False
+logging.getLogger("stripe").setLevel(
+    logging.WARNING
+)  # a line for each request, with whose it was in the address
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a subscription is for. `plan` is the slug that the price names in its metadata, empty without one."""
+
+    id: str
+    price_id: str
+    plan: str
+    metered: bool
+    period_end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A subscription as Stripe has it now. Times are UTC."""
+
+    id: str
+    status: str
+    created: datetime
+    items: tuple[Item, ...]
+    cancel_at: datetime | None
+    trial_end: datetime | None
+
+    @property
+    def base(self) -> Item | None:
+        return next((item for item in self.items if not item.metered), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A checkout. `tenant` is the tenant's id as it was given, `url` where an open one is paid."""
+
+    id: str
+    status: str
+    payment_status: str
+    tenant: str
+    url: str
+    subscription_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event. `body` is JSON as it was posted."""
+
+    id: str
+    type: str
+    customer_id: str
+    object_id: str
+    api_version: str
+    happened_at: datetime
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredLine:
+    """A line of an invoice that bills usage: so many units from `start` up to `end` (UTC); amount in cents."""
+
+    invoice_id: str
+    quantity: int
+    amount: int
+    start: datetime
+    end: datetime
+
+
+class Duplicate(StripeRefused):
+    """The meter knows an event with this identifier: it arrived before."""
+
+    code = "stripe_duplicate"
+
+
+def enabled() -> bool:
+    """Whether keys are set; without them operators set plans, and nothing here may be called."""
+    return bool(settings.STRIPE_SECRET_KEY and settings.STRIPE_WEBHOOK_SECRET)
+
+
+def is_sandbox() -> bool:
+    """Whether payments go to the double that comes with Weir: no real card is charged."""
+    return enabled() and (urlsplit(settings.STRIPE_API_BASE).hostname or "") in _LOOPBACK
+
+
+# --- Webhooks
+def verified(body: bytes, header: str, *, now: float) -> Told:
+    """A posted event whose signature over these very bytes is right, and whose time is within TOLERANCE_S of now.
+
+    Raises ValueError for everything else: the SDK itself would take times in the future.
+    """
+    secret = settings.STRIPE_WEBHOOK_SECRET
+    if not secret or not header:
+        raise ValueError("no signature")
+    try:
+        event = stripe.Webhook.construct_event(body, header, secret, tolerance=TOLERANCE_S)
+    except stripe.SignatureVerificationError as error:
+        raise ValueError(str(error)) from None
+    times = [part[2:] for part in header.split(",") if part.startswith("t=")]
+    if len(times) != 1 or not times[0].isdigit() or int(times[0]) > now + TOLERANCE_S:
+        raise ValueError("the signature's time is in the future")
+    return _told(event.to_dict(), body.decode())
+
+
+def undelivered(since: datetime) -> list[Told]:
+    """Events since a moment that no endpoint has taken yet, oldest first."""
+    with _asking() as client:
+        found = client.v1.events.list(
+            {"delivery_success": False, "created": {"gte": int(since.timestamp())}, "limit": _PAGE}
+        )
+        return [_told(event.to_dict(), str(event)) for event in reversed(found.data)]
+
+
+def _told(event: dict[str, Any], body: str) -> Told:
+    thing = event["data"]["object"]
+    customer = thing["id"] if thing.get("object") == "customer" else thing.get("customer")
+    if isinstance(customer, dict):
+        customer = customer.get("id")
+    return Told(
+        event["id"], event["type"], str(customer or ""), str(thing.get("id") or ""),
+        str(event.get("api_version") or ""), _time(event["created"]), body,
+    )  # fmt: skip
+
+
+# --- Customers, checkout, portal
+def create_customer(tenant_id: uuid.UUID, *, name: str, email: str) -> str:
+    """The id of a tenant's customer. Asked twice within a day, Stripe answers the same one."""
+    with _asking() as client:
+        made = client.v1.customers.create(
+            {"name": name, "email": email, "metadata": {TENANT: str(tenant_id)}},
+            {"idempotency_key": f"weir-customer-{tenant_id}"},
+        )
+        return str(made.id)
+
+
+def tenant_of(customer_id: str) -> str:
+    """The tenant that a customer's metadata names; empty for one that is not ours."""
+    with _asking() as client:
+        customer = client.v1.customers.retrieve(customer_id)
+        return str((customer.to_dict().get("metadata") or {}).get(TENANT, ""))
+
+
+def customer_of_charge(charge_id: str) -> str:
+    """The customer who was charged; empty for nobody's."""
+    with _asking() as client:
+        return str(client.v1.charges.retrieve(charge_id).to_dict().get("customer") or "")
+
+
+def open_checkout(
+    tenant_id: uuid.UUID, *, customer_id: str, prices: list[tuple[str, bool]], anchor: datetime, back: str,
+    cancelled: str,
+) -> Session:  # fmt: skip
+    """A page of Stripe's on which a subscription is paid. `prices` are (id, whether it is metered); the first whole
+    period begins at `anchor`, and what is before it is charged by its share."""
+    names = {TENANT: str(tenant_id)}
+    params: Any = {
+        "mode": "subscription",
+        "customer": customer_id,
+        "client_reference_id": str(tenant_id),
+        # A metered price takes no quantity.
+        "line_items": [{"price": p} if metered else {"price": p, "quantity": 1} for p, metered in prices],
+        "success_url": back,
+        "cancel_url": cancelled,
+        "metadata": names,
+        "subscription_data": {
+            "metadata": names,
+            "billing_cycle_anchor": int(anchor.timestamp()),
+            "proration_behavior": "create_prorations",
+        },
+    }
+    with _asking() as client:
+        return _session(client.v1.checkout.sessions.create(params))
+
+
+def checkout(session_id: str) -> Session:
+    """Raises StripeRefused for one that is not there."""
+    with _asking() as client:
+        return _session(client.v1.checkout.sessions.retrieve(session_id))
+
+
+def expire_checkout(session_id: str) -> None:
+    """Let a checkout be paid no more; one that is over is left as it is."""
+    with _asking() as client:
+        try:
+            client.v1.checkout.sessions.expire(session_id)
+        except stripe.InvalidRequestError:
+            return
+
+
+def portal(customer_id: str, *, back: str) -> str:
+    """The address of Stripe's page for card, invoices and cancelling; good for minutes."""
+    with _asking() as client:
+        return str(
+            client.v1.billing_portal.sessions.create({"customer": customer_id, "return_url": back}).url
+        )
+
+
+def _session(made: Any) -> Session:
+    row = made.to_dict()
+    return Session(
+        row["id"], row["status"] or "", row["payment_status"], row.get("client_reference_id") or "",
+        row.get("url") or "",
+        row.get("subscription") or "",
+    )  # fmt: skip
+
+
+# --- Subscriptions
+def subscriptions_of(customer_id: str) -> list[State]:
+    """Every subscription of a customer, ended ones too, newest first."""
+    with _asking() as client:
+        found = client.v1.subscriptions.list({"customer": customer_id, "status": "all", "limit": _PAGE})
+        return [_state(row.to_dict()) for row in found.data]
+
+
+def overdue_since(customer_id: str) -> datetime | None:
+    """When the oldest invoice that is open and was tried became final; None where none is."""
+    with _asking() as client:
+        found = client.v1.invoices.list({"customer": customer_id, "status": "open", "limit": _PAGE})
+        times = [
+            row.status_transitions.finalized_at or row.created
+            for row in found.data
+            if row.attempted and row.amount_remaining > 0
+        ]
+    return _time(min(times)) if times else None
+
+
+def change_items(subscription_id: str, items: list[dict[str, Any]], *, now: bool, key: str) -> None:
+    """Give a subscription other prices; Stripe prorates, and charges the difference `now` or with the next invoice."""
+    params: Any = {"items": items, "proration_behavior": "always_invoice" if now else "create_prorations"}
+    with _asking() as client:
+        client.v1.subscriptions.update(subscription_id, params, {"idempotency_key": key})
+
+
+def cancel(subscription_id: str) -> None:
+    """End a subscription now and bill what was used; one that has ended is left as it is."""
+    with _asking() as client:
+        try:
+            client.v1.subscriptions.cancel(subscription_id, {"invoice_now": True})
+        except stripe.InvalidRequestError as error:
+            if error.http_status != 404:
+                raise
+
+
+def metered_lines(customer_id: str) -> list[MeteredLine]:
+    """The lines that bill usage, of the customer's last hundred invoices that are no drafts."""
+    with _asking() as client:
+        prices = client.v1.prices.list({"limit": _PAGE}).data
+        metered = {row.id for row in prices if row.recurring and row.recurring.usage_type == "metered"}
+        found = client.v1.invoices.list({"customer": customer_id, "limit": _PAGE}).data
+        return [
+            _metered_line(str(invoice.id), line)
+            for invoice in found
+            if invoice.status != "draft"
+            for line in invoice.to_dict()["lines"]["data"]
+            if ((line.get("pricing") or {}).get("price_details") or {}).get("price") in metered
+        ]
+
+
+def _metered_line(invoice_id: str, line: dict[str, Any]) -> MeteredLine:
+    period = line["period"]
+    return MeteredLine(
+        invoice_id, int(line["quantity"] or 0), line["amount"], _time(period["start"]), _time(period["end"])
+    )
+
+
+def _state(row: dict[str, Any]) -> State:
+    items = tuple(
+        Item(
+            item["id"],
+            item["price"]["id"],
+            (item["price"].get("metadata") or {}).get(PLAN, ""),
+            (item["price"].get("recurring") or {}).get("usage_type") == "metered",
+            _time(item["current_period_end"]),
+        )
+        for item in row["items"]["data"]
+    )
+    ends = row["cancel_at"]
+    if ends is None and row["cancel_at_period_end"] and items:
+        ends = int(max(item.period_end for item in items).timestamp())
+    return State(
+        row["id"], row["status"], _time(row["created"]), items, _time(ends) if ends else None,
+        _time(row["trial_end"]) if row["trial_end"] else None,
+    )  # fmt: skip
+
+
+# --- Meters
+def send_usage(customer_id: str, *, quantity: int, at: datetime, identifier: str, key: str) -> None:
+    """Tell the meter. Raises Duplicate where it knows the identifier, StripeRefused where it will not have it, and
+    StripeAway where nobody knows. `key` is new for each try: v1 would repeat a saved 500 for a day."""
+    with _asking(retries=0) as client:
+        try:
+            client.v1.billing.meter_events.create(
+                {
+                    "event_name": METER_EVENT, "identifier": identifier, "timestamp": int(at.timestamp()),
+                    "payload": {"stripe_customer_id": customer_id, "value": str(quantity)},
+                },
+                {"idempotency_key": key},
+            )  # fmt: skip
+        except stripe.InvalidRequestError as error:
+            if error.param == "identifier" or "identifier" in (error.user_message or str(error)):
+                raise Duplicate("The meter knows this identifier.") from None
+            raise
+
+
+def take_back_usage(identifier: str) -> None:
+    """Cancel what was told under an identifier; possible within a day of its receipt. Raises StripeRefused later."""
+    with _asking(retries=0) as client:
+        client.v1.billing.meter_event_adjustments.create(
+            {"event_name": METER_EVENT, "type": "cancel", "cancel": {"identifier": identifier}}
+        )
+
+
+def usage_between(customer_id: str, start: datetime, end: datetime) -> int:
+    """What the meter has counted from `start` up to and without `end`; both on whole minutes. It may lag by minutes."""
+    with _asking() as client:
+        found = client.v1.billing.meters.event_summaries.list(
+            _meter_id(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE),
+            {"customer": customer_id, "start_time": int(start.timestamp()), "end_time": int(end.timestamp())},
+        )
+        return sum(int(Decimal(str(row.aggregated_value))) for row in found.data)
+
+
+@cache
+def _meter_id(key: str, base: str) -> str:
+    for meter in (
+        _client(key, base, RETRIES).v1.billing.meters.list({"limit": _PAGE, "status": "active"}).data
+    ):
+        if meter.event_name == METER_EVENT:
+            return str(meter.id)
+    raise StripeRefused(f"Stripe has no meter “{METER_EVENT}”: run manage.py stripe_setup.")
+
+
+def forget_meter() -> None:
+    """Look for the meter again: another one was made."""
+    _meter_id.cache_clear()
+
+
+# --- What every call goes through
+def client() -> stripe.StripeClient:
+    """For `stripe_setup` alone. Raises BillingOff without keys."""
+    if not enabled():
+        raise BillingOff("STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET are not set.")
+    return _client(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE, RETRIES)
+
+
+@cache
+def _client(key: str, base: str, retries: int) -> stripe.StripeClient:
+    return stripe.StripeClient(
+        key,
+        base_addresses={"api": base, "meter_events": base},
+        max_network_retries=retries,
+        http_client=stripe.RequestsClient(timeout=TIMEOUT_S),
+    )
+
+
+@contextmanager
+def _asking(retries: int | None = None) -> Iterator[stripe.StripeClient]:
+    for connection in connections.all(initialized_only=True):
+        # A test's own transaction is nobody's that waits.
+        blocks = getattr(connection, "atomic_blocks", [])
+        if connection.in_atomic_block and not all(block._from_testcase for block in blocks):
+            raise RuntimeError(f"Stripe called inside a transaction on database {connection.alias!r}")
+    if not enabled():
+        raise BillingOff("STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET are not set.")
+    try:
+        yield _client(
+            settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE, RETRIES if retries is None else retries
+        )
+    except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError) as error:
+        raise StripeAway(f"Stripe does not answer now: {_what(error)}.") from None
+    except stripe.StripeError as error:
+        raise StripeRefused(
+            f"Stripe refused: {_what(error)}.", http_status=error.http_status, stripe_code=error.code,
+            param=getattr(error, "param", None),
+        ) from None  # fmt: skip
+
+
+def _what(error: stripe.StripeError) -> str:
+    """Type and code, and Stripe's own words where they are about parameters: never a card's or a person's."""
+    words = str(error.user_message or "") if isinstance(error, stripe.InvalidRequestError) else ""
+    return " ".join(filter(None, (type(error).__name__, error.code, words)))[:250].rstrip(".")
+
+
+def _time(unix: int) -> datetime:
+    return datetime.fromtimestamp(unix, UTC)

@@ -1,0 +1,395 @@
+"""From the ledger to the meter: whatever fails in between, each record is told once, in the month that it counts in."""
+
+import os
+import random
+import signal
+import time
+from datetime import timedelta
+from decimal import ROUND_HALF_UP, Decimal
+
+import pytest
+import structlog
+from django.db import connections, transaction
+
+from billing import entries, stripe_gateway, tasks
+from billing.models import MeterBatch, UsageEvent
+from billing.operations import metering
+from tenants.ids import uuid7
+from tenants.scope import tenant_scope
+from tests.billing.stripe_rig import DAY, Rig
+
+State = MeterBatch.State
+
+
+@pytest.fixture
+def paying(rig):
+    """Subscribed to Pro, with nothing used."""
+    rig.buy("pro")
+    rig.deliver()
+    return rig
+
+
+def use(rig, quantity, *, period=None, kind="record", livemode=True):
+    """So many records in the ledger, as one entry; negative ones are given back."""
+    with tenant_scope(rig.tenant):
+        UsageEvent.objects.create(
+            key=f"record:{uuid7()}", kind=kind, quantity=quantity, livemode=livemode,
+            period=period or rig.now().date().replace(day=1),
+        )  # fmt: skip
+
+
+def work(rig, times=1):
+    """What the workers do each minute, later and later."""
+    for _ in range(times):
+        with rig.clock():
+            metering.collect(rig.tenant.pk)
+            metering.send_due()
+        if times > 1:
+            rig.advance(900)
+
+
+def batches(rig):
+    with tenant_scope(rig.tenant):
+        return list(MeterBatch.objects.order_by("id"))
+
+
+def states(rig):
+    return [(str(batch.state), batch.quantity) for batch in batches(rig)]
+
+
+def metered(rig):
+    """What the double's meter has, all of it."""
+    usage = rig.double.control("GET", "state")["usage"]
+    return sum(entry["value"] for entry in usage.get(rig.row.customer_id, []))
+
+
+def ledger(rig):
+    with tenant_scope(rig.tenant):
+        rows = UsageEvent.objects.filter(kind="record", livemode=True).values_list("quantity", flat=True)
+        return sum(rows)
+
+
+def test_what_the_ledger_has_is_told_once(paying):
+    use(paying, 30)
+    use(paying, 12)
+    use(paying, 5, livemode=False)
+    use(paying, 7, kind="attempt")
+    work(paying, 3)
+    assert states(paying) == [("sent", 42)]
+    assert metered(paying) == 42
+    use(paying, 1)
+    work(paying, 2)
+    assert states(paying) == [("sent", 42), ("sent", 1)]
+    assert metered(paying) == 43
+
+
+def test_who_pays_nothing_is_not_metered(rig):
+    use(rig, 10)
+    assert metering.metered_tenants() == []
+    assert metering.collect(rig.tenant.pk) == 0
+
+
+@pytest.mark.parametrize("fault", ["error_before", "error_after", "lost_before", "lost_after", "rate_limit"])
+def test_a_fault_costs_time_and_no_unit(paying, fault):
+    paying.double.fault(fault, count=3, path="/meter_events")
+    use(paying, 42)
+    work(paying, 5)
+    assert states(paying) == [("sent", 42)]
+    assert metered(paying) == 42
+
+
+def test_after_20_hours_without_an_answer_nothing_is_sent_before_the_meter_was_read(paying):
+    paying.double.fault("lost_after", count=1, path="/meter_events")
+    use(paying, 42)
+    work(paying)
+    assert states(paying) == [("unsure", 42)]
+    paying.double.control("POST", "forget_keys", {})
+    paying.advance(25 * 3600)  # by now Stripe may have forgotten the identifier
+    work(paying)
+    assert [(batch.state, batch.answer) for batch in batches(paying)] == [("sent", "found in the meter")]
+    assert metered(paying) == 42
+
+
+def test_what_never_arrived_is_sent_again_once_the_meter_was_read(paying):
+    paying.double.fault("lost_before", count=1, path="/meter_events")
+    use(paying, 42)
+    work(paying)
+    paying.advance(21 * 3600)
+    work(paying)
+    assert [(batch.state, batch.answer) for batch in batches(paying)] == [("due", "never arrived")]
+    assert metered(paying) == 0
+    work(paying)
+    assert states(paying) == [("sent", 42)]
+    assert metered(paying) == 42
+
+
+def test_b4_thirty_hours_without_stripe_lose_and_double_nothing_and_are_told(paying, monkeypatch):
+    paying.double.fault("lost_before", rate=0.5, path="/v1/billing")
+    paying.double.fault("error_after", rate=0.5, path="/meter_events")
+    paying.double.fault("lost_before", path="/v1/billing")
+    for _ in range(10):
+        use(paying, 21)
+        work(paying)
+        paying.advance(3 * 3600)
+    with structlog.testing.capture_logs() as lines, paying.clock():
+        tasks.meter()
+    assert "usage_waits_for_stripe" in [line["event"] for line in lines if line["log_level"] == "error"]
+    paying.double.control("DELETE", "faults")
+    paying.double.control("POST", "forget_keys", {})
+    work(paying, 4)
+    assert {state for state, _ in states(paying)} == {"sent"}
+    assert metered(paying) == ledger(paying) == 210
+
+
+def test_records_that_are_given_back_are_taken_back_from_the_meter(paying):
+    use(paying, 40)
+    work(paying)
+    use(paying, -15)
+    work(paying, 3)
+    assert metered(paying) == 25
+    assert states(paying) == [("retracted", 40), ("sent", 25)]
+    use(paying, 10)
+    use(paying, -10)
+    work(paying, 2)
+    assert metered(paying) == 25
+
+
+def test_what_was_never_tried_is_not_told_at_all(paying):
+    use(paying, 40)
+    with paying.clock():
+        metering.collect(paying.tenant.pk)
+        use(paying, -40)
+        metering.collect(paying.tenant.pk)
+    work(paying, 2)
+    assert states(paying) == [("retracted", 40)]
+    assert metered(paying) == 0
+
+
+def test_late_records_of_the_last_month_are_told_in_that_month(paying):
+    end = paying.row.period_end
+    paying.advance(int((end - paying.now()).total_seconds()) + 1200)
+    last = (end - timedelta(days=1)).date().replace(day=1)
+    use(paying, 9, period=last)
+    use(paying, 4)
+    work(paying, 2)
+    customer = paying.row.customer_id
+    assert stripe_gateway.usage_between(customer, end - timedelta(days=28), end) == 9
+    assert stripe_gateway.usage_between(customer, end, end + timedelta(days=28)) == 4
+
+
+def test_what_is_too_old_for_the_meter_is_shown_to_somebody(paying):
+    use(paying, 9)
+    with paying.clock():
+        metering.collect(paying.tenant.pk)
+    paying.advance(36 * DAY)
+    with structlog.testing.capture_logs() as lines:
+        work(paying)
+    assert states(paying) == [("too_late", 9)]
+    assert "usage_not_told" in [line["event"] for line in lines if line["log_level"] == "error"]
+
+
+def test_what_stripe_refuses_is_shown_to_somebody_and_told_by_no_other(paying):
+    with tenant_scope(paying.tenant):
+        type(paying.row).objects.update(customer_id="")
+    use(paying, 9)
+    work(paying, 3)
+    assert states(paying) == [("refused", 9)]
+
+
+# --- Invoices and their entries
+def cents(plan, quantity):
+    """What a month of so many records costs beside the base price, by our own plan."""
+    over = max(0, quantity - plan.monthly_records)
+    return int((over * plan.overage_price * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def settle_month(rig):
+    """To the end of the month, and past its invoice; the workers go on as they do each minute."""
+    left = int((rig.row.period_end - rig.now()).total_seconds())
+    rig.advance(max(1, left + 600))
+    work(rig)
+    work(rig, 40 if any(state in ("due", "unsure", "retract") for state, _ in states(rig)) else 1)
+    rig.advance(7200)
+    rig.deliver()
+
+
+def check_invoices(rig):
+    """Every line that bills usage: its entries are found by one query, and its cents are our own."""
+    lines = stripe_gateway.metered_lines(rig.row.customer_id)
+    for line in lines:
+        with tenant_scope(rig.tenant):
+            found = entries.of_line(line.start, line.end)
+        plan = rig.plans["pro"]
+        assert sum(entry.quantity for entry in found) == line.quantity
+        assert line.amount == cents(plan, line.quantity)
+    return lines
+
+
+def test_b5_a_line_leads_to_its_entries_by_one_query(paying, django_assert_num_queries):
+    use(paying, 100_000)
+    for _ in range(3):
+        use(paying, 111)
+        work(paying)
+        paying.advance(120)
+    settle_month(paying)
+    [line] = check_invoices(paying)
+    assert (line.quantity, line.amount) == (100_333, 333)
+    with tenant_scope(paying.tenant), django_assert_num_queries(1):
+        assert len(entries.of_line(line.start, line.end)) == 4
+
+
+def test_reconciling_prints_every_difference_to_the_unit(paying):
+    from billing import reconcile
+
+    use(paying, 42)
+    work(paying)
+    with paying.clock():
+        assert reconcile.differences() == []
+    use(paying, 3)
+    with paying.clock():
+        [found] = reconcile.differences()
+    assert (found.ledger, found.told, found.metered, found.off) == (45, 42, 42, 3)
+
+
+# --- Storms
+def storm(rig, chance, *, days, faulty=True):
+    """Some weeks of use with a Stripe that fails in every way, webhooks twice and in any order."""
+    if faulty:
+        rig.double.fault("error_after", rate=0.1, path="/v1/")
+        rig.double.fault("lost_after", rate=0.05, path="/v1/")
+        rig.double.fault("lost_before", rate=0.05, path="/v1/")
+    waiting = []
+    end = rig.now() + timedelta(days=days)
+    while rig.now() < end:
+        if rig.row.period_end - rig.now() < timedelta(hours=13):
+            settle_month(rig)
+        for _ in range(chance.randint(0, 3)):
+            use(rig, chance.randint(1, 4_000))
+        if chance.random() < 0.2:
+            use(rig, -1)
+        work(rig)
+        if chance.random() < 0.1:
+            rig.double.control("POST", "forget_keys", {})
+        waiting += rig.fetch()
+        chance.shuffle(waiting)
+        now, waiting = waiting[: len(waiting) // 2], waiting[len(waiting) // 2 :]
+        rig.deliver(now + chance.choices(rig.sent, k=2))
+        rig.advance(chance.randint(600, 12 * 3600))
+    rig.double.control("DELETE", "faults")
+    settle_month(rig)
+    for _ in range(6):
+        rig.advance(7 * 3600)
+        rig.deliver(waiting)
+        waiting = []
+        work(rig)
+
+
+def check_storm(rig):
+    assert metered(rig) == ledger(rig)
+    assert {state for state, _ in states(rig)} <= {"sent", "retracted"}
+    assert {event.state for event in rig.events()} <= {"done", "kept"}
+    lines = check_invoices(rig)
+    first, *_ = sorted(line.start for line in lines)
+    assert first
+    return lines
+
+
+@pytest.mark.chaos
+def test_b1_ledger_meter_and_invoices_are_equal_after_a_short_storm(paying):
+    storm(paying, random.Random(4), days=5)
+    assert check_storm(paying)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(5))
+def test_b1_ledger_meter_and_invoices_are_equal_after_months_of_storm(committed, double, seed):
+    rig = Rig(double)
+    rig.buy("pro")
+    rig.deliver()
+    storm(rig, random.Random(seed), days=95)
+    lines = check_storm(rig)
+    assert len(lines) >= 3
+    print(
+        f"\nB1 seed {seed}: ledger {ledger(rig):,}, meter {metered(rig):,}, {len(lines)} lines, 0 units and 0 cents off"
+    )
+
+
+def killed(rig, chance, *, events, chunk):
+    """Workers that are killed at random while the ledger grows; returns how many were."""
+    kills = 0
+    metering_wait, metering.FIRST_WAIT = metering.FIRST_WAIT, timedelta(milliseconds=20)
+    written = 0
+    try:
+        while written < events:
+            child = _worker(rig)
+            until = time.monotonic() + chance.uniform(0.02, 0.5)
+            while time.monotonic() < until and written < events:
+                written += _write(rig, chance, min(chunk, events - written))
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            kills += 1
+    finally:
+        metering.FIRST_WAIT = metering_wait
+    return kills
+
+
+def _worker(rig):
+    child = os.fork()
+    if child:
+        return child
+    try:
+        kept = [connection.connection for connection in connections.all(initialized_only=True)]
+        for connection in connections.all(initialized_only=True):
+            connection.connection = None  # the parent's
+        stripe_gateway._client.cache_clear()
+        while kept is not None:
+            metering.collect(rig.tenant.pk)
+            metering.send_due()
+    finally:
+        os._exit(1)
+
+
+def _write(rig, chance, number):
+    """A transaction with so many entries; some are rolled back, and some give a record back."""
+    period = rig.now().date().replace(day=1)
+    with tenant_scope(rig.tenant):
+        sign = -1 if chance.random() < 0.05 else 1
+        UsageEvent.objects.bulk_create(
+            UsageEvent(
+                tenant_id=rig.tenant.pk, key=f"record:{uuid7()}", kind="record", quantity=sign, period=period
+            )
+            for _ in range(number)
+        )
+        if chance.random() < 0.1:
+            transaction.set_rollback(True)
+            return 0
+    return number
+
+
+def finish(rig):
+    for _ in range(12):
+        work(rig)
+        rig.advance(900)
+
+
+@pytest.mark.chaos
+def test_workers_killed_at_random_tell_each_record_once(paying):
+    paying.double.fault("error_after", rate=0.1, path="/meter_events")
+    paying.double.fault("lost_after", rate=0.1, path="/meter_events")
+    kills = killed(paying, random.Random(1), events=1_000, chunk=100)
+    paying.double.control("DELETE", "faults")
+    finish(paying)
+    assert kills >= 1
+    assert metered(paying) == ledger(paying)
+
+
+@pytest.mark.campaign
+def test_100_000_records_with_workers_killed_at_random(paying):
+    paying.double.fault("error_after", rate=0.1, path="/meter_events")
+    paying.double.fault("lost_after", rate=0.1, path="/meter_events")
+    kills = killed(paying, random.Random(2), events=100_000, chunk=100)
+    paying.double.control("DELETE", "faults")
+    finish(paying)
+    told = states(paying)
+    assert metered(paying) == ledger(paying)
+    print(f"\n{ledger(paying):,} in the ledger and in the meter, {len(told)} batches, {kills} workers killed")

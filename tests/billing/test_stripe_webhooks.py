@@ -1,0 +1,182 @@
+"""/hooks/stripe: what is signed is stored once and answered at once; what is not leaves no trace but a line and a count."""
+
+import json
+import time
+
+import pytest
+import stripe
+import structlog
+from django.conf import settings
+from prometheus_client import REGISTRY
+
+from billing.models import StripeEvent
+from billing.operations import stripe_events
+from tenants.scope import OPS_ALIAS, ops_scope
+from tests.billing.stripe_rig import HOOK, SECRET
+
+BODY = json.dumps(
+    {
+        "id": "evt_1", "object": "event", "type": "customer.subscription.updated", "created": 1_700_000_000,
+        "api_version": "2026-10-28.endive", "data": {"object": {"id": "sub_1", "customer": "cus_nobody"}},
+    }
+)  # fmt: skip
+
+
+@pytest.fixture
+def keys(committed, monkeypatch):
+    monkeypatch.setattr(settings, "STRIPE_SECRET_KEY", "sk_test_1")
+    monkeypatch.setattr(settings, "STRIPE_WEBHOOK_SECRET", SECRET)
+
+
+def stored():
+    with ops_scope("tests"):
+        return list(StripeEvent.objects.using(OPS_ALIAS).order_by("id"))
+
+
+def signed(body=BODY, secret=SECRET, at=None):
+    return stripe.WebhookSignature.generate_signature_header(body, secret, timestamp=at or int(time.time()))
+
+
+def refusals():
+    return REGISTRY.get_sample_value("weir_stripe_webhooks_refused_total", {"why": "signature"}) or 0
+
+
+def post(client, header, body=BODY):
+    headers = {"HTTP_STRIPE_SIGNATURE": header} if header is not None else {}
+    return client.post(HOOK, body, content_type="application/json", **headers)
+
+
+FORGED = {
+    "no signature": lambda: (None, BODY),
+    "an empty one": lambda: ("", BODY),
+    "nonsense": lambda: ("t=,v1=", BODY),
+    "another secret": lambda: (signed(secret="whsec_other"), BODY),
+    "an older scheme alone": lambda: (signed().replace("v1=", "v0="), BODY),
+    "another body": lambda: (signed(), BODY.replace("sub_1", "sub_2")),
+    "the same JSON in other bytes": lambda: (signed(), json.dumps(json.loads(BODY), indent=1)),
+    "stale": lambda: (signed(at=int(time.time()) - 301), BODY),
+    "from the future": lambda: (signed(at=int(time.time()) + 330), BODY),
+    "re-dated": lambda: (
+        signed(at=int(time.time()) - 900).replace(f"t={int(time.time()) - 900}", "t=9999999999"),
+        BODY,
+    ),
+    "two times": lambda: (f"t={int(time.time()) + 9999},{signed()}", BODY),
+    "signed, and no JSON": lambda: (signed("nonsense"), "nonsense"),
+    "signed, and no event": lambda: (signed("{}"), "{}"),
+}
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_what_stripe_did_not_sign_is_refused_and_leaves_a_line_and_a_count(keys, client, how):
+    before = refusals()
+    with structlog.testing.capture_logs() as lines:
+        answer = post(client, *FORGED[how]())
+    assert answer.status_code == 400
+    assert answer.content == b""
+    assert refusals() == before + 1
+    assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["stripe_webhook_refused"]
+    assert stored() == []
+
+
+def test_the_vector_of_the_documented_scheme_passes(keys, client, monkeypatch):
+    body = '{"id":"evt_1","object":"event","type":"invoice.paid"}'
+    header = "t=1700000000,v1=8ad3ccd6627d4c5ccaca4879744c3321eb0c9d89da2714501614c0a82c36c505"
+    assert signed(body, "whsec_test", 1_700_000_000) == header
+
+
+def test_a_secret_that_is_being_rolled_passes(keys, client):
+    now = int(time.time())
+    old = signed(secret="whsec_old", at=now).partition("v1=")[2]
+    assert post(client, f"{signed(at=now)},v1={old}").status_code == 202
+
+
+def test_it_is_stored_before_it_is_answered_and_once(keys, client):
+    for _ in range(3):
+        assert post(client, signed()).status_code == 202
+    [event] = stored()
+    assert (event.event_id, event.posts, event.state, event.tries) == ("evt_1", 3, "new", 0)
+    assert event.body == BODY
+
+
+def test_without_keys_nothing_is_taken(committed, client, monkeypatch):
+    monkeypatch.setattr(settings, "STRIPE_WEBHOOK_SECRET", "")
+    assert post(client, signed()).status_code == 400
+    assert stored() == []
+
+
+def test_what_is_too_large_is_refused(keys, client):
+    body = BODY + " " * 1024 * 1024
+    assert post(client, signed(body), body).status_code == 413
+    assert stored() == []
+
+
+def test_an_unknown_kind_is_kept(keys, client):
+    body = BODY.replace("customer.subscription.updated", "tax.settings.updated")
+    post(client, signed(body), body)
+    [event] = stored()
+    assert stripe_events.handle(event.pk) == "kept"
+    assert stripe_events.due() == []
+
+
+def test_a_customer_of_nobody_here_is_kept(double, committed, client):
+    post(client, signed())
+    [event] = stored()
+    assert stripe_events.handle(event.pk) == "kept"
+
+
+def test_what_fails_is_tried_again_later_and_then_shown(rig, client):
+    rig.buy()
+    rig.double.fault("error_before", path="/subscriptions")
+    deliveries = [d for d in rig.fetch() if '"checkout.session.completed"' in d["body"]]
+    rig.deliver(deliveries)
+    [event] = rig.events()
+    assert (event.state, event.tries) == ("new", 1)
+    assert "StripeAway" in event.error
+    assert stripe_events.due() == []  # not before its time
+    for _ in range(stripe_events.MOST_TRIES):
+        rig.advance(7 * 3600)
+        rig.handle()
+    [event] = rig.events()
+    assert (event.state, event.tries, rig.plan) == ("failed", stripe_events.MOST_TRIES, "free")
+    rig.double.control("DELETE", "faults")
+    stripe_events.replay(row=event, actor="staff:tests")
+    rig.handle()
+    [event] = rig.events()
+    assert (event.state, event.tries, rig.plan) == ("done", 1, "pro")
+
+
+def test_a_worker_that_dies_leaves_the_event_to_the_next(rig, monkeypatch):
+    rig.buy()
+    known = stripe_events.handlers.handle
+    monkeypatch.setattr(stripe_events.handlers, "handle", _die)
+    for delivery in rig.fetch():
+        rig.post(delivery)
+    for event_id in stripe_events.due():
+        with pytest.raises(KeyboardInterrupt):
+            stripe_events.handle(event_id)
+    monkeypatch.setattr(stripe_events.handlers, "handle", known)
+    assert stripe_events.due() == []
+    rig.advance(stripe_events.LEASE.seconds + 1)
+    rig.handle()
+    assert rig.plan == "pro"
+
+
+def _die(event):
+    raise KeyboardInterrupt
+
+
+def test_events_that_never_came_are_fetched(rig):
+    rig.buy()
+    lost = {delivery["event"] for delivery in rig.fetch()}
+    assert stripe_events.fetch_undelivered() == len(lost)
+    rig.handle()
+    assert rig.plan == "pro"
+    assert stripe_events.fetch_undelivered() == 0
+
+
+def test_stripe_is_never_asked_with_a_transaction_open(rig):
+    from billing import stripe_gateway
+    from tenants.scope import tenant_scope
+
+    with tenant_scope(rig.tenant), pytest.raises(RuntimeError, match="transaction"):
+        stripe_gateway.subscriptions_of("cus_1")
