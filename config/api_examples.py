@@ -5,6 +5,8 @@ tests/api/test_schema.py holds each of them to the shape that the schema gives i
 
 from typing import Any, Final
 
+from config import webhook_examples
+
 RUN_ID = "0198f0c2-7a10-7c3e-9d55-3b8f6a1e2c44"
 RECORD_ID = "0198f0c2-7a11-7d20-8a07-51c2e9b4f0aa"
 LANE_ID = "0198f0b0-11aa-7f10-b0c4-9e2d7a6b5c33"
@@ -192,6 +194,7 @@ REQUESTS: Final[dict[str, Any]] = {
     "suppressions_create": {"values": ["competitor.example", "ada@engines.example"]},
     "tenant_update": {"monthly_credit_limit": 50000, "retention_days": 90},
     "uploads_create": {"file": UPLOADED, "template": "email-waterfall"},
+    **webhook_examples.REQUESTS,
 }  # fmt: skip
 
 ANSWERS: Final[dict[str, Any]] = {
@@ -281,6 +284,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "quota": {"records_included": 100000, "records_used": 12400, "records_remaining": 87600},
         "vendors": [{"provider": "prospeo", "calls": 12400, "credits": 10020.0}],
     },
+    **webhook_examples.ANSWERS,
     "workflows_list": _page(_WORKFLOW),
     "workflows_create": {**_WORKFLOW, "slug": "fast-lane", "name": "Fast lane"},
     "workflows_retrieve": _WORKFLOW,

@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 from billing.api.views import UsageView
 from config.problems import not_found
+from integrations.api import webhooks
 from integrations.api.suppressions import SuppressionsView, SuppressionView
 from integrations.api.views import ConnectionsView
 from tenants.api.audit_views import AuditView
@@ -24,6 +25,19 @@ urlpatterns = [
     path("connections/<uuid:connection_id>/test", connections.TryConnectionView.as_view()),
     path("suppressions", SuppressionsView.as_view()),
     path("suppressions/<uuid:suppression_id>", SuppressionView.as_view()),
+    path("webhook-endpoints", webhooks.WebhookEndpointsView.as_view()),
+    path("webhook-endpoints/<uuid:endpoint_id>", webhooks.WebhookEndpointView.as_view()),
+    path("webhook-endpoints/<uuid:endpoint_id>/rotate", webhooks.RotateWebhookSecretView.as_view()),
+    path("webhook-endpoints/<uuid:endpoint_id>/test", webhooks.TestWebhookView.as_view()),
+    path("webhook-endpoints/<uuid:endpoint_id>/deliveries", webhooks.WebhookDeliveriesView.as_view()),
+    path(
+        "webhook-endpoints/<uuid:endpoint_id>/deliveries/<uuid:delivery_id>",
+        webhooks.WebhookDeliveryView.as_view(),
+    ),
+    path(
+        "webhook-endpoints/<uuid:endpoint_id>/deliveries/<uuid:delivery_id>/resend",
+        webhooks.ResendWebhookView.as_view(),
+    ),
     path("workflows", workflows.WorkflowsView.as_view()),
     path("workflows/<uuid:workflow_id>", workflows.WorkflowView.as_view()),
     path("templates", workflows.TemplatesView.as_view()),

@@ -19,10 +19,10 @@ from tenants.scope import require_tenant_id
 EVENTS = {
     "run.completed": "A run has ended: every record is in a final state.",
     "run.failed": "A run could not proceed, and ended.",
-    "record.completed": "A record has come to a final state. Only for endpoints that ask for it by name.",
+    "record.completed": "A record that was looked up has come to its end. Only for endpoints that ask for it by name.",
     "lane.paused": "A lane stands still: its vendor refuses the key, its credits are used up, or somebody paused it.",
     "quota.warning": "The month's records come to 80 % or to 100 % of what the plan includes.",
-    "plan.changed": "The plan is another.",
+    "plan.changed": "The tenant's plan is another one.",
 }
 """Every event there is, and what it tells. CONTRACT: names are never changed."""
 LONGEST_KEY = 200

@@ -51,6 +51,13 @@ PERMISSIONS: Final[dict[str, Permission]] = {
     "lanes.read": Permission(VIEWER, READ, "see the lanes"),
     "lanes.steer": Permission(EDITOR, ADMINISTER, "pause and resume lanes"),
     "lanes.change": Permission(ADMIN, ADMINISTER, "change the limits of lanes"),
+    "webhooks.read": Permission(VIEWER, READ, "see the webhook endpoints and what was sent", live_only=True),
+    "webhooks.send": Permission(
+        EDITOR, ADMINISTER, "send webhooks again and send test events", live_only=True
+    ),
+    "webhooks.change": Permission(
+        ADMIN, ADMINISTER, "add, change and delete webhook endpoints and their secrets", live_only=True
+    ),
     "workflows.read": Permission(VIEWER, READ, "see the workflows"),
     "workflows.change": Permission(EDITOR, WRITE, "change workflows", live_only=True),
     "runs.read": Permission(VIEWER, READ, "see runs and their results"),

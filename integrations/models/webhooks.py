@@ -6,6 +6,8 @@ from django.db.models.functions import Now
 
 from tenants.base import LONGEST_ACTOR, SameTenant, TenantOwned, owned_key, tenant_relation
 
+SEVERAL = 3
+
 
 class WebhookEndpoint(TenantOwned):
     """An address of a tenant's that is told of events, or (kind callback, one per tenant) what the callback addresses of
@@ -61,6 +63,11 @@ class WebhookEndpoint(TenantOwned):
 
     def __str__(self) -> str:
         return self.url or "Run callbacks"
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it is on and has failed several times in a row: once may happen to anybody."""
+        return self.status == self.Status.ENABLED and self.failures >= SEVERAL
 
 
 class WebhookSecret(TenantOwned):

@@ -143,7 +143,7 @@ def create_callback_secret(*, actor: str) -> tuple[WebhookEndpoint, Secret]:
         if not made and WebhookSecret.objects.filter(endpoint=endpoint).exists():
             raise Conflict("There is a secret for callbacks already. Rotate it to get another.")
         secret = _add_secret(endpoint)
-        audit.record(actor=actor, verb="webhook_endpoint.created", subject=endpoint, host="", events=[])
+        audit.record(actor=actor, verb="webhook_endpoint.created", subject=endpoint, host=_host(""), events=[])
     return endpoint, secret
 
 
@@ -317,7 +317,7 @@ def _clean_description(text: str) -> str:
 def _host(url: str) -> str:
     """What the trail names of an address: its path may be a secret."""
     try:
-        return addresses.read(url).host if url else ""
+        return addresses.read(url).host if url else "run callbacks"
     except addresses.RefusedAddress:
         return ""
 

@@ -14,10 +14,11 @@ def sample(event: str, at: str) -> dict[str, Any]:
 
 
 def _run(at: str, **differs: Any) -> dict[str, Any]:
-    counts = dict.fromkeys(("queued", "running", "not_found", "done", "failed", "skipped", "cancelled"), 0)
+    names = ("total", "queued", "running", "found", "not_found", "done", "failed", "skipped", "cancelled")
+    counts = dict.fromkeys(names, 0) | {"total": 3, "found": 2, "not_found": 1}
     return {
         "id": RUN_ID, "workflow": "email-waterfall", "name": "October leads", "status": "completed", "livemode": False,
-        "source": "api", "priority": 5, "records": {"total": 3, **counts, "found": 2, "not_found": 1},
+        "source": "api", "priority": 5, "records": counts,
         "credits": {"estimated": 9.0, "reserved": 0.0, "spent": 5.0, "limit": None}, "error": None,
         "estimated_finish": None, "created_at": at, "started_at": at, "finished_at": at, "metadata": {},
     } | differs  # fmt: skip

@@ -34,6 +34,11 @@ _SHOWN = {
     "timeout": Shown("No answer in time", "amber", "clock"),
     "rate_limited": Shown("Rate limited", "amber", "clock"),
     "suppressed": Shown("Suppressed", "grey", "skip"),
+    # webhooks
+    "delivered": Shown("Delivered", "green", "check"),
+    "exhausted": Shown("Gave up", "red", "alert"),
+    "held": Shown("Held back", "amber", "pause"),
+    "failing": Shown("Failing", "amber", "alert"),
     # tenants
     "closing": Shown("Being deleted", "red", "x"),
     # connections

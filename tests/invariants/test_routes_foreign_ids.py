@@ -40,6 +40,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/connections"): {"provider": "hunter", "secret": "hunter-key-0001", "mode": "sandbox"},
     ("POST", "/api/v1/keys"): {"name": "a key"},
     ("POST", "/api/v1/keys/<uuid:key_id>/rotate"): {"overlap_seconds": 60},
+    ("PATCH", "/api/v1/webhook-endpoints/<uuid:endpoint_id>"): {"description": "a description"},
+    ("POST", "/api/v1/webhook-endpoints"): {"kind": "callback"},
+    ("POST", "/api/v1/webhook-endpoints/<uuid:endpoint_id>/test"): {"event": "run.completed"},
+    ("POST", "/api/v1/webhook-endpoints/<uuid:endpoint_id>/rotate"): {"overlap_seconds": 60},
     ("POST", "/api/v1/suppressions"): {"value": "somebody@else.example"},
     ("POST", "/api/v1/runs/<uuid:run_id>/retry"): {"provider": "prospeo"},
     ("POST", "/api/v1/runs/<uuid:run_id>/records/<uuid:record_id>/retry"): {"mode": "resume"},
@@ -177,7 +181,7 @@ def assert_own(theirs: World) -> None:
             continue
         theirs.renew()
         values = {name: theirs.value_of(name, kind) for name, kind in route.parameters.items()}
-        for method in sorted(route.permissions):
+        for method in sorted(route.permissions, key=lambda method: method == "DELETE"):
             if route.kind == "api":
                 answer = api.send(method, route.at(values), BODIES.get((method, route.path), {}))
             else:

@@ -1,5 +1,6 @@
 """A tenant that has one of everything, with a canary in every text of it: rows for tests of what others can reach."""
 
+import json
 import os
 import secrets
 import uuid
@@ -14,6 +15,7 @@ from django.db import models
 from django.test import Client
 from django.utils import timezone
 
+from integrations.models import WebhookMessage
 from tenants.base import TenantOwned
 from tenants.ids import uuid7
 from tenants.models import ApiKey, Tenant, User
@@ -25,6 +27,8 @@ from workflows.models import Upload, Workflow
 NAMED = {
     "call_id": "ambiguouscall",
     "key_id": "apikey",
+    "endpoint_id": "webhookendpoint",
+    "delivery_id": "webhookdelivery",
     "member_id": "membership",
     "event_id": "auditevent",
     "export_id": "tenantexport",
@@ -103,6 +107,8 @@ class World:
             return self.owner if related is User else self._seeded(related)
         if field.choices:
             return field.choices[0][0]
+        if field.model is WebhookMessage and field.name == "body":
+            return json.dumps({"canary": self.canary})
         for kind, value in (
             (models.EmailField, f"made-up-{self.canary}@tenant.example"),
             (models.URLField, f"https://{self.canary}.example/"),

@@ -15,7 +15,13 @@ def test_each_role_reaches_further_than_the_one_below():
     viewer, editor, admin = (reached(role) for role in ROLES)
     owner = reached("admin", is_owner=True)
     assert viewer < editor < admin < owner == set(PERMISSIONS)
-    assert editor - viewer == {"suppressions.change", "lanes.steer", "workflows.change", "runs.change"}
+    assert editor - viewer == {
+        "suppressions.change",
+        "webhooks.send",
+        "lanes.steer",
+        "workflows.change",
+        "runs.change",
+    }
     assert owner - admin == {"tenant.transfer", "tenant.delete"}
     assert "keys.change" in admin - editor
 

@@ -2,13 +2,13 @@
 
 import json
 from typing import Any
-from urllib.parse import urlsplit
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from integrations.api.serializers import LimitsBody, WindowSerializer
+from integrations.webhooks import addresses
 from tenants.api.base import Body
 from tenants.api.fields import CreditsField, CreditsInput
 from workflows.catalog import TEMPLATES
@@ -79,19 +79,20 @@ class RunBody(Body):
         min_value=0, max_value=9, required=False, help_text="5 when left out."
     )
     credit_limit = CreditsInput(required=False, allow_null=True, help_text="The vendors' credits at most.")
-    callback_url = serializers.CharField(max_length=500, required=False, allow_blank=True)
+    callback_url = serializers.CharField(
+        max_length=500,
+        required=False,
+        allow_blank=True,
+        help_text="Gets `run.completed` or `run.failed`; https.",
+    )
     metadata = MetadataField(required=False, help_text="Given back with the run; up to 16 KiB.")
 
     def validate_callback_url(self, value: str) -> str:
         try:
-            parts = urlsplit(value)
-            fits = (
-                parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and value.isascii()
-            )
-        except ValueError:
-            fits = False
-        if value and (not fits or any(char.isspace() or not char.isprintable() for char in value)):
-            raise serializers.ValidationError("An address that starts with https:// or http://.")
+            if value:
+                addresses.read(value)
+        except addresses.RefusedAddress as problem:
+            raise serializers.ValidationError(str(problem)) from None
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

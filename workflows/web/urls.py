@@ -22,6 +22,7 @@ from workflows.web import (
     team,
     tenant_end,
     vendors,
+    webhooks,
     workflow_pages,
 )
 
@@ -60,6 +61,23 @@ urlpatterns = [
     path("developers/", developers.keys, name="developers"),
     path("developers/keys/<uuid:key_id>/rotate/", developers.rotate, name="rotate_key"),
     path("developers/keys/<uuid:key_id>/revoke/", developers.revoke, name="revoke_key"),
+    path("developers/webhooks/", webhooks.endpoints, name="webhooks"),
+    path("developers/webhooks/callbacks/", webhooks.make_callback_secret, name="callback_secret"),
+    path("developers/webhooks/<uuid:endpoint_id>/", webhooks.endpoint, name="webhook"),
+    path("developers/webhooks/<uuid:endpoint_id>/rotate/", webhooks.rotate, name="rotate_webhook"),
+    path("developers/webhooks/<uuid:endpoint_id>/delete/", webhooks.delete, name="delete_webhook"),
+    path("developers/webhooks/<uuid:endpoint_id>/switch/", webhooks.switch, name="switch_webhook"),
+    path("developers/webhooks/<uuid:endpoint_id>/test/", webhooks.send_test, name="test_webhook"),
+    path(
+        "developers/webhooks/<uuid:endpoint_id>/deliveries/<uuid:delivery_id>/",
+        webhooks.delivery,
+        name="webhook_delivery",
+    ),
+    path(
+        "developers/webhooks/<uuid:endpoint_id>/deliveries/<uuid:delivery_id>/resend/",
+        webhooks.resend,
+        name="resend_webhook",
+    ),
     path("settings/", preferences.settings_page, name="settings"),
     path("settings/limit/", month.monthly_limit, name="monthly_limit"),
     path("billing/", billing.billing, name="billing"),
