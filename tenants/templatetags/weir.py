@@ -31,6 +31,12 @@ def credit(thousandths: int | None) -> str:
 
 
 @register.filter
+def plural_credits(thousandths: int) -> str:
+    """The s of “1.5 credits”, and nothing for exactly one."""
+    return "" if thousandths == 1000 else "s"
+
+
+@register.filter
 def percent(part: int, whole: int) -> str:
     return figures.percent(part, whole)
 

@@ -19,7 +19,7 @@ class MonthLimitForm(LimitForm):
     """What all live runs together may spend in a calendar month; nothing for no limit."""
 
     credit_limit = forms.DecimalField(
-        label="Stop at credits a month",
+        label="Most credits a month",
         min_value=Decimal(0),
         max_value=Decimal(1_000_000_000),
         decimal_places=3,
