@@ -24,6 +24,7 @@ from kombu.connection import Connection
 from kombu.exceptions import KombuError
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge
 
+from billing.operations import metering
 from config.metrics import as_text as metrics_text
 from tenants.scope import OPS_ALIAS, ops_scope
 from workflows import ops_facts
@@ -48,6 +49,10 @@ OUT_OF_TIME = Gauge(
     "weir_steps_out_of_time",
     "Steps, up to 1,000, that say they are of a time that no partition is for.",
     multiprocess_mode="mostrecent",
+)
+USAGE_WAITS = Gauge(
+    "weir_usage_waits_for_stripe_seconds",
+    "For how long the oldest usage has waited for Stripe's definite answer.",
 )
 
 _log = structlog.stdlib.get_logger("weir.health")
@@ -163,11 +168,13 @@ def measure_work() -> None:
     UNATTENDED.set(math.nan)
     OLDEST_READY.set(math.nan)
     OUT_OF_TIME.set(math.nan)
+    USAGE_WAITS.set(math.nan)
     unattended, oldest = _work()
     UNATTENDED.set(unattended)
     OLDEST_READY.set(oldest)
     with _own_connection(OPS_ALIAS) as connection, ops_scope("health"), connection.cursor() as cursor:
         OUT_OF_TIME.set(partitions.out_of_time(cursor))
+        USAGE_WAITS.set(metering.waiting_s())
 
 
 def _work() -> tuple[float, float]:

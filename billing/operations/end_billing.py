@@ -14,7 +14,7 @@ _log = structlog.stdlib.get_logger("weir.billing")
 def halt(tenant_id: uuid.UUID) -> bool:
     """Tell the last usage, cancel the subscription, delete what events said; False while Stripe does not answer."""
     if stripe_gateway.enabled():
-        metering.collect(tenant_id)
+        metering.collect(tenant_id, at_the_end=True)
         metering.send_all(tenant_id)
         try:
             checkout.end_for_good(tenant_id)

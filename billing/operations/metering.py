@@ -42,9 +42,12 @@ def metered_tenants() -> list[uuid.UUID]:
         return list(found.order_by("tenant_id").values_list("tenant_id", flat=True))
 
 
-def collect(tenant_id: uuid.UUID) -> int:
+def collect(tenant_id: uuid.UUID, *, at_the_end: bool = False) -> int:
     """Put what the ledger has and no batch tells yet into batches, of this month and the last; returns how many records.
-    Where more was told than the ledger has now, what can be taken back is."""
+
+    Where more was told than the ledger has now, what can be taken back is. `at_the_end`: the subscription ends now, and
+    what is told of a later minute would not be billed.
+    """
     told = 0
     with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
         row = Subscription.objects.select_for_update().exclude(metered_from=None).first()
@@ -57,7 +60,7 @@ def collect(tenant_id: uuid.UUID) -> int:
                 continue
             missing = _missing(cursor, tenant_id, period)
             if missing > 0:
-                _add(tenant_id, period, missing, now)
+                _add(tenant_id, period, missing, now - MINUTE if at_the_end else now)
                 told += missing
             elif missing < 0:
                 _take_back(period, -missing, now)

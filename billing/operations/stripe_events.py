@@ -62,7 +62,7 @@ def handle(row_id: uuid.UUID) -> str:
         return ""
     try:
         handled = handlers.handle(event)
-    except (WeirError, DatabaseError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the others go on, and somebody sees it
         return _put_off(event, error)
     state = StripeEvent.State.DONE if handled.known else StripeEvent.State.KEPT
     _finish(event, state=state, tenant_id=handled.tenant_id, error="", handled_at=timezone.now())
@@ -122,12 +122,16 @@ def _claim(row_id: uuid.UUID) -> StripeEvent | None:
 
 
 def _put_off(event: StripeEvent, error: Exception) -> str:
-    said = error.detail if isinstance(error, WeirError) else "the database refused"
+    said = error.detail if isinstance(error, WeirError) else "see the log"
+    if not isinstance(error, WeirError | DatabaseError):
+        _log.error("stripe_event_broke", event_id=event.event_id, exc_info=error)
     state = StripeEvent.State.FAILED if event.tries >= MOST_TRIES else StripeEvent.State.NEW
     wait = min(FIRST_WAIT * 2 ** (event.tries - 1), LONGEST_WAIT)
-    _log.warning(
-        "stripe_event_put_off", event_id=event.event_id, type=event.type, tries=event.tries, state=str(state)
-    )
+    told = {"event_id": event.event_id, "type": event.type, "tries": event.tries}
+    if state == StripeEvent.State.FAILED:
+        _log.error("stripe_event_failed", **told)
+    else:
+        _log.warning("stripe_event_put_off", **told)
     _finish(
         event, state=state, error=f"{type(error).__name__}: {said}"[:300], due_at=timezone.now() + wait,
         tenant_id=event.tenant_id,

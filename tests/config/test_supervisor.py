@@ -353,3 +353,17 @@ def test_a_child_that_never_shows_work_has_longer(tmp_path: Path, monkeypatch: p
     assert eventually(lambda: "did not work" in (child.tend() or ""))
     assert time.monotonic() - began >= 0.6
     child.finish()
+
+
+def test_the_demo_sells_by_the_sandbox_unless_keys_are_given(tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    options = plan.Options(tmp_path, 8000)
+    first = plan.child_environment(options, {}, sandbox_port=8001)
+    assert first["STRIPE_API_BASE"] == "http://127.0.0.1:8001/stripe"
+    assert first["STRIPE_WEBHOOK_SECRET"].startswith("whsec_")
+    assert plan.child_environment(options, {}, sandbox_port=8001) == first
+    own = {"STRIPE_SECRET_KEY": "sk_test_own", "STRIPE_WEBHOOK_SECRET": "whsec_own"}
+    assert "STRIPE_API_BASE" not in plan.child_environment(options, own, sandbox_port=8001)
+    assert "STRIPE_SECRET_KEY" not in plan.child_environment(
+        plan.Options(tmp_path, 8000, demo=False), {}, sandbox_port=8001
+    )

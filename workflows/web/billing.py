@@ -32,7 +32,7 @@ class PlanCard:
 
     @property
     def price(self) -> str:
-        return "Free" if not self.plan.price else f"{_money(self.plan.price)} {self.plan.currency}"
+        return f"{_money(self.plan.price)} {self.plan.currency}"
 
     @property
     def overage(self) -> str:
@@ -201,4 +201,4 @@ def _is_live(row: Subscription | None) -> bool:
 
 
 def _money(amount: Decimal) -> str:
-    return f"{amount:,.2f}"
+    return f"{amount:,.2f}" if amount else "0"

@@ -9,6 +9,7 @@ from rich.console import Console
 from config.demo.sample_run import sample_run
 from config.demo.setup import load
 from config.env import ENV
+from tenants.errors import WeirError
 
 
 class Command(BaseCommand):
@@ -19,7 +20,7 @@ class Command(BaseCommand):
             raise CommandError("The demo is for local use.")
         try:
             demo = load()
-        except OSError as error:
+        except (OSError, WeirError) as error:
             raise CommandError(
                 f"The sandbox vendors do not answer ({error}). Start Weir with `make run`."
             ) from error

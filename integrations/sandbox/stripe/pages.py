@@ -27,6 +27,7 @@ td{padding:.4rem 0;border-top:1px solid var(--line)}
 td:last-child{text-align:right}label{display:block;padding:.5rem 0}h1{font-size:26px}h2{font-size:20px;margin-top:2rem}
 button{font:inherit;font-weight:600;min-height:44px;padding:0 1rem;border:1px solid var(--accent);border-radius:6px;
 background:var(--accent);color:var(--on)}
+select{font:inherit;min-height:44px;max-width:100%}
 button.plain{background:none;color:var(--accent)}form{margin:.5rem 0}a{color:var(--accent)}
 """
 _NOTE = (
