@@ -31,3 +31,11 @@ class StripeRefused(WeirError):
     code = "stripe_refused"
     status = 502
     title = "Stripe refused"
+
+
+class QuotaExceeded(WeirError):
+    """The plan's records of this month do not suffice, and it has no overage."""
+
+    code = "quota_exceeded"
+    status = 402
+    title = "The month's records are used up"

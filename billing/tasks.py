@@ -6,7 +6,8 @@ import structlog
 from celery import shared_task
 
 from billing import stripe_gateway
-from billing.operations import metering, notices, stripe_events, subscriptions
+from billing.operations import metering, notices, quota_notices, reconcile, stripe_events, subscriptions
+from billing.queries import current_period
 from tenants.errors import WeirError
 from tenants.task_base import TenantTask
 
@@ -66,3 +67,19 @@ def catch_up() -> None:
             subscriptions.sync(tenant_id)
         except WeirError as error:
             _log.warning("stripe_not_asked", tenant_id=str(tenant_id), error=type(error).__name__)
+
+
+@shared_task(name="billing.tasks.tell_quotas", ignore_result=True)
+def tell_quotas() -> None:
+    """Tell whoever came to 80 % or 100 % of the month's records."""
+    quota_notices.tell_quotas()
+
+
+@shared_task(name="billing.tasks.compare_usage", ignore_result=True)
+def compare_usage() -> None:
+    """Compare this month's counters with the ledger; a difference is an error for the operators to see."""
+    for one in reconcile.compare(current_period()).differences:
+        _log.error(
+            "usage_differs", tenant_id=str(one.tenant_id), period=f"{one.period:%Y-%m}", counted=one.counted,
+            ledger=one.ledger,
+        )  # fmt: skip

@@ -31,6 +31,8 @@ BEAT: dict[str, dict[str, Any]] = {
     "billing": {"task": "billing.tasks.sweep", "schedule": 20.0},
     "meter": {"task": "billing.tasks.meter", "schedule": 60.0},
     "stripe": {"task": "billing.tasks.catch_up", "schedule": 900.0},
+    "quotas": {"task": "billing.tasks.tell_quotas", "schedule": 60.0},
+    "usage": {"task": "billing.tasks.compare_usage", "schedule": 6 * 3600.0},
 }
 
 # A broker that is dead or silent must not hold up the request that rings: its row is safe, and the sweep finds it.

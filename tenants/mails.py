@@ -119,6 +119,31 @@ def send_billing(to: Iterable[str], *, kind: str, facts: dict[str, object]) -> b
     return _send([_message(address, subject, f"mail/billing_{kind}.txt", facts) for address in to])
 
 
+def send_quota_warning(
+    to: Iterable[str],
+    *,
+    tenant_name: str,
+    plan: str,
+    percent: int,
+    used: int,
+    included: int,
+    overage_allowed: bool,
+    link: str,
+) -> bool:
+    """Tell a tenant's admins that so many per cent of the month's records are used."""
+    facts: dict[str, object] = {
+        "tenant": harmless(tenant_name), "plan": plan, "percent": percent, "used": used, "included": included,
+        "overage_allowed": overage_allowed, "link": link,
+    }  # fmt: skip
+    what = "All of" if percent >= 100 else f"{percent} % of"
+    return _send(
+        [
+            _message(address, f"{what} the month's records are used", "mail/quota_warning.txt", facts)
+            for address in to
+        ]
+    )
+
+
 def _message(to: str, subject: str, template: str, facts: dict[str, object]) -> EmailMessage:
     return EmailMessage(f"Weir: {subject}", render_to_string(template, facts).strip() + "\n", to=[to])
 

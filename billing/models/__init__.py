@@ -2,7 +2,7 @@
 
 from billing.models.plans import Plan, PlanOverride
 from billing.models.stripe import BillingNotice, MeterBatch, StripeEvent, Subscription
-from billing.models.usage import ClosedLedger, UsageEvent
+from billing.models.usage import ClosedLedger, QuotaNotice, UsageCounter, UsageEvent
 
 __all__ = [
     "BillingNotice",
@@ -10,7 +10,9 @@ __all__ = [
     "MeterBatch",
     "Plan",
     "PlanOverride",
+    "QuotaNotice",
     "StripeEvent",
     "Subscription",
+    "UsageCounter",
     "UsageEvent",
 ]

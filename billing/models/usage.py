@@ -40,6 +40,48 @@ class UsageEvent(TenantOwned):
         return self.key
 
 
+class UsageCounter(TenantOwned):
+    """How many live records of a month a tenant has had accepted: the sum of its rows, equal to the ledger at any moment.
+
+    Several rows, so that accepting waits for nobody (billing/quota.py, docs/decisions). `share` is how far a row's
+    `records` may go where the plan stops hard; `share_of` is the quota that was shared out, null when none is.
+    """
+
+    period = models.DateField(help_text="first day of the calendar month (UTC)")
+    slot = models.IntegerField(help_text="0-15: accepted; 16: put right; below 0: given back")
+    records = models.BigIntegerField(default=0, db_default=0)
+    share = models.BigIntegerField(default=0, db_default=0)
+    share_of = models.BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "period", "slot"], name="usagecounter_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.period:%Y-%m} {self.records}"
+
+
+class QuotaNotice(TenantOwned):
+    """That a tenant was told how much of a month's quota it has used; once for each threshold of each quota."""
+
+    period = models.DateField(help_text="first day of the calendar month (UTC)")
+    percent = models.PositiveSmallIntegerField()
+    used = models.BigIntegerField()
+    included = models.BigIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "period", "percent", "included"], name="quotanotice_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.period:%Y-%m} {self.percent} %"
+
+
 class ClosedLedger(models.Model):
     """What tenants that are gone had used: totals per month, under a random id, with nothing of what was looked up."""
 

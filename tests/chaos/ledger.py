@@ -131,6 +131,14 @@ def _count_usage(connection: Any, ids: list[uuid.UUID], found: Comparison) -> No
     found.billed_twice = max(0, billed[0] - found.records)
     if billed[0] != found.records:
         found.faults.append(f"{billed[0]} records billed, {found.records} are there")
+    counted = connection.execute(
+        """SELECT (SELECT coalesce(sum(records), 0) FROM billing_usagecounter WHERE tenant_id = ANY(%(t)s)),
+                  (SELECT coalesce(sum(quantity), 0) FROM billing_usageevent
+                   WHERE tenant_id = ANY(%(t)s) AND kind = 'record' AND livemode)""",
+        {"t": ids},
+    ).fetchone()
+    if counted[0] != counted[1]:
+        found.faults.append(f"counted {counted[0]} records, {counted[1]} are in the ledger")
     unequal = connection.execute(
         """SELECT count(*) FROM
              (SELECT 'attempt:' || id AS key, credits FROM step

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from billing import quota
 from integrations.suppressions import suppressed_of
 from tenants.ids import uuid7
 from workflows.catalog import Final
@@ -44,18 +45,11 @@ class Shield:
         for s in settlements:
             s.final = Final("skipped", None, ERROR)
         fresh = [s.work.record_id for s in settlements if not s.work.taken and s.work.run.livemode]
-        if fresh:
-            self.cursor.execute(
-                """INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period,
-                                                   livemode)
-                   SELECT t.id, e.tenant_id, 'back:' || t.record_id, 'record', -1, 0, '', e.run_id, e.period, e.livemode
-                   FROM unnest(%s::uuid[], %s::uuid[]) t(id, record_id)
-                   JOIN billing_usageevent e ON e.tenant_id = %s AND e.key = 'record:' || t.record_id
-                   WHERE NOT EXISTS (SELECT 1 FROM step s WHERE s.tenant_id = e.tenant_id AND s.record_id = t.record_id
-                                     AND s.started_at IS NOT NULL)
-                   ON CONFLICT DO NOTHING""",
-                [[uuid7() for _ in fresh], fresh, self.tenant_id],
-            )
+        quota.give_back(
+            self.cursor, self.tenant_id, [uuid7() for _ in fresh], fresh,
+            only="NOT EXISTS (SELECT 1 FROM step s WHERE s.tenant_id = e.tenant_id AND s.record_id = t.record_id "
+            "AND s.started_at IS NOT NULL)",
+        )  # fmt: skip
 
     def _about(self, items: Sequence[dict[str, Any]]) -> list[bool]:
         return suppressed_of(self.cursor, self.tenant_id, items, subdomains=self.subdomains) if items else []

@@ -5,6 +5,7 @@ from collections import Counter
 
 from django.db import connections
 
+from billing import quota
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.lanes import book
@@ -66,7 +67,6 @@ def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
                 [[row[2] for row in gone], tenant_id],
             )
             _count_jobs(cursor, tenant_id, run_id, [(row[0], row[4]) for row in gone if row[9]])
-            _give_back(cursor, tenant_id, run_id, [row[2] for row in gone if row[8]])
             counts: Counter[str] = Counter()
             for (was,) in moved:
                 counts[was] -= 1
@@ -75,6 +75,9 @@ def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
             _free_month(
                 cursor, tenant_id, run_id, [(row[11], row[10]) for row in gone if row[10] and row[11]]
             )
+            # Records cancelled before any call are not billed.
+            free = [row[2] for row in gone if row[8]]
+            quota.give_back(cursor, tenant_id, [uuid7() for _ in free], free)
             book.count_runs(cursor, tenant_id, {run_id: counts})
     return len(gone)
 
@@ -105,18 +108,4 @@ def _count_jobs(
            FROM unnest(%s::uuid[], %s::text[]) t(id, provider) JOIN run r ON r.id = %s AND r.tenant_id = %s
            ON CONFLICT DO NOTHING""",
         [[uuid7() for _ in jobs], [job[1] for job in jobs], run_id, tenant_id],
-    )
-
-
-def _give_back(cursor: object, tenant_id: uuid.UUID, run_id: uuid.UUID, record_ids: list[uuid.UUID]) -> None:
-    """Records cancelled before any call are not billed: a correcting entry each, in the period of the first one."""
-    if not record_ids:
-        return
-    cursor.execute(  # type: ignore[attr-defined]
-        """INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period, livemode)
-           SELECT t.id, e.tenant_id, 'back:' || t.record_id, 'record', -1, 0, '', e.run_id, e.period, e.livemode
-           FROM unnest(%s::uuid[], %s::uuid[]) t(id, record_id)
-           JOIN billing_usageevent e ON e.tenant_id = %s AND e.key = 'record:' || t.record_id
-           ON CONFLICT DO NOTHING""",
-        [[uuid7() for _ in record_ids], record_ids, tenant_id],
     )

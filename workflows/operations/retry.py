@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import connections
 
+from billing import quota
 from tenants import audit
 from tenants.errors import InvalidInput, NotFound
 from tenants.ids import uuid7
@@ -25,7 +26,7 @@ from workflows.lanes.decide import fingerprint
 from workflows.lanes.ring import ring_after_commit
 from workflows.models import AmbiguousCall, Record, Run, RunEvent, Step
 from workflows.operations.failed_records import FailedFilter, lock_failed
-from workflows.operations.records_in import first_of_month, storable
+from workflows.operations.records_in import storable
 from workflows.operations.retry_in_doubt import can_be_looked_up, in_doubt, look_up_first
 from workflows.replay import answers_of, replay
 from workflows.states import RecordStatus, RunStatus
@@ -93,6 +94,7 @@ def _chunk(run: Run, status: str, after: int, which: FailedFilter, actor: str) -
         # What may have been done already, and cannot be looked up, is asked again only by whoever looked there.
         retries = [r for r in retries if not r.doubtful or can_be_looked_up(r.plan)]
         if retries:
+            _meter(cursor, run, [retry.id for retry in retries if not isinstance(retry.plan, Final)])
             _write(cursor, run, retries, actor)
             RunEvent.objects.create(
                 run=run, kind="run.retried", actor=actor, detail={"records": len(retries), **which.told()}
@@ -228,13 +230,25 @@ def _write_input(cursor: Any, run: Run, record: Record, values: dict[str, str], 
     if edited:
         original = {name: text for name, text in (record.original or {}).items() if name not in edited}
         Record.objects.filter(pk=record.pk).update(input=values, original=original or None)
-    if run.livemode:
-        cursor.execute(
-            """INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period,
-                                               livemode)
-               VALUES (%s, %s, %s, 'record', 1, 0, '', %s, %s, true) ON CONFLICT (tenant_id, key) DO NOTHING""",
-            [uuid7(), run.tenant_id, f"record:{record.pk}", run.pk, first_of_month()],
-        )
+    _meter(cursor, run, [record.pk])
+
+
+def _meter(cursor: Any, run: Run, record_ids: Sequence[uuid.UUID]) -> None:
+    """Count those that never were: their input was faulty, or there was no room for them. Raises QuotaExceeded.
+
+    Before the run is locked, which whoever fills it takes after the quota.
+    """
+    if not run.livemode:
+        return
+    cursor.execute(
+        f"""INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period,
+                                            livemode)
+            SELECT t.id, %s, 'record:' || t.record_id, 'record', 1, 0, '', %s, {quota.PERIOD}, true
+            FROM unnest(%s::uuid[], %s::uuid[]) t(id, record_id)
+            ON CONFLICT (tenant_id, key) DO NOTHING RETURNING 1""",  # noqa: S608 - a constant
+        [run.tenant_id, run.pk, [uuid7() for _ in record_ids], list(record_ids)],
+    )
+    quota.take(cursor, run.tenant_id, len(cursor.fetchall()))
 
 
 def _write(cursor: Any, run: Run, retries: Sequence[Retry], actor: str) -> None:
