@@ -18,11 +18,13 @@ PERIOD = "date_trunc('month', now() AT TIME ZONE 'utc')::date"
 """In SQL, the month that usage counts in: of the transaction's beginning, so that all it writes is of one month."""
 SLOTS = 16
 PUT_RIGHT = 16
-_COUNT = f"""
+COUNT = f"""
     INSERT INTO billing_usagecounter AS c (id, tenant_id, period, slot, records)
-    VALUES (gen_random_uuid(), %(tenant)s, {PERIOD}, pg_backend_pid() & {SLOTS - 1}, %(records)s)
+    SELECT gen_random_uuid(), %(tenant)s, {PERIOD}, pg_backend_pid() & {SLOTS - 1}, n
+    FROM (SELECT %(counted)s::bigint AS n) n WHERE n > 0
     ON CONFLICT (tenant_id, period, slot)
     DO UPDATE SET records = c.records + excluded.records, share = 0, share_of = NULL"""  # noqa: S608 - constants
+"""The counting where the plan does not stop, as a part of whatever statement accepts: what `take_ahead` left for it."""
 _GIVE_BACK = """
     WITH back AS (
         INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period, livemode)
@@ -47,6 +49,17 @@ def take(cursor: Any, tenant_id: uuid.UUID, records: int) -> None:
         raise exceeded(cursor, tenant_id, records, limits)
 
 
+def take_ahead(cursor: Any, tenant_id: uuid.UUID, records: int) -> int:
+    """As `take`, but leaves the counting to the caller's own statement where nothing can be refused: returns how many
+    `COUNT` has to count (`%(tenant)s`, `%(counted)s`), so that a plan that does not stop costs no round trip."""
+    limits = limits_of(tenant_id)
+    if limits.overage_allowed:
+        return records
+    if _take(cursor, tenant_id, records, limits, partly=False) < records:
+        raise exceeded(cursor, tenant_id, records, limits)
+    return 0
+
+
 def take_some(cursor: Any, tenant_id: uuid.UUID, records: int) -> int:
     """As `take`, for what is accepted piece by piece: counts as many as there is room for, and returns how many."""
     return _take(cursor, tenant_id, records, limits_of(tenant_id), partly=True)
@@ -56,7 +69,7 @@ def _take(cursor: Any, tenant_id: uuid.UUID, records: int, limits: Limits, *, pa
     if records == 0:
         return 0
     if limits.overage_allowed:
-        cursor.execute(_COUNT, {"tenant": tenant_id, "records": records})
+        cursor.execute(COUNT, {"tenant": tenant_id, "counted": records})
         return records
     cursor.execute(
         "SELECT weir_take_quota(%s::uuid, %s::int, %s::bigint, %s::bool)",

@@ -18,7 +18,7 @@ from tenants.ids import uuid7
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
 from tests.factories import connect_all, make_run, make_tenant
-from workflows.operations.cancel import cancel_run
+from workflows.operations.control_run import cancel_run
 
 pytestmark = pytest.mark.usefixtures("committed")
 MARCH = date(2026, 3, 1)
@@ -50,7 +50,8 @@ def test_nothing_differs_after_runs_that_were_accepted_and_cancelled():
     make_run(tenant, 5)
     gone = make_run(tenant, 3)
     make_run(tenant, 4, livemode=False)
-    cancel_run(tenant_id=tenant.pk, run_id=gone.pk, actor="system:tests")
+    with tenant_scope(tenant):
+        cancel_run(run_id=gone.pk, actor="system:tests")
     assert counted(tenant) == 5
     status, said = run()
     assert (status, said) == (0, "1 months of tenants compared, 5 records: counters equal the ledger.\n")

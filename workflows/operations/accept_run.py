@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from billing import quota
 from tenants import audit
 from tenants.errors import InvalidInput
 from tenants.failpoints import reach
@@ -49,6 +50,7 @@ _ACCEPT = f"""
     trail AS ({audit.INSERT}),
     records AS ({INSERT_RECORDS}),
     usage AS ({INSERT_USAGE}),
+    counted AS ({quota.COUNT}),
     queue AS ({book.INSERT_QUEUE}),
     lanes AS ({book.NEW_IN_LANES})
     SELECT created_at FROM accepted"""  # noqa: S608 - names and text of ours alone
@@ -75,7 +77,7 @@ def accept_run(
     """Accept a run of 1 to 1,000 records for the open tenant; `credit_limit` in thousandths of the vendors' credits.
 
     Part of the caller's transaction, which is to end when this raises. A faulty record becomes a failed record with a
-    named error and does not stop the others. Raises TooManyRecords, InvalidInput, WorkflowDisabled, and
+    named error and does not stop the others. Raises TooManyRecords, InvalidInput, WorkflowDisabled, QuotaExceeded, and
     MissingConnection when a vendor of the workflow is not connected; nothing is written then.
     """
     if len(records) > MAX_RECORDS:
@@ -118,7 +120,10 @@ def _new_record(run: Run, position: int, raw: Mapping[str, Any]) -> NewRecord:
 
 
 def _write(run: Run, into: RecordsIn, actor: str) -> datetime:
-    """Write the run with its records, first steps, usage, event and entry in the trail; returns when that was."""
+    """Write the run with its records, first steps, usage, event and entry in the trail; returns when that was.
+
+    Raises QuotaExceeded.
+    """
     row = {field.column: getattr(run, field.attname) for field in _FIELDS}
     row |= {name: str(value) for name, value in row.items() if isinstance(value, uuid.UUID)}
     trail = audit.parameters(
@@ -135,6 +140,7 @@ def _write(run: Run, into: RecordsIn, actor: str) -> datetime:
         "priority": run.priority,
     }
     with engine_cursor(APP_ALIAS) as cursor:
+        parameters["counted"] = quota.take_ahead(cursor, run.tenant_id, len(into.used) if run.livemode else 0)
         cursor.execute(_ACCEPT, parameters)
         written: datetime = cursor.fetchone()[0]
     run._state.adding, run._state.db = False, APP_ALIAS
@@ -169,6 +175,9 @@ def accept_upload(
             setup, actor, source, livemode, priority, credit_limit, callback_url, metadata,
             name or upload.filename, total=upload.rows,
         )  # fmt: skip
+        if livemode:
+            with engine_cursor(APP_ALIAS) as cursor:
+                quota.require_room(cursor, run.tenant_id, upload.rows)
         run.upload, run.mapping = upload, mapping
         run.queued = run.pending = upload.rows
         run.save(force_insert=True)

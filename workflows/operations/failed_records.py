@@ -40,11 +40,11 @@ class Failed:
     input: dict[str, str]
 
 
-# Only records that a vendor was asked for: one with a faulty input was never started.
+# Only records that a vendor was asked for, or for which there was no quota: one with a faulty input was never started.
 _FAILED = """
     SELECT r.id, r.position, r.input FROM record r
     WHERE r.tenant_id = %(tenant)s AND r.run_id = %(run)s AND r.status = %(status)s AND r.position > %(after)s
-      AND (r.started_at IS NOT NULL OR %(faulty)s)
+      AND (r.started_at IS NOT NULL OR r.error->>'code' = 'quota_exceeded' OR %(faulty)s)
       AND (%(ids)s::uuid[] IS NULL OR r.id = ANY(%(ids)s::uuid[]))
       AND (%(code)s = '' OR r.error->>'code' = %(code)s)
       AND ((%(provider)s = '' AND %(status)s = 'failed') OR EXISTS (

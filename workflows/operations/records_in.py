@@ -10,6 +10,7 @@ from typing import Any
 from django.db import connections
 from django.utils import timezone
 
+from billing import quota
 from integrations.suppressions import covers_subdomains, suppressed_of
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS
@@ -32,10 +33,14 @@ INSERT_RECORDS = """
     FROM unnest(%(ids)s::uuid[], %(positions)s::int[], %(lines)s::int[], %(inputs)s::text[], %(originals)s::text[],
                 %(statuses)s::text[], %(outputs)s::text[], %(errors)s::text[])
          t(id, position, line, input, original, status, output, error)"""
-INSERT_USAGE = """
+INSERT_USAGE = f"""
     INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period, livemode)
-    SELECT event_id, %(tenant)s, 'record:' || record_id, 'record', 1, 0, '', %(run)s, %(period)s, true
-    FROM unnest(%(usage_ids)s::uuid[], %(used)s::uuid[]) e(event_id, record_id)"""
+    SELECT event_id, %(tenant)s, 'record:' || record_id, 'record', 1, 0, '', %(run)s, {quota.PERIOD}, true
+    FROM unnest(%(usage_ids)s::uuid[], %(used)s::uuid[]) e(event_id, record_id)"""  # noqa: S608 - a constant
+NO_ROOM = {
+    "code": "quota_exceeded",
+    "message": "The month's records were used up when this row was read. Retry it when there is room again.",
+}
 
 
 @dataclass(slots=True)
@@ -67,15 +72,19 @@ class RecordsIn:
         return {
             "tenant": run.tenant_id,
             "run": run.pk,
-            "period": first_of_month(),
             "used": used,
             "usage_ids": [uuid7() for _ in used],
             **{name: list(column) for name, column in zip(names, columns, strict=True)},
         }
 
 
-def work_out(run: Run, records: Sequence[NewRecord], suppressed: set[int]) -> RecordsIn:
-    """What is written for these records; `suppressed` has the positions of those that are about suppressed people."""
+def work_out(
+    run: Run, records: Sequence[NewRecord], suppressed: set[int], room: int | None = None
+) -> RecordsIn:
+    """What is written for these records; `suppressed` has the positions of those that are about suppressed people.
+
+    `room`: for so many there is quota; the others fail. None: for all of them.
+    """
     into = RecordsIn()
     for record in records:
         record_id = uuid7()
@@ -89,6 +98,8 @@ def work_out(run: Run, records: Sequence[NewRecord], suppressed: set[int]) -> Re
             status, error = RecordStatus.FAILED.value, {"code": code, "message": message}
         elif record.position in suppressed:
             status, error, used = RecordStatus.SKIPPED.value, SUPPRESSED, False
+        elif room is not None and len(into.used) >= room:
+            status, error, used = RecordStatus.FAILED.value, NO_ROOM, False
         else:
             plan, skipped = decide(run.template, run.config, record.values, [])
         if isinstance(plan, Final):
@@ -124,8 +135,13 @@ def write_records(run: Run, records: Sequence[NewRecord]) -> None:
     """
     with connections[APP_ALIAS].cursor() as cursor:
         subdomains = covers_subdomains(cursor, run.tenant_id)
-    into = work_out(run, records, suppressed_among(run, records, subdomains))
+    suppressed = suppressed_among(run, records, subdomains)
+    into = work_out(run, records, suppressed)
     with engine_cursor(APP_ALIAS) as cursor:
+        if run.livemode:
+            room = quota.take_some(cursor, run.tenant_id, len(into.used))
+            if room < len(into.used):
+                into = work_out(run, records, suppressed, room)
         cursor.execute(f"WITH fresh AS ({INSERT_RECORDS}) {INSERT_USAGE}", into.parameters(run))
         woken = book.insert_queue(cursor, run.tenant_id, into.entries)
         change = Counter(into.final)
