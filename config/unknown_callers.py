@@ -4,13 +4,14 @@ By django-ratelimit, in the cache that goes on counting while Redis is away (con
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django_ratelimit.core import get_usage
 from rest_framework.exceptions import APIException
+from rest_framework.request import Request
 
 from config.problems import problem
 from tenants import context
@@ -50,7 +51,7 @@ def _has_valid_key(request: HttpRequest) -> bool:
     if context.current().key_id is not None:
         return True
     try:
-        return ApiKeyAuthentication().authenticate(request) is not None
+        return ApiKeyAuthentication().authenticate(cast(Request, request)) is not None
     except APIException:
         return False
 

@@ -88,7 +88,7 @@ def test_a_filling_that_was_stopped_goes_on_where_it_was(
     monkeypatch.setattr(filling, "CHUNK", 40)
     real, calls = filling.write_records, []
 
-    def dies_at_the_third(*args: Any) -> int:
+    def dies_at_the_third(*args: Any) -> None:
         calls.append(args)
         if len(calls) == 3:
             raise RuntimeError("killed")
