@@ -3,6 +3,10 @@
 import pytest
 from django.conf import settings
 
+from tests.admin.conftest import console, staff
+
+__all__ = ["console", "staff"]
+
 
 @pytest.fixture
 def double(sandbox_process, monkeypatch):
