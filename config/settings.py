@@ -332,7 +332,7 @@ if not ENV.hardened and STRIPE_API_BASE.startswith("http://"):  # the sandbox's 
 CONTENT_POLICY_OF = {
     "/app/billing/": {"form-action": _STRIPE_PAGES},
     "/admin/": {"script-src": ["'unsafe-eval'"], "style-src": ["'unsafe-inline'"]},
-    "/api/docs/": {"style-src": ["'unsafe-inline'"]},
+    "/api/docs/reference/": {"style-src": ["'unsafe-inline'"]},
 }
 
 # Other origins' pages call the API only where they are named; its keys go in headers, so no cookie ever comes along.

@@ -6,7 +6,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from billing import webhook
-from config import health
+from config import api_docs, health
 from tenants.web import invitations
 from workflows import hooks
 
@@ -20,7 +20,11 @@ urlpatterns = [
     path("accounts/", include("allauth.urls")),
     path("api/v1/", include("config.api_urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("api/docs/", api_docs.page, name="docs"),
+    path(
+        "api/docs/reference/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs_reference"
+    ),
+    path("api/docs/<slug:name>/", api_docs.page, name="docs_page"),
     path("app/", include("workflows.web.urls")),
     path("hooks/stripe", webhook.stripe_hook, name="stripe_hook"),
     path("hooks/callback/<str:token>", hooks.callback, name="callback"),

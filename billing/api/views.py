@@ -23,7 +23,7 @@ class UsageView(ApiView):
         parameters=[
             OpenApiParameter(
                 "period",
-                {"type": "string", "pattern": r"^\d{4}-(0[1-9]|1[0-2])$"},
+                {"type": "string", "pattern": r"^[1-9]\d{3}-(0[1-9]|1[0-2])$"},
                 description="Month as YYYY-MM; this month when left out.",
             )
         ],
@@ -41,7 +41,7 @@ def _period(text: str | None) -> date:
     if text is None:
         return queries.current_period()
     year, dash, month = text.partition("-")
-    if dash and len(text) == 7 and text.isascii() and year.isdigit() and month.isdigit():
+    if dash and len(text) == 7 and text.isascii() and year.isdigit() and month.isdigit() and year >= "1000":
         try:
             return date(int(year), int(month), 1)
         except ValueError:

@@ -26,11 +26,7 @@ class Outcome:
 
     exit_code: int
     output: str
-
-    @property
-    def cases(self) -> int:
-        found = re.search(r"([\d,]+) generated", self.output)
-        return int(found[1].replace(",", "")) if found else 0
+    cases: int
 
     @property
     def found(self) -> str:
@@ -44,9 +40,9 @@ def web(folder: Path, **environment: str) -> Iterator[tuple[str, int]]:
     """(address, process id) of a web server on this test's database and Redis, as the Procfile starts it."""
     port = free_port(None)
     line = next(row for row in (BASE_DIR / "Procfile").read_text().splitlines() if row.startswith("web:"))
-    command = (
-        line.partition(":")[2].replace("${PORT:-8000}", str(port)).replace("0.0.0.0", "127.0.0.1").split()
-    )
+    values = {"PORT": str(port), "WEB_CONCURRENCY": "1"}
+    line = re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", lambda found: values.get(found[1], found[2] or ""), line)
+    command = line.partition(":")[2].replace("0.0.0.0", "127.0.0.1").split()
     log = folder / "web.log"
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -95,4 +91,6 @@ def fuzz(
          *options],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(BASE_DIR)}, capture_output=True, text=True, timeout=seconds,
     )  # fmt: skip
-    return Outcome(done.returncode, done.stdout + done.stderr)
+    output = done.stdout + done.stderr
+    found = re.search(r"([\d,]+) generated", output)
+    return Outcome(done.returncode, output, int(found[1].replace(",", "")) if found else 0)

@@ -17,12 +17,26 @@ MEANING = "positive_data_acceptance"
 CHECKS = ("--checks", "all", "--exclude-checks", MEANING, "--continue-on-failure", "--max-failures", "50")
 
 
-def fuzzed(folder: Path, *options: str, seconds: float, **environment: str) -> Outcome:
+# What ends the very key that asks: tried by itself, on another key.
+ENDS_KEYS = ("keys_delete", "keys_rotate")
+KEPT = [part for name in ENDS_KEYS for part in ("--exclude-operation-id", name)]
+ENDED = [part for name in ENDS_KEYS for part in ("--include-operation-id", name)]
+
+
+def fuzzed(folder: Path, *options: str, seconds: float) -> Outcome:
     world = World("Acme", "canary-f")
     ids = world.fill_every_table()
     named: dict[str, Any] = {"run_id": world.run.pk, "record_id": ids["record"], "lane_id": ids["lane"]}
-    with web(folder, **environment) as (url, _):
-        return fuzz(url, world.key, folder, named, *CHECKS, *options, seconds=seconds)
+    with web(folder, WEIR_UNKNOWN_CALLERS_PER_MINUTE="1000000") as (url, _):
+        first = fuzz(
+            url, world.key, folder, {**named, "key_id": ids["apikey"]}, *CHECKS, *ENDED, "--phases", "examples,coverage",
+            seconds=seconds,
+        )  # fmt: skip
+        rest = fuzz(url, world.key, folder, named, *CHECKS, *KEPT, *options, seconds=seconds)
+    for outcome in (first, rest):
+        assert outcome.exit_code == 0, outcome.found
+        assert "Authentication failed" not in outcome.output
+    return Outcome(0, first.output + rest.output, first.cases + rest.cases)
 
 
 def test_what_is_answered_is_what_the_schema_says(committed, tmp_path):
@@ -36,7 +50,6 @@ def test_what_is_answered_is_what_the_schema_says(committed, tmp_path):
         "2",
         seconds=110,
     )
-    assert outcome.exit_code == 0, outcome.found
     assert outcome.cases > 1_000
 
 
@@ -46,9 +59,8 @@ def test_twenty_thousand_cases(committed, tmp_path):
     cases, seed = 0, 1
     while cases < 20_000:
         outcome = fuzzed(
-            tmp_path, "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "100", "--workers", "2",
+            tmp_path, "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "400", "--workers", "2",
             "--seed", str(seed), seconds=3_000,
         )  # fmt: skip
-        assert outcome.exit_code == 0, outcome.found
         cases, seed = cases + outcome.cases, seed + 1
-    print(f"{cases:,} cases with {seed - 1} seeds")
+        print(f"{cases:,} cases with {seed - 1} seeds", flush=True)

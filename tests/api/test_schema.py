@@ -158,6 +158,6 @@ def test_description_and_documentation_are_served_from_here(db):
     answer = Client().get("/api/schema/")
     assert answer.status_code == 200
     assert b"openapi: 3.1.0" in answer.content
-    page = Client().get("/api/docs/").content.decode()
+    page = Client().get("/api/docs/reference/").content.decode()
     assert "swagger" in page.lower()
     assert "https://" not in page

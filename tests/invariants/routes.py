@@ -22,6 +22,8 @@ PUBLIC = {
     "/hooks/callback/<str:token>": "for who has the signed address (tests/workflows/test_callbacks.py)",
     "/api/schema/": "the description of the API",
     "/api/docs/": "the documentation of the API",
+    "/api/docs/reference/": "the documentation of the API",
+    "/api/docs/<slug:name>/": "the documentation of the API",
     "/api/v1/^.*$": "the answer for addresses that are none",
 }
 # Nothing behind them, for their own tenant either: the row that they name is made up, and has no file.
