@@ -2,8 +2,9 @@
 
 import itertools
 import re
+from collections.abc import Sequence
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
@@ -60,7 +61,7 @@ def rendered(file: str) -> tuple[SafeString, list[tuple[str, str]]]:
 class _Renderer(RendererHTML):
     """Blocks of code with a name and a button to copy them; tables that scroll by themselves."""
 
-    def fence(self, tokens: list[Token], idx: int, options: object, env: object) -> str:
+    def fence(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         language, _, name = tokens[idx].info.partition(" file=")
         label = name or _LANGUAGES.get(language, "")
         text = tokens[idx].content.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -70,8 +71,8 @@ class _Renderer(RendererHTML):
             f'<button class="btn btn-small" type="button" data-copy="code-{idx}" hidden><span>Copy</span></button></div>'
         )
 
-    def table_open(self, tokens: list[Token], idx: int, options: object, env: object) -> str:
+    def table_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         return '<div class="table-wrap" tabindex="0"><table>'
 
-    def table_close(self, tokens: list[Token], idx: int, options: object, env: object) -> str:
+    def table_close(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         return "</table></div>"
