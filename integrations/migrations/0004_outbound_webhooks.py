@@ -283,14 +283,6 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["tenant", "delivery", "id"], name="webhookattempt_of_delivery")
                 ],
-                "constraints": [
-                    tenants.base.SameTenant(
-                        field="delivery",
-                        name="webhookattempt_delivery_fk",
-                        on_delete="CASCADE",
-                        to="integrations.WebhookDelivery",
-                    )
-                ],
             },
         ),
         migrations.AddConstraint(
@@ -376,6 +368,16 @@ class Migration(migrations.Migration):
                 name="webhooksecret_endpoint_fk",
                 on_delete="CASCADE",
                 to="integrations.WebhookEndpoint",
+            ),
+        ),
+        # Last, so that on the way back it goes before the key that it refers to.
+        migrations.AddConstraint(
+            model_name="webhookattempt",
+            constraint=tenants.base.SameTenant(
+                field="delivery",
+                name="webhookattempt_delivery_fk",
+                on_delete="CASCADE",
+                to="integrations.WebhookDelivery",
             ),
         ),
     ]
