@@ -26,9 +26,11 @@ FOLDER = environment.load_settings()
 if TYPE_CHECKING:
     from integrations.models import Connection
     from tenants.models import Tenant, User
+    from tests.billing.stripe_rig import Rig
     from tests.client import Api
     from tests.factories import People
     from tests.sandbox import Sandbox
+    from tests.stripe_double import Double
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -183,3 +185,29 @@ def sandbox(sandbox_process: "Sandbox", monkeypatch: pytest.MonkeyPatch) -> "San
     monkeypatch.setattr(settings, "SANDBOX_URL", sandbox_process.url)
     monkeypatch.setenv("WEIR_SANDBOX_URL", sandbox_process.url)
     return sandbox_process
+
+
+@pytest.fixture
+def double(sandbox_process: "Sandbox", monkeypatch: pytest.MonkeyPatch) -> "Double":
+    """The double of Stripe, empty, with Weir pointed at it; what it would send waits to be fetched."""
+    from billing import stripe_gateway
+    from tests.billing.stripe_rig import SECRET
+    from tests.stripe_double import KEY, Double
+
+    sandbox_process.reset()
+    found = Double(sandbox_process)
+    monkeypatch.setattr(settings, "STRIPE_SECRET_KEY", KEY)
+    monkeypatch.setattr(settings, "STRIPE_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setattr(settings, "STRIPE_API_BASE", found.url)
+    monkeypatch.setattr(stripe_gateway, "RETRIES", 0)
+    stripe_gateway.forget_meter()
+    found.listen(SECRET)
+    return found
+
+
+@pytest.fixture
+def rig(committed: None, double: "Double") -> "Rig":
+    """A tenant that pays nothing yet, and everything that happens to it at Stripe. Commits are real."""
+    from tests.billing.stripe_rig import Rig
+
+    return Rig(double)

@@ -23,6 +23,11 @@ class Double:
     def control(self, method: str, path: str, body: Any = None) -> Any:
         return self.process.control(method, f"stripe/{path}", body)
 
+    def listen(self, secret: str) -> None:
+        """Have an endpoint of ours whose deliveries wait to be fetched."""
+        self.control("POST", "hold_hooks", {"hold": True})
+        self.control("POST", "endpoint", {"url": "http://127.0.0.1:9/hooks/stripe", "secret": secret})
+
     def fault(self, kind: str, **options: Any) -> None:
         """`rate`, `count` and `path` narrow it down."""
         self.control("POST", "faults", {"kind": kind, **options})

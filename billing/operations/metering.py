@@ -26,6 +26,8 @@ SURE_FOR = timedelta(hours=20)
 RETRACTABLE_FOR = timedelta(hours=23)
 METER_TAKES = timedelta(days=34, hours=23)
 """How old what the meter is told may be: Stripe takes 35 days."""
+DRAFT = timedelta(hours=1)
+"""For how long after its end Stripe keeps a month's invoice open for late usage."""
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=15)
 AT_ONCE = 500
 MINUTE = timedelta(minutes=1)
@@ -198,19 +200,19 @@ def _tell(batch: MeterBatch, customer_id: str) -> dict[str, Any]:
             key=f"{batch.identifier}:{batch.tries}",
         )  # fmt: skip
     except stripe_gateway.Duplicate:
-        return _arrived("arrived before")
+        return _arrived(batch, "arrived before")
     except StripeRefused as error:
         if batch.tries > 1:  # what was tried before may have arrived
             return _look(batch, customer_id)
         return {"state": State.REFUSED, "answer": error.detail[:300]}
-    return _arrived("")
+    return _arrived(batch, "")
 
 
 def _look(batch: MeterBatch, customer_id: str) -> dict[str, Any]:
     """What the meter has in the batch's own minute: all of it, or nothing, and then it may be sent again."""
     counted = stripe_gateway.usage_between(customer_id, batch.at, batch.at + MINUTE)
     if counted == batch.quantity:
-        return _arrived("found in the meter")
+        return _arrived(batch, "found in the meter")
     if counted == 0:
         return {
             "state": State.DUE,
@@ -231,8 +233,15 @@ def _cancel(batch: MeterBatch, customer_id: str) -> dict[str, Any]:
     return {"state": State.RETRACTED, "answer": "taken back"}
 
 
-def _arrived(answer: str) -> dict[str, Any]:
-    return {"state": State.SENT, "sent_at": timezone.now(), "answer": answer}
+def _arrived(batch: MeterBatch, answer: str) -> dict[str, Any]:
+    now = timezone.now()
+    if now > bounds(batch.period)[1] + DRAFT:
+        # In the meter, and on no invoice: somebody has to bill it.
+        answer = f"after its month's invoice was final; {answer}".rstrip("; ")
+        _log.error(
+            "usage_after_invoice", batch=batch.identifier, quantity=batch.quantity, period=str(batch.period)
+        )
+    return {"state": State.SENT, "sent_at": now, "answer": answer}
 
 
 def waiting_s() -> float:

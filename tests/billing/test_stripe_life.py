@@ -15,7 +15,7 @@ from billing.limits import limits_of
 from billing.operations import checkout, plans, subscriptions
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
-from tests.billing.stripe_rig import DAY, MONTH, Rig
+from tests.billing.stripe_rig import DAY, MONTH, SECRET, Rig
 
 
 def to_next_month(rig, days=0):
@@ -291,10 +291,7 @@ def same(one, other):
 
 def live(double, acts, chance):
     double.control("POST", "reset", {})
-    double.control("POST", "hold_hooks", {"hold": True})
-    from tests.billing.stripe_rig import SECRET
-
-    double.control("POST", "endpoint", {"url": "http://127.0.0.1:9/hooks/stripe", "secret": SECRET})
+    double.listen(SECRET)
     two = Two(double)
     for name in acts:
         two.act(name)

@@ -177,6 +177,17 @@ def test_late_records_of_the_last_month_are_told_in_that_month(paying):
     assert stripe_gateway.usage_between(customer, end, end + timedelta(days=28)) == 4
 
 
+def test_what_arrives_after_the_invoice_is_told_and_shown_to_somebody(paying):
+    last = paying.now().date().replace(day=1)
+    settle_month(paying)
+    use(paying, 9, period=last)
+    with structlog.testing.capture_logs() as lines:
+        work(paying)
+    assert metered(paying) == 9
+    assert [batch.answer for batch in batches(paying)] == ["after its month's invoice was final"]
+    assert "usage_after_invoice" in [line["event"] for line in lines if line["log_level"] == "error"]
+
+
 def test_what_is_too_old_for_the_meter_is_shown_to_somebody(paying):
     use(paying, 9)
     with paying.clock():

@@ -7,7 +7,6 @@ from django.test import Client
 from billing.operations import stripe_events, subscriptions
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
-from tests.billing.conftest import double, rig  # noqa: F401 - fixtures
 from tests.billing.stripe_rig import click
 from tests.billing.test_stripe_life import to_next_month
 from tests.factories import make_user
@@ -16,7 +15,7 @@ BILLING = "/app/billing/"
 
 
 @pytest.fixture
-def browser(rig):  # noqa: F811
+def browser(rig):
     return signed_in(rig.owner)
 
 
@@ -30,7 +29,7 @@ def text_of(answer):
     return " ".join(answer.content.decode().split())
 
 
-def test_without_keys_it_says_that_billing_is_off(rig, browser, monkeypatch):  # noqa: F811
+def test_without_keys_it_says_that_billing_is_off(rig, browser, monkeypatch):
     monkeypatch.setattr(settings, "STRIPE_SECRET_KEY", "")
     text = text_of(browser.get(BILLING))
     assert "Billing is off on this installation" in text
@@ -40,7 +39,7 @@ def test_without_keys_it_says_that_billing_is_off(rig, browser, monkeypatch):  #
     assert browser.get(f"{BILLING}return/?session_id=cs_1").status_code == 302
 
 
-def test_a_newcomer_clicks_through_an_upgrade(rig, browser):  # noqa: F811
+def test_a_newcomer_clicks_through_an_upgrade(rig, browser):
     text = text_of(browser.get(BILLING))
     assert "No real card is charged" in text
     assert "99.00 USD" in text
@@ -81,11 +80,11 @@ def test_a_newcomer_clicks_through_an_upgrade(rig, browser):  # noqa: F811
     assert verbs == ["billing.customer_created", "billing.checkout_opened", "billing.portal_opened"]
 
 
-def came_back(rig, url):  # noqa: F811
+def came_back(rig, url):
     return f"{BILLING}return/?session_id={url.rsplit('/', 1)[1]}"
 
 
-def test_a_lost_webhook_is_no_lost_upgrade(rig, browser):  # noqa: F811
+def test_a_lost_webhook_is_no_lost_upgrade(rig, browser):
     _, back = rig.buy("pro")
     rig.fetch()  # nobody hands them over
     browser.get(back.removeprefix(settings.BASE_URL))
@@ -94,7 +93,7 @@ def test_a_lost_webhook_is_no_lost_upgrade(rig, browser):  # noqa: F811
     assert "Your plan is Pro now" in text_of(browser.get(back.removeprefix(settings.BASE_URL)))
 
 
-def test_when_stripe_is_away_nobody_says_paid_or_unpaid(rig, browser):  # noqa: F811
+def test_when_stripe_is_away_nobody_says_paid_or_unpaid(rig, browser):
     _, back = rig.buy("pro")
     rig.double.fault("lost_before", path="/checkout")
     assert "Stripe does not answer just now" in text_of(browser.get(back.removeprefix(settings.BASE_URL)))
@@ -103,7 +102,7 @@ def test_when_stripe_is_away_nobody_says_paid_or_unpaid(rig, browser):  # noqa: 
     assert answer.status_code == 503
 
 
-def test_another_tenants_checkout_is_none(rig, browser):  # noqa: F811
+def test_another_tenants_checkout_is_none(rig, browser):
     from tests.billing.stripe_rig import Rig
 
     other = Rig(rig.double)
@@ -116,7 +115,7 @@ def test_another_tenants_checkout_is_none(rig, browser):  # noqa: F811
     )
 
 
-def test_grace_is_on_every_page_and_ends_with_the_payment(rig, browser):  # noqa: F811
+def test_grace_is_on_every_page_and_ends_with_the_payment(rig, browser):
     rig.buy("pro")
     rig.deliver()
     assert "payment" not in text_of(browser.get("/app/runs/"))
@@ -130,14 +129,14 @@ def test_grace_is_on_every_page_and_ends_with_the_payment(rig, browser):  # noqa
 
 
 @pytest.mark.parametrize("role", ["viewer", "editor"])
-def test_who_is_no_admin_sees_and_buys_nothing(rig, role):  # noqa: F811
+def test_who_is_no_admin_sees_and_buys_nothing(rig, role):
     client = signed_in(make_user(rig.tenant, role=role))
     assert client.get(BILLING).status_code == 403
     assert client.post(f"{BILLING}plan/", {"plan": "pro"}).status_code == 403
     assert client.post(f"{BILLING}portal/").status_code == 403
 
 
-def test_a_change_says_what_it_costs_and_takes_no_second_checkout(rig, browser):  # noqa: F811
+def test_a_change_says_what_it_costs_and_takes_no_second_checkout(rig, browser):
     rig.buy("pro")
     rig.deliver()
     text = text_of(browser.get(f"{BILLING}plan/?plan=enterprise"))
@@ -148,6 +147,6 @@ def test_a_change_says_what_it_costs_and_takes_no_second_checkout(rig, browser):
     assert stripe_events.due() == []
 
 
-def test_the_form_may_lead_to_stripes_pages(rig, browser):  # noqa: F811
+def test_the_form_may_lead_to_stripes_pages(rig, browser):
     policy = browser.get(BILLING).headers["Content-Security-Policy"]
     assert "form-action 'self' https://checkout.stripe.com" in policy
