@@ -143,7 +143,9 @@ def create_callback_secret(*, actor: str) -> tuple[WebhookEndpoint, Secret]:
         if not made and WebhookSecret.objects.filter(endpoint=endpoint).exists():
             raise Conflict("There is a secret for callbacks already. Rotate it to get another.")
         secret = _add_secret(endpoint)
-        audit.record(actor=actor, verb="webhook_endpoint.created", subject=endpoint, host=_host(""), events=[])
+        audit.record(
+            actor=actor, verb="webhook_endpoint.created", subject=endpoint, host=_host(""), events=[]
+        )
     return endpoint, secret
 
 

@@ -12,6 +12,13 @@ from tenants.web.secret_field import SecretField
 _PERIODS = [("1", "second"), ("60", "minute"), ("3600", "hour"), ("86400", "day")]
 
 
+_ON_AMBIGUOUS = [
+    ("repeat", "Ask again, even if it is charged twice"),
+    ("ask", "Let us decide, call by call"),
+    ("accept", "Accept the loss and go on"),
+]
+
+
 def _whole_number(most: str) -> dict[str, str]:
     words = f"Give a whole number from 1 to {most}, or leave it empty."
     return dict.fromkeys(("invalid", "min_value", "max_value"), words)
@@ -81,6 +88,58 @@ class ConnectForm(forms.Form):
             "price_per_credit": data["price_per_credit"],
             "currency": data["currency"],
         }
+
+
+class ConnectionForm(forms.Form):
+    """A connection's settings. Limits are those of one window; what has several keeps them while these are empty."""
+
+    name = forms.CharField(
+        label="Name", max_length=80, required=False, help_text="To tell two keys of one vendor apart."
+    )
+    rate = forms.IntegerField(
+        label="Calls",
+        min_value=1,
+        max_value=1_000_000,
+        required=False,
+        error_messages=_whole_number("1,000,000"),
+    )
+    period = forms.ChoiceField(label="Per", choices=_PERIODS, required=False)
+    parallelism = forms.IntegerField(
+        label="Calls at once",
+        min_value=1,
+        max_value=1000,
+        required=False,
+        error_messages=_whole_number("1,000"),
+    )
+    price_per_credit = forms.DecimalField(
+        label="Price per credit", min_value=Decimal(0), max_digits=12, decimal_places=6, required=False
+    )
+    currency = forms.CharField(label="Currency", max_length=3, required=False)
+    low_balance = forms.DecimalField(
+        label="Tell us below this balance",
+        min_value=Decimal(0),
+        max_value=Decimal(1_000_000_000),
+        decimal_places=3,
+        required=False,
+        help_text="In credits, by e-mail to the admins. Leave it empty to be told when waiting work may need more.",
+    )
+    on_ambiguous = forms.ChoiceField(
+        label="When a call was sent and no answer came", choices=_ON_AMBIGUOUS, widget=forms.RadioSelect
+    )
+
+    clean_currency = ConnectForm.clean_currency
+
+    def changes(self) -> dict[str, Any]:
+        """What change_connection takes."""
+        data = self.cleaned_data
+        low = data["low_balance"]
+        found = {name: data[name] for name in ("name", "price_per_credit", "currency", "on_ambiguous")}
+        found["low_balance"] = None if low is None else int(low * 1000)
+        if data["rate"]:
+            found["windows"] = [{"rate": data["rate"], "period": float(data["period"] or 1)}]
+        if data["parallelism"]:
+            found["parallelism"] = data["parallelism"]
+        return found
 
 
 class StartForm(forms.Form):

@@ -21,9 +21,11 @@ from workflows.web import (
     suppressions,
     team,
     tenant_end,
+    vendor_settings,
     vendors,
     webhooks,
     workflow_pages,
+    workflow_settings,
 )
 
 urlpatterns = [
@@ -52,10 +54,14 @@ urlpatterns = [
     path("ambiguous/<uuid:call_id>/decide/", ambiguous.decide_one, name="decide_call"),
     path("vendors/", vendors.vendor_list, name="vendors"),
     path("vendors/new/", vendors.connect, name="connect_vendor"),
+    path("vendors/<uuid:connection_id>/", vendor_settings.vendor_settings, name="vendor_settings"),
+    path("vendors/<uuid:connection_id>/test/", vendor_settings.test_key, name="test_vendor"),
+    path("vendors/<uuid:connection_id>/remove/", vendor_settings.remove, name="remove_vendor"),
     path("vendors/<uuid:connection_id>/key/", vendors.enter_key, name="enter_key"),
     path("vendors/sandbox/", vendors.connect_sandbox, name="connect_sandbox"),
     path("vendors/lanes/<uuid:lane_id>/<str:verb>/", vendors.control, name="control_lane"),
     path("workflows/", workflow_pages.workflow_list, name="workflows"),
+    path("workflows/<slug:slug>/settings/", workflow_settings.workflow_settings, name="workflow_settings"),
     path("workflows/<slug:slug>/", workflow_pages.workflow_page, name="workflow"),
     path("insights/", insights.insights, name="insights"),
     path("developers/", developers.keys, name="developers"),

@@ -26,7 +26,7 @@ from workflows.models import Lane
 from workflows.operations.control_lane import ask_together, pause_lane, resume_lane
 from workflows.queries import LaneView
 from workflows.web import describe
-from workflows.web.forms import ConnectForm, NewKeyForm
+from workflows.web.forms import ConnectForm, ConnectionForm, NewKeyForm
 from workflows.web.frame import render_live, render_page, version_of
 
 # What the default workflows ask; the sandbox takes any key.
@@ -166,7 +166,7 @@ def connect(request: TenantRequest) -> HttpResponse:
             with tenant_scope(request.membership.tenant_id):
                 connection = create_connection(actor=actor(request), **form.options())
         except WeirError as error:
-            _explain(form, error)
+            explain(form, error)
         else:
             title = describe.vendor_title(connection.provider)
             messages.success(
@@ -189,7 +189,7 @@ def enter_key(request: TenantRequest, connection_id: uuid.UUID) -> HttpResponse:
                     connection_id=connection_id, secret=form.cleaned_data["secret"], actor=actor(request)
                 )
         except WeirError as error:
-            _explain(form, error)
+            explain(form, error)
         else:
             title = describe.vendor_title(connection.provider)
             messages.success(
@@ -253,7 +253,7 @@ def vars_of(window: object) -> dict[str, object]:
     return {name: getattr(window, name) for name in ("rate", "period", "group")}
 
 
-def _explain(form: ConnectForm | NewKeyForm, error: WeirError) -> None:
+def explain(form: ConnectForm | ConnectionForm | NewKeyForm, error: WeirError) -> None:
     """Put an operation's refusal beside the field that it names, else above the form."""
     named = (
         [e for e in error.errors if e.get("field") in form.fields] if isinstance(error, InvalidInput) else []
