@@ -26,7 +26,7 @@ API_VERSION = "2026-10-28.endive"
 METER_EVENT = "weir_records"
 """The event name of the one meter: records accepted."""
 TOLERANCE_S = 300
-TIMEOUT_S = 15
+TIMEOUT_S = 8
 RETRIES = 2
 TENANT = "tenant_id"
 """The key of our metadata on customers and subscriptions."""

@@ -47,7 +47,7 @@ def meter() -> None:
     """Tell Stripe's meter what the ledger has; say aloud when it has to wait for long."""
     if not stripe_gateway.enabled():
         return
-    for tenant_id in metering.metered_tenants():
+    for tenant_id in metering.untold():
         metering.collect(tenant_id)
     metering.send_due()
     waited = metering.waiting_s()
@@ -60,6 +60,8 @@ def catch_up() -> None:
     """Find what no event told: events that Stripe could not deliver, and tenants it was not asked about for long."""
     if not stripe_gateway.enabled():
         return
+    for tenant_id in metering.metered_tenants():  # whatever the counters say
+        metering.collect(tenant_id)
     stripe_events.forget_old()
     stripe_events.fetch_undelivered()
     for tenant_id in subscriptions.stale():

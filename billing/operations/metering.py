@@ -44,6 +44,24 @@ def metered_tenants() -> list[uuid.UUID]:
         return list(found.order_by("tenant_id").values_list("tenant_id", flat=True))
 
 
+def untold() -> list[uuid.UUID]:
+    """Those of whom the counters have another number than batches tell, this month or the last. Counters are quick and may
+    be wrong; the ledger decides in `collect`."""
+    this = timezone.now().astimezone(UTC).date().replace(day=1)
+    with ops_scope(WHY), connections[OPS_ALIAS].cursor() as cursor:
+        cursor.execute(
+            """SELECT s.tenant_id FROM billing_subscription s CROSS JOIN unnest(%s::date[]) month(period)
+               WHERE month.period >= s.metered_from
+                 AND coalesce((SELECT sum(records) FROM billing_usagecounter c
+                               WHERE c.tenant_id = s.tenant_id AND c.period = month.period), 0)
+                  <> coalesce((SELECT sum(quantity) FROM billing_meterbatch b
+                               WHERE b.tenant_id = s.tenant_id AND b.period = month.period AND b.state = ANY(%s)), 0)
+               GROUP BY s.tenant_id ORDER BY s.tenant_id""",
+            [[month_before(this), this], [str(state) for state in COUNTED]],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
 def collect(tenant_id: uuid.UUID, *, at_the_end: bool = False) -> int:
     """Put what the ledger has and no batch tells yet into batches, of this month and the last; returns how many records.
 

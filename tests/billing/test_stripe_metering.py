@@ -17,6 +17,9 @@ from billing.operations import metering
 from tenants.ids import uuid7
 from tenants.scope import tenant_scope
 from tests.billing.stripe_rig import DAY, Rig
+from tests.factories import connect_all, make_run
+from workflows.operations.cancel import cancel_waiting
+from workflows.operations.control_run import cancel_run
 
 State = MeterBatch.State
 
@@ -81,6 +84,23 @@ def test_what_the_ledger_has_is_told_once(paying):
     work(paying, 2)
     assert states(paying) == [("sent", 42), ("sent", 1)]
     assert metered(paying) == 43
+
+
+def test_a_run_that_is_accepted_is_told_by_the_next_beat(paying):
+    connect_all(paying.tenant)
+    run = make_run(paying.tenant, 3)
+    make_run(paying.tenant, 2, livemode=False)
+    assert metering.untold() == [paying.tenant.pk]
+    tasks.meter()
+    assert metered(paying) == 3
+    assert metering.untold() == []
+    with tenant_scope(paying.tenant):
+        cancel_run(run_id=run.pk, actor="user:tests")
+    cancel_waiting(paying.tenant.pk, run.pk)
+    assert metering.untold() == [paying.tenant.pk]
+    tasks.meter()
+    tasks.meter()
+    assert metered(paying) == 0
 
 
 def test_who_pays_nothing_is_not_metered(rig):

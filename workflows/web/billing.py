@@ -132,6 +132,17 @@ def _return(request: TenantRequest) -> dict[str, Any] | None:
         return None
     tenant_id = request.membership.tenant_id
     step, url = "unknown", ""
+    with tenant_scope(tenant_id):
+        row = Subscription.objects.first()
+        plan = Tenant.objects.values_list("plan", flat=True).get(pk=tenant_id)
+        plans = {plan.slug: plan for plan in Plan.objects.all()}
+    facts = {
+        "wanted": plans.get(row.checkout_plan) if row else None,
+        "own": plans.get(plan),
+        "session_id": session_id,
+    }
+    if row and row.checkout_id == session_id and row.plan == plan == row.checkout_plan:
+        return facts | {"step": "done", "url": "", "version": version_of("done", plan)}
     try:
         session = checkout.returned(tenant_id, session_id)
         if session is None:
@@ -144,18 +155,7 @@ def _return(request: TenantRequest) -> dict[str, Any] | None:
         return None
     except StripeAway:
         pass
-    with tenant_scope(tenant_id):
-        row = Subscription.objects.first()
-        tenant = Tenant.objects.get(pk=tenant_id)
-        plans = {plan.slug: plan for plan in Plan.objects.all()}
-    wanted = plans.get(row.checkout_plan) if row else None
-    if row and step in ("coming", "waiting", "unknown") and row.plan and tenant.plan == row.plan:
-        step = "done"
-    own = plans.get(tenant.plan)
-    return {
-        "step": step, "url": url, "wanted": wanted, "own": own, "session_id": session_id,
-        "version": version_of(step, tenant.plan),
-    }  # fmt: skip
+    return facts | {"step": step, "url": url, "version": version_of(step, plan)}
 
 
 def _standing(request: TenantRequest) -> Standing:
