@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("accept", "ceiling", "fairness", "policies")
+NAMES = ("accept", "burst", "ceiling", "fairness", "policies")
 
 
 def main(wanted: list[str]) -> int:
@@ -28,10 +28,11 @@ def main(wanted: list[str]) -> int:
     import django
 
     django.setup()
-    from bench import accept, ceiling, fairness, policies
+    from bench import accept, burst, ceiling, fairness, policies
 
     measures = {
         "accept": accept.measure,
+        "burst": burst.measure,
         "ceiling": ceiling.measure,
         "fairness": fairness.measure,
         "policies": policies.measure,

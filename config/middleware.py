@@ -2,13 +2,13 @@
 
 import ipaddress
 import re
+import secrets
 import time
 from collections.abc import Callable
 
 import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.utils.crypto import get_random_string
 
 from tenants.context import context
 
@@ -43,7 +43,7 @@ class RequestContextMiddleware:
 
 def request_id_of(request: HttpRequest) -> str:
     brought = request.headers.get(REQUEST_ID, "")
-    return brought if _WELL_FORMED.fullmatch(brought) else get_random_string(22)
+    return brought if _WELL_FORMED.fullmatch(brought) else secrets.token_hex(11)
 
 
 def client_ip(request: HttpRequest) -> str | None:

@@ -11,6 +11,7 @@ from tenants.web import invitations
 from workflows import hooks
 
 urlpatterns = [
+    path("api/v1/", include("config.api_urls")),
     path("", RedirectView.as_view(url="/app/")),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
@@ -18,7 +19,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("tenants.web.urls")),
     path("accounts/", include("allauth.urls")),
-    path("api/v1/", include("config.api_urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", api_docs.page, name="docs"),
     path(

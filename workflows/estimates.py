@@ -97,7 +97,7 @@ def first_finish(run: Run) -> datetime | None:
 
 
 def _look(tenant_id: uuid.UUID, lanes: Sequence[str]) -> _Outlook:
-    with engine_cursor(APP_ALIAS) as cursor:
+    with engine_cursor(APP_ALIAS, prepared=True) as cursor:
         cursor.execute(
             """SELECT l.id, l.windows, l.parallelism, l.paused, s.latency_s, s.breaker, s.starts,
                       (SELECT jsonb_agg(jsonb_build_array(r.id, r.pending, o.priority))

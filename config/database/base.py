@@ -1,17 +1,30 @@
 """The backend that settings name: Django finds `DatabaseWrapper` here."""
 
 import select
+from typing import Any
 
 from django.db.backends.postgresql import base
 
+ONLY_WHEN_TOLD = 2**62
+"""Uses of a statement after which psycopg would prepare it unasked."""
+
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """A server that restarts or ends a session tells its connections so: nothing to read means that it has not.
+    """Asks less, and lets statements be prepared (`engine_cursor`) where a session is a session."""
 
-    Django asks with a query, a round trip before the first statement of every request.
-    """
+    def init_connection_state(self) -> None:
+        """Nothing can be prepared past a pooler, which gives each transaction any session. It is known by its number: a
+        server tells its own when it is connected to, a pooler one that it made up."""
+        super().init_connection_state()
+        connection: Any = self.connection
+        (session,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+        connection.prepare_threshold = ONLY_WHEN_TOLD if session == connection.info.backend_pid else None
 
     def is_usable(self) -> bool:
+        """A server that restarts or ends a session tells its connections so: nothing to read means that it has not.
+
+        Django asks with a query, a round trip before the first statement of every request.
+        """
         if self.connection is None or self.connection.closed:
             return False
         poll = select.poll()

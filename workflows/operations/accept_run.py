@@ -139,7 +139,7 @@ def _write(run: Run, into: RecordsIn, actor: str) -> datetime:
         "actor": actor,
         "priority": run.priority,
     }
-    with engine_cursor(APP_ALIAS) as cursor:
+    with engine_cursor(APP_ALIAS, prepared=True) as cursor:
         parameters["counted"] = quota.take_ahead(cursor, run.tenant_id, len(into.used) if run.livemode else 0)
         cursor.execute(_ACCEPT, parameters)
         written: datetime = cursor.fetchone()[0]

@@ -84,7 +84,7 @@ def setup_of(workflow: Workflow) -> Setup:
 
 def _read(which: str, ref: uuid.UUID | str) -> Setup | None:
     tenant_id = require_tenant_id()
-    with engine_cursor(APP_ALIAS) as cursor:
+    with engine_cursor(APP_ALIAS, prepared=True) as cursor:
         cursor.execute(_READ + which, {"tenant": tenant_id, "ref": ref})
         row: tuple[Any, ...] | None = cursor.fetchone()
     if row is None:
