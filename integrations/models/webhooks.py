@@ -1,5 +1,7 @@
 """What tenants are told at addresses of their own: endpoints, their secrets, events, deliveries and attempts."""
 
+from urllib.parse import urlsplit
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -62,6 +64,16 @@ class WebhookEndpoint(TenantOwned):
         ordering = ("id",)
 
     def __str__(self) -> str:
+        return self.host or "Run callbacks"
+
+    @property
+    def host(self) -> str:
+        """What may be named of the address: its path may be a secret."""
+        return urlsplit(self.url).netloc.rpartition("@")[2] if self.url else ""
+
+    @property
+    def title(self) -> str:
+        """For the tenant's own eyes."""
         return self.url or "Run callbacks"
 
     @property
@@ -110,6 +122,7 @@ class WebhookMessage(TenantOwned):
                 fields=["tenant", "key"], condition=~Q(key=""), name="webhookmessage_key_once"
             ),
         ]
+        indexes = [models.Index(fields=["created_at"], name="webhookmessage_by_age")]
 
     def __str__(self) -> str:
         return self.event
@@ -155,6 +168,7 @@ class WebhookDelivery(TenantOwned):
         indexes = [
             models.Index(fields=["lane", "due_at"], name="webhookdelivery_due", condition=~Q(due_at=None)),
             models.Index(fields=["tenant", "endpoint", "-id"], name="webhookdelivery_newest"),
+            models.Index(fields=["tenant", "endpoint", "status", "-id"], name="webhookdelivery_by_status"),
         ]
         ordering = ("-id",)
 

@@ -19,7 +19,7 @@ from tenants.secret import Secret
 
 log = structlog.get_logger(__name__)
 
-PER_LANE = 4
+PER_LANE = 10
 PER_TENANT = 64
 UNSEALED = "the signing secret cannot be opened: rotate it"
 

@@ -28,7 +28,7 @@ from tenants.ids import uuid7
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-AT_ONCE = 256
+AT_ONCE = 1_000
 LOOK_EVERY_S = 0.5
 GATHER_S = 0.02
 LEASE_S = TIMEOUT_S + 15.0
@@ -89,7 +89,9 @@ class Sender:
         self._due, self._done = asyncio.Event(), asyncio.Event()
         self._pool = Pool()
         self._names = ThreadPoolExecutor(NAME_THREADS, thread_name_prefix="webhook-names")
-        self._database_thread = ThreadPoolExecutor(1, thread_name_prefix="webhook-db")
+        # What was sent is written down beside what is taken next.
+        self._taking = ThreadPoolExecutor(1, thread_name_prefix="webhook-take")
+        self._settling = ThreadPoolExecutor(1, thread_name_prefix="webhook-settle")
         beside = [self._loop.create_task(loop()) for loop in (self._settle_loop, self._notice_loop)]
         self._ready.set()
         try:
@@ -103,10 +105,11 @@ class Sender:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-            await self._database(connections.close_all)
             self._pool.close()
             self._names.shutdown(wait=False, cancel_futures=True)
-            self._database_thread.shutdown(wait=False)
+            for thread in (self._taking, self._settling):
+                await self._database(thread, connections.close_all)
+                thread.shutdown(wait=False)
 
     async def _take_loop(self, beside: list[asyncio.Task[None]]) -> None:
         while not self._stopping:
@@ -114,13 +117,14 @@ class Sender:
                 if task.done():
                     task.result()
             self._due.clear()
-            took = await self._take()
-            if not took:
+            if not await self._take():
                 try:
                     async with asyncio.timeout(LOOK_EVERY_S):
                         await self._due.wait()
                 except TimeoutError:
                     pass
+            if self._sending:  # each place that gets free is news; a few of them are worth a look
+                await asyncio.sleep(GATHER_S)
 
     async def _take(self) -> int:
         """Take what is due and start sending it; returns how many."""
@@ -131,13 +135,14 @@ class Sender:
         under_way = list(self._sending.values())
         try:
             jobs = await self._database(
+                self._taking,
                 lambda: claim.take(
                     uuid7(),
                     lanes=Counter(job.lane for job in under_way),
                     tenants=Counter(job.tenant_id for job in under_way),
                     room=room,
                     lease_s=self._lease_s,
-                )
+                ),
             )
         except DatabaseError as error:
             log.warning("webhooks_not_taken", error=type(error).__name__)
@@ -151,7 +156,8 @@ class Sender:
         return len(jobs)
 
     async def _send(self, job: Job) -> None:
-        self._attempts.append(await post(self._pool, self._names, job, timeout=self._timeout_s))
+        attempted = await post(self._pool, self._names, job, timeout=self._timeout_s)
+        self._attempts.append(attempted)  # the list of now: the one of before is being settled
         job.keys = []
         self._done.set()
 
@@ -174,7 +180,7 @@ class Sender:
         attempts, self._attempts = self._attempts, []
         while attempts:
             try:
-                await self._database(lambda: settle.settle(attempts))
+                await self._database(self._settling, lambda: settle.settle(attempts))
             except DatabaseError as error:
                 # Those of tenants that were written find themselves no longer held; written twice, they change nothing.
                 log.warning("webhooks_not_settled", error=str(error)[:200], attempts=len(attempts))
@@ -186,7 +192,7 @@ class Sender:
         while True:
             await asyncio.sleep(NOTICES_EVERY_S)
             try:
-                await self._database(notices.tell)
+                await self._database(self._settling, notices.tell)
             except DatabaseError as error:
                 log.warning("webhook_notices_not_sent", error=type(error).__name__)
 
@@ -196,13 +202,13 @@ class Sender:
             self._done.set()
             await asyncio.sleep(0.05)
 
-    async def _database(self, work: Callable[[], T]) -> T:
+    async def _database(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         def run() -> T:
             close_old_connections()
             return work()
 
         assert self._loop is not None
-        return await self._loop.run_in_executor(self._database_thread, run)
+        return await self._loop.run_in_executor(thread, run)
 
 
 def send_due(

@@ -9,7 +9,13 @@ from typing import Any
 from django.utils import timezone
 
 from billing.models import BillingNotice, MeterBatch, PlanOverride, StripeEvent, Subscription, UsageEvent
-from integrations.models import Connection
+from integrations.models import (
+    Connection,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookMessage,
+)
 from tenants.ids import uuid7
 from tenants.models import ApiKey, Invitation, Membership, Tenant, User
 from tenants.scope import ops_scope, tenant_scope
@@ -118,6 +124,7 @@ def fill(number: int, *, name: str = "", email: str = "") -> Filled:
             for n in range(number)
         )
         _engine(number, own, lanes, runs, records)
+        _webhooks(number, own)
     with ops_scope("tests"):
         StripeEvent.objects.bulk_create(
             StripeEvent(
@@ -131,6 +138,8 @@ def fill(number: int, *, name: str = "", email: str = "") -> Filled:
         first.key_hash,
         "callback-password",
         "callback-token",
+        "hook-path",
+        "hook-answer",
         bytes(keys[0].digest).hex(),
         bytes(invited[0].digest).hex(),
         "pbkdf2_",
@@ -163,6 +172,32 @@ def _billing(number: int, own: dict[str, Any]) -> None:
     BillingNotice.objects.bulk_create(
         BillingNotice(kind="plan_changed", about=f"change {n}", **own) for n in range(number)
     )
+
+
+def _webhooks(number: int, own: dict[str, Any]) -> None:
+    endpoints = WebhookEndpoint.objects.bulk_create(
+        WebhookEndpoint(
+            url=f"https://hooks.example/hook-path/{n}", events=["run.completed"], status="disabled", reason="gone",
+            created_by=ACTOR, **own,
+        )
+        for n in range(number)
+    )  # fmt: skip
+    messages = WebhookMessage.objects.bulk_create(
+        WebhookMessage(event="run.completed", body=f'{{"who": "{PERSON}"}}', **own) for _ in range(number)
+    )
+    deliveries = WebhookDelivery.objects.bulk_create(
+        WebhookDelivery(
+            message=message, endpoint=endpoints[0], lane=endpoints[0].pk, status="held", due_at=None, **own
+        )
+        for message in messages
+    )
+    WebhookAttempt.objects.bulk_create(
+        WebhookAttempt(
+            delivery=delivery, number=1, started_at=timezone.now(), latency_ms=5, http_status=410, error="answered 410",
+            answer=f"hook-answer {PERSON}", **own,
+        )
+        for delivery in deliveries
+    )  # fmt: skip
 
 
 def _key(number: int, owner: User) -> ApiKey:

@@ -59,6 +59,8 @@ def test_tables_of_libraries_and_of_secrets_stay_out():
         "ConnectionSecret",
         "DataKey",
         "EmailConfirmation",
+        "WebhookMessage",
+        "WebhookSecret",
     }
 
 

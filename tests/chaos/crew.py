@@ -51,6 +51,10 @@ class Crew:
         """A lane runner, in a whole Celery worker if wanted, once it stands; it may be dead by then."""
         return self._fork("work" if celery else "run", odds)
 
+    def send(self, **odds: Any) -> Worker:
+        """A sender of webhooks, once it stands; it may be dead by then."""
+        return self._fork("send", odds)
+
     def accept(self, tenant_id: object, records: list[dict[str, str]], **odds: Any) -> Worker:
         """A process that accepts a run, as web does, and ends."""
         return self._fork("accept", odds, tenant=str(tenant_id), records=records)

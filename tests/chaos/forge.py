@@ -2,7 +2,8 @@
 
 Reads one JSON command a line and answers each with a line: {"do": "work" | "run", "log": …, "odds": {…}} starts a Celery
 worker with its runner, or the runner alone, and answers {"pid", "holder"} (the holder is null when the child died before
-its runner stood), {"do": "ended"} with {pid: exit code} of children that
+its runner stood), "send" the sender of
+webhooks, {"do": "ended"} with {pid: exit code} of children that
 have ended since, {"do": "accept" | "fill", …} with {"pid"} of a process that does this one thing and ends.
 """
 
@@ -29,6 +30,8 @@ from celery.signals import worker_ready  # noqa: E402
 from django.conf import settings  # noqa: E402
 
 from config.celery import app  # noqa: E402
+from integrations.webhooks import schedule  # noqa: E402
+from integrations.webhooks.sender import Sender  # noqa: E402
 from tenants.scope import tenant_scope  # noqa: E402
 from tests.chaos import odds  # noqa: E402
 from workflows.lanes import host  # noqa: E402
@@ -69,6 +72,21 @@ def _run(command: dict[str, Any], tell: int) -> None:
     runner.stop()
 
 
+def _send(command: dict[str, Any], tell: int) -> None:
+    """The sender of webhooks alone, until SIGTERM; it may call this machine, and does not wait for days."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    settings.WEBHOOKS_TO_LOOPBACK = True
+    quick: Any = schedule
+    quick.DELAYS_S, quick.RESTS_AFTER = (0.2,) * 9, 1_000
+    sender = Sender(timeout_s=1.0, lease_s=2.0)
+    sender.start()
+    os.write(tell, b"sender")
+    os.close(tell)
+    stop.wait()
+    sender.stop()
+
+
 def _accept(command: dict[str, Any], _tell: int) -> None:
     with tenant_scope(uuid.UUID(command["tenant"])):
         accept_run(
@@ -84,6 +102,7 @@ def _fill(command: dict[str, Any], _tell: int) -> None:
 _WHAT: dict[str, Callable[[dict[str, Any], int], None]] = {
     "work": _work,
     "run": _run,
+    "send": _send,
     "accept": _accept,
     "fill": _fill,
 }
@@ -125,7 +144,7 @@ def _fork(command: dict[str, Any]) -> dict[str, Any]:
         _child(command, tell)
     os.close(tell)
     holder = b""
-    if command["do"] in ("work", "run"):
+    if command["do"] in ("work", "run", "send"):
         while part := os.read(hear, 100):
             holder += part
     os.close(hear)

@@ -19,7 +19,7 @@ from integrations.models import (
     WebhookSecret,
 )
 from integrations.operations import renew_data_key, shred_secrets
-from integrations.webhooks import notices, operations, signing
+from integrations.webhooks import claim, notices, operations, signing
 from integrations.webhooks.sender import Sender, send_due
 from tenants.errors import Conflict
 from tenants.events import emit
@@ -268,10 +268,11 @@ def test_days_of_failure_warn_and_then_switch_off_and_one_success_forgets_them(
 
 
 def test_an_endpoint_that_fails_is_asked_one_thing_at_a_time_and_then_given_rests_that_use_up_no_attempts(
-    tenant: Tenant, receiver: Receiver
+    tenant: Tenant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listen(tenant, receiver.url)
     receiver.always(500)
+    monkeypatch.setattr(claim, "PER_LANE", 4)
     for number in range(9):
         tell(tenant, number)
     counts = []
@@ -364,7 +365,6 @@ def test_a_test_event_goes_to_one_endpoint_and_says_that_it_is_one(
 
 
 def test_what_a_sender_died_with_is_sent_when_its_lease_ends(tenant: Tenant, receiver: Receiver) -> None:
-    from integrations.webhooks import claim
     from tenants.ids import uuid7
 
     listen(tenant, receiver.url)
@@ -385,7 +385,6 @@ def test_what_a_sender_died_with_is_sent_when_its_lease_ends(tenant: Tenant, rec
 
 
 def test_two_senders_never_have_the_same_delivery(tenant: Tenant, receiver: Receiver) -> None:
-    from integrations.webhooks import claim
     from tenants.ids import uuid7
 
     listen(tenant, receiver.url)
@@ -420,9 +419,25 @@ def test_a_receiver_that_is_slow_delays_nobody_else(
         try:
             until(lambda: len(receiver.got) == 80)
             assert time.monotonic() - began < 1.5
-            assert len(slow.got) <= 4  # its own places, and no more
+            assert len(slow.got) <= claim.PER_LANE  # its own places, and no more
         finally:
             sender.stop()
+
+
+def test_while_nobody_dies_everything_is_sent_once(tenant: Tenant, receiver: Receiver) -> None:
+    for number in range(6):
+        listen(tenant, f"{receiver.url}/{number}")
+    with tenant_scope(tenant):
+        for number in range(60):
+            emit("plan.changed", {"number": number})
+    sender = Sender()
+    sender.start()
+    try:
+        until(lambda: all(one.status == "delivered" for one in deliveries(tenant)), 15)
+    finally:
+        sender.stop()
+    assert len(receiver.got) == len({(got.path, got.id) for got in receiver.got}) == 360
+    assert len(log(tenant)) == 360
 
 
 def test_the_sender_sends_what_is_committed_at_once(tenant: Tenant, receiver: Receiver) -> None:

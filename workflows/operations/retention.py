@@ -34,6 +34,10 @@ _BY_AGE = {
     # A question that nobody has answered belongs to a step; the sweep looks after those.
     "lookup": """SELECT l.id FROM lookup l JOIN tenants_tenant t ON t.id = l.tenant_id WHERE l.outcome <> ''
                  AND l.answered_at < clock_timestamp() - t.retention_days * interval '1 day'""",
+    # Its deliveries and their attempts go with it, sent or not.
+    "integrations_webhookmessage": """SELECT m.id FROM integrations_webhookmessage m JOIN tenants_tenant t
+                                      ON t.id = m.tenant_id WHERE m.created_at < clock_timestamp()
+                                      - least(t.retention_days, 30) * interval '1 day'""",
     # One that was not read waits for its call, as long as there is a record to write to.
     "callback": """SELECT c.id FROM callback c LEFT JOIN tenants_tenant t ON t.id = c.tenant_id
                    WHERE t.id IS NULL OR c.received_at < clock_timestamp() - t.retention_days * interval '1 day'

@@ -16,8 +16,11 @@ from django.utils import timezone
 from structlog.testing import capture_logs
 
 from billing.models import UsageEvent
+from integrations.models import WebhookAttempt, WebhookDelivery, WebhookMessage
+from integrations.webhooks import operations
 from tenants import roles
 from tenants.catalogue import relations
+from tenants.events import emit
 from tenants.ids import uuid7
 from tenants.models import Tenant
 from tenants.rls import SEARCH_PATH, Isolated
@@ -374,3 +377,29 @@ def test_functions_of_a_database_that_was_made_earlier_look_names_up_in_our_orde
         connection.rollback()
     assert {name for name, _ in found} == set(names)
     assert {path for _, path in found} == {f"search_path={SEARCH_PATH}"}
+
+
+def test_webhooks_go_after_thirty_days_with_all_that_hangs_on_them(tenant: Tenant, committed: None) -> None:
+    with tenant_scope(tenant):
+        operations.create_endpoint(url="https://8.8.8.8/", actor=ACTOR)
+        for number in range(3):
+            emit("plan.changed", {"number": number})
+        old, middle, new = WebhookMessage.objects.order_by("id")
+        for message, days in ((old, 31), (middle, 8)):
+            WebhookMessage.objects.filter(pk=message.pk).update(
+                created_at=timezone.now() - timedelta(days=days)
+            )
+        WebhookAttempt.objects.create(
+            delivery=WebhookDelivery.objects.get(message=old),
+            number=1,
+            started_at=timezone.now(),
+            latency_ms=1,
+        )
+    assert purge()["integrations_webhookmessage"] == 1
+    with tenant_scope(tenant):
+        assert set(WebhookDelivery.objects.values_list("message_id", flat=True)) == {middle.pk, new.pk}
+        assert not WebhookAttempt.objects.exists()
+        Tenant.objects.filter(pk=tenant.pk).update(retention_days=7)
+    assert purge()["integrations_webhookmessage"] == 1
+    with tenant_scope(tenant):
+        assert WebhookDelivery.objects.get().message_id == new.pk
