@@ -47,11 +47,13 @@ def _lane(at: str) -> dict[str, Any]:
 
 
 def _quota(at: str) -> dict[str, Any]:
-    return {"period": at[:7], "percent": 80, "used": 8_000, "included": 10_000}
+    return {
+        "period": at[:7], "percent": 80, "records_used": 8_000, "records_included": 10_000, "overage_allowed": True,
+    }  # fmt: skip
 
 
 def _plan(at: str) -> dict[str, Any]:
-    return {"from": "free", "to": "pro"}
+    return {"from": "free", "to": "pro", "reason": "operator"}
 
 
 _SAMPLES: Final[dict[str, Callable[[str], dict[str, Any]]]] = {

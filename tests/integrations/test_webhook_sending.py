@@ -369,9 +369,9 @@ def test_what_a_sender_died_with_is_sent_when_its_lease_ends(tenant: Tenant, rec
 
     listen(tenant, receiver.url)
     tell(tenant)
-    (job,) = claim.take(uuid7(), lanes={}, tenants={}, room=10, lease_s=0.4)
+    (job,) = claim.take(uuid7(), lanes={}, tenants={}, room=10, lease_s=1.5)
     assert send_due() == 0
-    time.sleep(0.5)
+    time.sleep(1.6)
     assert send_due() == 1
     assert deliveries(tenant)[0].attempts == 1  # a death uses none up
     # The dead one wakes and says that it failed: kept in the log, and changes nothing else.
@@ -437,7 +437,7 @@ def test_while_nobody_dies_everything_is_sent_once(tenant: Tenant, receiver: Rec
     finally:
         sender.stop()
     assert len(receiver.got) == len({(got.path, got.id) for got in receiver.got}) == 360
-    assert len(log(tenant)) == 360
+    assert sum(not attempt.error for attempt in log(tenant)) == 360
 
 
 def test_the_sender_sends_what_is_committed_at_once(tenant: Tenant, receiver: Receiver) -> None:
