@@ -2,15 +2,17 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import UTC, date, timedelta
 
-from django.db.models import Sum
+from django.db.models import Max, Sum
 from django.utils import timezone
 
 from billing import stripe_gateway
 from billing.models import MeterBatch, Subscription, UsageEvent
 from billing.operations import metering
 from tenants.scope import tenant_scope
+
+SLOW = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Difference:
     ledger: int
     told: int
     metered: int
+    quiet: bool = True
+    """Nothing was told within the last hour: what differs does not come of Stripe's meter being slow."""
 
     @property
     def off(self) -> int:
@@ -54,6 +58,7 @@ def _rows(tenant_id: uuid.UUID, months: int) -> list[Difference]:
             .values_list("period")
             .annotate(Sum("quantity"))
         )
+        last = MeterBatch.objects.filter(period__gte=first).aggregate(at=Max("sent_at"))["at"]
         told = dict(
             MeterBatch.objects.filter(
                 state__in=[MeterBatch.State.SENT, MeterBatch.State.RETRACT], period__gte=first
@@ -65,6 +70,7 @@ def _rows(tenant_id: uuid.UUID, months: int) -> list[Difference]:
         Difference(
             tenant_id, period, ledger.get(period, 0), told.get(period, 0),
             stripe_gateway.usage_between(row.customer_id, *metering.bounds(period)),
+            quiet=last is None or timezone.now() - last > SLOW,
         )
         for period in metering.months(max(first, row.metered_from), this)
     ]  # fmt: skip

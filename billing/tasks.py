@@ -5,6 +5,7 @@ import uuid
 import structlog
 from celery import shared_task
 
+from billing import reconcile as stripe_meter
 from billing import stripe_gateway
 from billing.operations import metering, notices, quota_notices, reconcile, stripe_events, subscriptions
 from billing.queries import current_period
@@ -79,9 +80,25 @@ def tell_quotas() -> None:
 
 @shared_task(name="billing.tasks.compare_usage", ignore_result=True)
 def compare_usage() -> None:
-    """Compare this month's counters with the ledger; a difference is an error for the operators to see."""
+    """Compare this month's counters with the ledger, and with Stripe's meter; what differs is an error for operators."""
     for one in reconcile.compare(current_period()).differences:
         _log.error(
             "usage_differs", tenant_id=str(one.tenant_id), period=f"{one.period:%Y-%m}", counted=one.counted,
             ledger=one.ledger,
         )  # fmt: skip
+    _compare_with_stripe()
+
+
+def _compare_with_stripe() -> None:
+    """What Stripe's meter has otherwise than what it was told, once it has had time to count."""
+    try:
+        found = stripe_meter.differences()
+    except WeirError as error:
+        _log.warning("stripe_not_compared", error=type(error).__name__)
+        return
+    for one in found:
+        if one.told != one.metered and one.quiet:
+            _log.error(
+                "usage_differs_from_stripe", tenant_id=str(one.tenant_id), period=f"{one.period:%Y-%m}",
+                told=one.told, metered=one.metered, ledger=one.ledger,
+            )  # fmt: skip

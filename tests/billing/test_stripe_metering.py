@@ -282,6 +282,28 @@ def test_reconciling_prints_every_difference_to_the_unit(paying):
     assert (found.ledger, found.told, found.metered, found.off) == (45, 42, 42, 3)
 
 
+def test_a_meter_that_lost_something_is_told_to_the_operators(paying):
+    use(paying, 42)
+    work(paying)
+    v1 = paying.double.client().v1  # as nobody should
+    v1.billing.meter_event_adjustments.create(
+        {
+            "event_name": stripe_gateway.METER_EVENT, "type": "cancel",
+            "cancel": {"identifier": batches(paying)[0].identifier},
+        }
+    )  # fmt: skip
+
+    def told():
+        with structlog.testing.capture_logs() as lines, paying.clock():
+            tasks.compare_usage()
+        return [line for line in lines if line["event"] == "usage_differs_from_stripe"]
+
+    assert told() == []  # it may be slow
+    paying.advance(3700)
+    [line] = told()
+    assert (line["told"], line["metered"]) == (42, 0)
+
+
 # --- Storms
 def storm(rig, chance, *, days, faulty=True):
     """Some weeks of use with a Stripe that fails in every way, webhooks twice and in any order."""
