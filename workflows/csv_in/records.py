@@ -8,10 +8,15 @@ own.
 
 import csv
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, TextIO
 
-from workflows.csv_in.results import Dialect
+from workflows.csv_in.results import Dialect, UploadRejected
+
+MOST_CHARACTERS = 2_000_000
+"""Of one line, which is held as a whole, several times over."""
+MOST_CELLS = 250_000
+"""Of one line: each is an object, and a line of a few megabytes would take a hundred of them."""
 
 
 class Cells(NamedTuple):
@@ -25,8 +30,9 @@ class Cells(NamedTuple):
 class _Lines:
     """Lines that can be given back; `taken` are those handed out since the last row was finished."""
 
-    def __init__(self, text: Iterable[str]) -> None:
-        self._text = iter(text)
+    def __init__(self, text: TextIO, delimiter: str) -> None:
+        self._text = iter(lambda: text.readline(MOST_CHARACTERS + 1), "")
+        self._delimiter = delimiter
         self._given_back: deque[str] = deque()
         self.taken: list[str] = []
         self.finished = 0
@@ -37,6 +43,12 @@ class _Lines:
     def __next__(self) -> str:
         line = self._given_back.popleft() if self._given_back else next(self._text)
         self.taken.append(line)
+        if len(line) > MOST_CHARACTERS:
+            message = f"This line has more than {MOST_CHARACTERS:,} characters. A line break may be missing."
+            raise UploadRejected("line_too_long", message, self.finished + len(self.taken))
+        if len(line) > MOST_CELLS and line.count(self._delimiter) > MOST_CELLS:
+            message = f"This line has more than {MOST_CELLS:,} cells. Export fewer columns."
+            raise UploadRejected("too_many_columns", message, self.finished + len(self.taken))
         return line
 
     def finish(self) -> int:
@@ -64,10 +76,10 @@ class Records:
     several rows that a stray quote has glued together.
     """
 
-    def __init__(self, text: Iterable[str], dialect: Dialect) -> None:
+    def __init__(self, text: TextIO, dialect: Dialect) -> None:
         self.width: int | None = None
         self._dialect = dialect
-        self._lines = _Lines(text)
+        self._lines = _Lines(text, dialect.delimiter)
         self._lines.skip(dialect.header_line - 1)
 
     def __iter__(self) -> Iterator[Cells]:
