@@ -16,13 +16,12 @@ from typing import Any
 from django.db import connections
 
 from bench import stage
-from bench.accept import ONE
+from bench.accept import ONE, a_key
 from bench.chart import bars, chart
 from bench.rig import Lane, a_lane, strict_vendors
 from bench.tables import show
 from bench.web import put_load, web
-from tenants.operations.keys import create_api_key
-from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
+from tenants.scope import OPS_ALIAS, ops_scope
 
 # Part of the load, for a look on a machine that is busy with other things.
 SHARE = float(os.environ.get("WEIR_BENCH_SHARE", "1"))
@@ -36,7 +35,7 @@ def measure() -> dict[str, Any]:
     """Send the burst, wait for the end of the drain, judge it, and draw it. Raises SystemExit where a run is lost."""
     with strict_vendors() as vendors:
         lanes = [_lane(vendors) for _ in range(TENANTS)]
-        keys = [_key(lane.tenant_id) for lane in lanes]
+        keys = [a_key(lane.tenant_id) for lane in lanes]
         with stage.workers(1, vendors.url), web() as ours:
             began = time.time()
             sent, ids = put_load(
@@ -80,11 +79,6 @@ def _lane(vendors: Any) -> Lane:
     lane = a_lane(windows=[{"rate": PER_S, "period": 1}], parallelism=10)
     vendors.limit(lane.key, windows=[{"rate": PER_S, "period": 1}], parallelism=10)
     return lane
-
-
-def _key(tenant_id: uuid.UUID) -> str:
-    with tenant_scope(tenant_id):
-        return create_api_key(name="Bench", actor="system:bench")[1]
 
 
 def _drain(ids: Sequence[uuid.UUID]) -> int:

@@ -9,10 +9,15 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client reads it when it is loaded."""
 
 
-def folder_of(parent: int, inside: Path | None = None) -> Path:
-    """Where the workers of the process `parent` write; what ended ones have left there is cleared away."""
+def folder_of(parent: int, inside: Path | None = None) -> Path | None:
+    """Where the workers of the process `parent` write; what ended ones have left there is cleared away.
+
+    None where somebody else has taken the place: each worker then tells of itself alone.
+    """
     home = (inside or Path(tempfile.gettempdir())) / f"weir-metrics-{os.getuid()}"
     home.mkdir(mode=0o700, exist_ok=True)
+    if home.is_symlink() or home.stat().st_uid != os.getuid():
+        return None
     for one in home.iterdir():
         if one.name.isdigit() and not Path(f"/proc/{one.name}").exists():
             shutil.rmtree(one, ignore_errors=True)

@@ -6,7 +6,8 @@ import sys
 
 from config import metrics
 
-os.environ[metrics.FOLDER] = str(metrics.folder_of(os.getppid()))
+if folder := metrics.folder_of(os.getppid()):
+    os.environ[metrics.FOLDER] = str(folder)
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application

@@ -31,5 +31,14 @@ def test_what_several_processes_count_is_added_up(tmp_path: Path):
 def test_what_ended_processes_left_is_cleared(tmp_path: Path):
     gone = metrics.folder_of(2**22 + 1, tmp_path)
     mine = metrics.folder_of(os.getpid(), tmp_path)
+    assert mine
     assert mine.is_dir()
+    assert gone
     assert not gone.exists()
+
+
+def test_a_place_that_is_somebody_elses_is_left_alone(tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"weir-metrics-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    assert metrics.folder_of(os.getpid(), tmp_path) is None
+    assert not list((tmp_path / "elsewhere").iterdir())
