@@ -39,3 +39,19 @@ class QuotaExceeded(WeirError):
     code = "quota_exceeded"
     status = 402
     title = "The month's records are used up"
+
+
+class NoLaneLeft(WeirError):
+    """The plan has no lane for another live connection."""
+
+    code = "no_lane_left"
+    status = 402
+    title = "The plan has no lane left"
+
+
+class NoSeatLeft(WeirError):
+    """The plan has no seat for another person."""
+
+    code = "no_seat_left"
+    status = 402
+    title = "The plan has no seat left"

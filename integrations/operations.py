@@ -58,7 +58,8 @@ def create_connection(
 ) -> Connection:
     """Connect the open tenant to a vendor with its own key; limits default to what the vendor documents.
 
-    Raises InvalidInput for an unknown provider or unusable limits, Conflict when this key is connected already.
+    Raises InvalidInput for an unknown provider or unusable limits, Conflict when this key is connected already,
+    and what a receiver of `connection_to_be_made` raises.
     """
     tenant_id = require_tenant_id()
     if provider not in registry.CONNECTORS:
@@ -89,6 +90,7 @@ def create_connection(
         hashed = vault.key_hash(provider, secret)
         if Connection.objects.filter(provider=provider, mode=mode, key_hash=hashed).exists():
             raise Conflict(f"This {connector.title} key is connected already.")
+        signals.connection_to_be_made.send(sender=Connection, mode=mode)
         connection = Connection(
             id=uuid7(),
             provider=provider,

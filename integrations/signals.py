@@ -2,6 +2,10 @@
 
 from django.dispatch import Signal
 
+# Sent inside the transaction that is about to make a connection, in the tenant's scope: mode. A receiver that raises is
+# heard: nothing is made.
+connection_to_be_made = Signal()
+
 # Sent inside the transaction that saved it, in the tenant's scope: connection, actor.
 connection_saved = Signal()
 

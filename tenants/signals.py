@@ -13,6 +13,9 @@ tenant_created = Signal()
 # Sent inside the transaction that changes a tenant's settings, in its scope, with the tenant's row locked against every
 # flush of the engine: tenant, actor, changes ({name: [from, to]}).
 tenant_changed = Signal()
+# Sent inside the transaction that is about to invite somebody, in the tenant's scope, with the tenant held: taken (members
+# and other open invitations). A receiver that raises is heard: nobody is invited.
+seat_to_be_taken = Signal()
 # Sent in the tenant's scope after operators gave it another plan in the console: tenant_id, was, now (slugs), actor.
 plan_set = Signal()
 # Sent inside the transaction that shuts a tenant for good, in its scope: tenant, actor.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from billing import places
 from billing.operations import end_billing
 from billing.operations.ledger import keep_totals
 from billing.operations.plans import announce_plan
@@ -9,11 +10,13 @@ from integrations import signals as integration_signals
 from integrations.connectors import registry
 from integrations.models import Connection
 from integrations.operations import shred_secrets
+from integrations.queries import connections
 from integrations.webhooks import host as sender_host
 from tenants import erasure
 from tenants import signals as tenant_signals
 from tenants.api import once
 from tenants.export import registry as export
+from tenants.scope import require_tenant_id
 from workflows import catalog, export_extras
 from workflows.lanes import host
 from workflows.operations import answer_once, control_lane, edit_workflow, halt_tenant, month_limit
@@ -27,6 +30,8 @@ def connect() -> None:
     integration_signals.connection_removed.connect(
         _stop_lane_for_good, dispatch_uid="weir_stop_lane_for_good"
     )
+    integration_signals.connection_to_be_made.connect(_lane_left, dispatch_uid="weir_lane_left")
+    tenant_signals.seat_to_be_taken.connect(_seat_left, dispatch_uid="weir_seat_left")
     tenant_signals.tenant_changed.connect(_monthly_limit, dispatch_uid="weir_monthly_limit")
     tenant_signals.plan_set.connect(_plan_set, dispatch_uid="weir_plan_set")
     tenant_signals.tenant_closing.connect(_shred_secrets, dispatch_uid="weir_shred_secrets")
@@ -51,6 +56,18 @@ def add_sandbox_only_vendors() -> None:
 
 def _first_workflows(*, actor: str, **kwargs: Any) -> None:
     edit_workflow.create_default_workflows(actor=actor)
+
+
+def _lane_left(*, mode: str, **kwargs: Any) -> None:
+    if mode != Connection.Mode.LIVE:
+        return
+    tenant_id = require_tenant_id()
+    places.hold_lanes(tenant_id)
+    places.require_lane(tenant_id, connections().filter(mode=Connection.Mode.LIVE).count())
+
+
+def _seat_left(*, taken: int, **kwargs: Any) -> None:
+    places.require_seat(require_tenant_id(), taken)
 
 
 def _lane_of_connection(*, connection: Connection, actor: str, **kwargs: Any) -> None:

@@ -47,7 +47,7 @@ class ConnectionsView(ApiView):
         operation_id="connections_create",
         tags=["connections"],
         request=ConnectionBody,
-        responses={201: ConnectionSerializer, **problems(400, 403, 409, 413, 415, 422)},
+        responses={201: ConnectionSerializer, **problems(400, 402, 403, 409, 413, 415, 422)},
     )
     def post(self, request: Request) -> Response:
         """Connect a vendor with your own key. Limits default to what the vendor documents for its smallest plan."""

@@ -27,6 +27,7 @@ class ProblemSerializer(serializers.Serializer):
 _MEANINGS = {
     400: "The body cannot be read (`invalid_json`, `invalid_body`).",
     401: "No API key, or one that is not valid (`missing_api_key`, `invalid_api_key`).",
+    402: "The plan has no room for it (`quota_exceeded`, `no_lane_left`).",
     403: "The key may not do this (`missing_scope`, `tenant_suspended`).",
     404: "There is no such object for this tenant (`not_found`, `unknown_workflow`).",
     409: "The object's state does not allow it (`conflict`, `run_is_final`, `idempotency_in_progress`).",

@@ -18,7 +18,7 @@ from django.core.validators import validate_email
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from tenants import audit, mails
+from tenants import audit, mails, signals
 from tenants.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from tenants.models import Invitation, Membership, Tenant, User
 from tenants.operations.team import take_turn
@@ -53,7 +53,8 @@ class Invited:
 def invite(*, email: str, role: str, invited_by: User, actor: str) -> Invited:
     """Invite an address to the open tenant, in place of an invitation that it has already.
 
-    Raises InvalidInput (address, role) and Conflict (a member already, too many open, too many within an hour).
+    Raises InvalidInput (address, role), Conflict (a member already, too many open, too many within an hour), and what a
+    receiver of `seat_to_be_taken` raises.
     """
     address = _address(email)
     if role not in Membership.Role.values:
@@ -157,6 +158,9 @@ def _make(tenant: Tenant, email: str, role: str, *, invited_by: User, actor: str
     mine = Invitation.objects.filter(email=email, accepted_at=None, revoked_at=None)
     _within_limits(email, now)
     mine.update(revoked_at=now)
+    open_ones = Invitation.objects.filter(accepted_at=None, revoked_at=None, expires_at__gt=now)
+    taken = Membership.objects.count() + open_ones.count()
+    signals.seat_to_be_taken.send(sender=Invitation, taken=taken)
     token = secrets.token_urlsafe(32)
     invitation = Invitation.objects.create(
         email=email, role=role, digest=_digest(token), invited_by=invited_by, created_at=now,

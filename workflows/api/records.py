@@ -65,7 +65,7 @@ class RetryRecordView(ApiView):
         operation_id="records_retry",
         tags=["records"],
         request=RetryRecordBody,
-        responses={200: RecordWithStepsSerializer, **problems(404, 409, 422)},
+        responses={200: RecordWithStepsSerializer, **problems(402, 404, 409, 422)},
     )
     def post(self, request: Request, run_id: uuid.UUID, record_id: uuid.UUID) -> Response:
         """Ask again for a record that failed, was skipped or was not found, with other input where some is given.

@@ -79,7 +79,7 @@ class RunsView(ApiView):
         operation_id="runs_create",
         tags=["runs"],
         request=RunBody,
-        responses={202: RunSerializer, **problems(400, 404, 409, 413, 415, 422)},
+        responses={202: RunSerializer, **problems(400, 402, 404, 409, 413, 415, 422)},
     )
     def post(self, request: Request) -> HttpResponse:
         """Start a run. It is accepted as a whole, and works through its records afterwards.
@@ -175,7 +175,7 @@ class RetryRunView(ApiView):
         operation_id="runs_retry",
         tags=["runs"],
         request=RetryBody,
-        responses={200: RunSerializer, **problems(404, 409, 422)},
+        responses={200: RunSerializer, **problems(402, 404, 409, 422)},
     )
     def post(self, request: Request, run_id: uuid.UUID) -> Response:
         """Ask again for the failed records, and for those not found because a vendor gave up.

@@ -9,6 +9,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
+from billing.errors import NoSeatLeft
 from tenants.errors import Conflict, InvalidInput
 from tenants.operations import invitations
 from tenants.scope import tenant_scope
@@ -29,7 +30,7 @@ def invite(request: TenantRequest) -> HttpResponse:
                 invited = invitations.invite(
                     **form.cleaned_data, invited_by=request.user, actor=actor(request)
                 )
-        except (Conflict, InvalidInput) as error:
+        except (Conflict, InvalidInput, NoSeatLeft) as error:
             form.refuse(error)
         else:
             return _sent(request, invited)
@@ -44,7 +45,7 @@ def resend(request: TenantRequest, invitation_id: uuid.UUID) -> HttpResponse:
             invited = invitations.resend(
                 invitation_id=invitation_id, invited_by=request.user, actor=actor(request)
             )
-    except Conflict as error:
+    except (Conflict, NoSeatLeft) as error:
         messages.error(request, error.detail)
         return redirect("team")
     return _sent(request, invited)
