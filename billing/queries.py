@@ -1,23 +1,38 @@
 """Reads of plans and of the ledger. All of them need the tenant's scope."""
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 
-from django.db.models import Count, Q, Sum
+from django.db import connections
+from django.db.models import Count, Q, Sum, Value
+from django.db.models.functions import Greatest, Least, TruncDate
 from django.utils import timezone
 
-from billing import api_calls
-from billing.models import Plan, UsageEvent
-from tenants.scope import require_tenant_id
+from billing import api_calls, quota
+from billing.limits import Limits, limits_of
+from billing.models import UsageEvent
+from tenants.scope import APP_ALIAS, require_tenant_id
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What the plan includes per calendar month, in records accepted."""
+    """What the plan includes per calendar month, in records accepted. `records_over` are billed one by one."""
 
     records_included: int
     records_used: int
     records_remaining: int
+    records_over: int
+    overage_allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """A day (UTC) of the month; credits in thousandths. What a later month put right stands on the last day."""
+
+    day: date
+    records: int
+    vendor_calls: int
+    credits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +54,9 @@ class Usage:
     credits: int
     api_calls: int | None
     quota: Quota
+    limits: Limits
     vendors: list[VendorUsage] = field(default_factory=list)
+    days: list[DayUsage] = field(default_factory=list)
 
 
 def current_period() -> date:
@@ -47,9 +64,9 @@ def current_period() -> date:
     return timezone.now().date().replace(day=1)
 
 
-def usage(period: date, *, plan: str, livemode: bool = True) -> Usage:
+def usage(period: date, *, livemode: bool = True) -> Usage:
     """The open tenant's usage in the month that starts on `period`, from the ledger. Test mode is not metered:
-    it has calls and credits, and no records. The quota is always that of live mode."""
+    it has calls and credits, and no records. The quota is always that of live mode, and of the plan as it is now."""
     tenant_id = require_tenant_id()
     ledger = UsageEvent.objects.filter(period=period, livemode=livemode)
     attempts = ledger.filter(kind=UsageEvent.Kind.ATTEMPT)
@@ -60,15 +77,32 @@ def usage(period: date, *, plan: str, livemode: bool = True) -> Usage:
         .order_by("provider")
     ]
     accepted = _records(period)
+    limits = limits_of(tenant_id)
     return Usage(
         period=period,
         records=accepted if livemode else 0,
         vendor_calls=sum(vendor.calls for vendor in vendors),
         credits=sum(vendor.credits for vendor in vendors),
         api_calls=api_calls.calls_in(tenant_id, period, livemode=livemode),
-        quota=_quota(plan, accepted),
+        quota=quota_of(limits, accepted),
+        limits=limits,
         vendors=vendors,
+        days=_days(period, livemode=livemode),
     )
+
+
+def quota_of(limits: Limits, used: int) -> Quota:
+    """How far a month's records go."""
+    included = limits.monthly_records
+    over = max(0, used - included)
+    return Quota(included, used, max(0, included - used), over, limits.overage_allowed)
+
+
+def quota_now() -> Quota:
+    """The open tenant's present month, from its counters: a few rows, however much was used."""
+    tenant_id = require_tenant_id()
+    with connections[APP_ALIAS].cursor() as cursor:
+        return quota_of(limits_of(tenant_id), quota.used(cursor, tenant_id))
 
 
 def _records(period: date) -> int:
@@ -76,6 +110,20 @@ def _records(period: date) -> int:
     return int(counted.aggregate(n=Sum("quantity"))["n"] or 0)
 
 
-def _quota(plan: str, used: int) -> Quota:
-    included = Plan.objects.filter(slug=plan).values_list("monthly_records", flat=True).first() or 0
-    return Quota(included, used, max(0, included - used))
+def _days(period: date, *, livemode: bool) -> list[DayUsage]:
+    last = (period + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+    found: dict[date, DayUsage] = {}
+    rows = (
+        UsageEvent.objects.filter(period=period, livemode=livemode)
+        .order_by()
+        .values(day=Least(Greatest(TruncDate("created_at"), Value(period)), Value(last)))
+        .annotate(
+            records=Sum("quantity", filter=Q(kind=UsageEvent.Kind.RECORD), default=0),
+            calls=Count("id", filter=Q(kind=UsageEvent.Kind.ATTEMPT, quantity__gt=0)),
+            spent=Sum("credits"),
+        )
+    )
+    for row in rows:
+        records = row["records"] if livemode else 0
+        found[row["day"]] = DayUsage(row["day"], records, row["calls"], row["spent"])
+    return [found[day] for day in sorted(found)]

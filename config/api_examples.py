@@ -281,8 +281,21 @@ ANSWERS: Final[dict[str, Any]] = {
         "vendor_calls": 31877,
         "credits": 22150.5,
         "api_calls": 913,
-        "quota": {"records_included": 100000, "records_used": 12400, "records_remaining": 87600},
+        "quota": {
+            "records_included": 100000, "records_used": 12400, "records_remaining": 87600, "records_over": 0,
+            "overage_allowed": True,
+        },
+        "limits": {
+            "plan": "pro", "requests_per_second": 1000, "requests_per_minute": 60000, "lanes": 100, "seats": 25,
+        },
         "vendors": [{"provider": "prospeo", "calls": 12400, "credits": 10020.0}],
+        "workflows": [
+            {
+                "workflow": "email-waterfall", "name": "Email waterfall", "records": 12400, "vendor_calls": 31877,
+                "credits": 22150.5,
+            }
+        ],
+        "days": [{"day": "2026-03-02", "records": 12400, "vendor_calls": 31877, "credits": 22150.5}],
     },
     **webhook_examples.ANSWERS,
     "workflows_list": _page(_WORKFLOW),

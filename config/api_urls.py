@@ -12,6 +12,7 @@ from tenants.api.key_views import KeysView, KeyView, RotateKeyView
 from tenants.api.views import TenantView
 from workflows.api import connections, lanes, records, runs, uploads, workflows
 from workflows.lane_queries import lanes_of_connections
+from workflows.usage_queries import use_of_workflows
 
 urlpatterns = [
     path("tenant", TenantView.as_view()),
@@ -19,7 +20,7 @@ urlpatterns = [
     path("keys", KeysView.as_view()),
     path("keys/<uuid:key_id>", KeyView.as_view()),
     path("keys/<uuid:key_id>/rotate", RotateKeyView.as_view()),
-    path("usage", UsageView.as_view()),
+    path("usage", UsageView.as_view(workflows_of=use_of_workflows)),
     path("connections", ConnectionsView.as_view(lanes_of=lanes_of_connections)),
     path("connections/<uuid:connection_id>", connections.ConnectionView.as_view()),
     path("connections/<uuid:connection_id>/test", connections.TryConnectionView.as_view()),

@@ -1,6 +1,9 @@
 """GET /usage."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from datetime import date
+from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -13,9 +16,13 @@ from tenants.api.schema import problems
 from tenants.errors import InvalidInput
 from tenants.scope import tenant_scope
 
+WorkflowsOf = Callable[[date, bool], Sequence[Any]]
+
 
 class UsageView(ApiView):
     resource = "usage"
+    # Workflows belong to an app above this one, so whoever composes the routes says how to find what they used.
+    workflows_of: WorkflowsOf = staticmethod(lambda period, livemode: [])
 
     @extend_schema(
         operation_id="usage_retrieve",
@@ -30,11 +37,16 @@ class UsageView(ApiView):
         responses={200: UsageSerializer, **problems(422)},
     )
     def get(self, request: Request) -> Response:
-        """What was used in a month, and what the plan includes."""
+        """What was used in a month, by vendor, workflow and day, and what the plan includes."""
         period = _period(request.query_params.get("period"))
         with tenant_scope(self.tenant_id):
-            found = queries.usage(period, plan=self.owner.plan, livemode=self.owner.livemode)
-        return Response(UsageSerializer(found).data)
+            found = queries.usage(period, livemode=self.owner.livemode)
+            workflows = self.workflows_of(period, self.owner.livemode)
+        return Response(UsageSerializer({**_shallow(found), "workflows": workflows}).data)
+
+
+def _shallow(found: queries.Usage) -> dict[str, Any]:
+    return {entry.name: getattr(found, entry.name) for entry in fields(found)}
 
 
 def _period(text: str | None) -> date:

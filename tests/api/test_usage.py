@@ -30,10 +30,10 @@ def attempt(key, provider="prospeo", credits=1_000, **fields):
 
 def test_a_month_s_usage_comes_from_the_ledger(api, tenant):
     connect_all(tenant)
-    make_run(tenant, 3)
+    run = make_run(tenant, 3)
     with tenant_scope(tenant):
-        attempt(1)
-        attempt(2, credits=500)
+        attempt(1, run_id=run.pk)
+        attempt(2, credits=500, run_id=run.pk)
         attempt(3, provider="zerobounce", credits=250)
     month = timezone.now().strftime("%Y-%m")
     usage = api.get("/usage").json()
@@ -43,10 +43,35 @@ def test_a_month_s_usage_comes_from_the_ledger(api, tenant):
         "vendor_calls": 3,
         "credits": 1.75,
         "api_calls": 1,
-        "quota": {"records_included": 100_000, "records_used": 3, "records_remaining": 99_997},
+        "quota": {
+            "records_included": 100_000,
+            "records_used": 3,
+            "records_remaining": 99_997,
+            "records_over": 0,
+            "overage_allowed": True,
+        },
+        "limits": {
+            "plan": "pro",
+            "requests_per_second": 1_000,
+            "requests_per_minute": 60_000,
+            "lanes": 100,
+            "seats": 25,
+        },
         "vendors": [
             {"provider": "prospeo", "calls": 2, "credits": 1.5},
             {"provider": "zerobounce", "calls": 1, "credits": 0.25},
+        ],
+        "workflows": [
+            {
+                "workflow": "email-waterfall",
+                "name": "Email waterfall",
+                "records": 3,
+                "vendor_calls": 2,
+                "credits": 1.5,
+            }
+        ],
+        "days": [
+            {"day": timezone.now().strftime("%Y-%m-%d"), "records": 3, "vendor_calls": 3, "credits": 1.75}
         ],
     }
     assert api.get(f"/usage?period={month}").json()["records"] == 3
@@ -111,7 +136,10 @@ def test_over_the_quota_nothing_remains(db):
             key="record:x", kind="record", quantity=1_200, period=timezone.now().date().replace(day=1)
         )
     quota = Api(make_key(tenant)).get("/usage").json()["quota"]
-    assert quota == {"records_included": 1_000, "records_used": 1_200, "records_remaining": 0}
+    assert quota == {
+        "records_included": 1_000, "records_used": 1_200, "records_remaining": 0, "records_over": 200,
+        "overage_allowed": False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

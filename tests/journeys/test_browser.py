@@ -236,7 +236,7 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(
     run_path = f"/app/runs/{run.pk}/"
     paths = [
         "/app/", "/app/runs/", run_path, f"{run_path}records/{record.pk}/", f"{run_path}cancel/", "/app/vendors/",
-        "/app/vendors/new/", "/app/workflows/", "/app/workflows/email-waterfall/", "/app/insights/",
+        "/app/vendors/new/", "/app/workflows/", "/app/workflows/email-waterfall/", "/app/insights/", "/app/usage/",
         "/app/developers/", "/app/settings/", "/app/settings/audit/", "/app/design/", "/accounts/password/change/",
     ]  # fmt: skip
     for path in paths:

@@ -25,6 +25,8 @@ PLAIN = [
     "/app/workflows/email-waterfall/",
     "/app/insights/",
     "/app/insights/?mode=sandbox",
+    "/app/usage/",
+    "/app/usage/?period=2020-01",
     "/app/developers/",
     "/app/settings/",
     "/app/settings/audit/",

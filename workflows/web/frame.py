@@ -1,6 +1,7 @@
 """Rendering a page inside the frame: rail, top bar, environment badge."""
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpResponse
@@ -8,25 +9,35 @@ from django.shortcuts import render
 
 from billing import stripe_gateway
 from billing.models import Subscription
+from billing.queries import Quota, quota_now
 from integrations.models import Connection
 from integrations.queries import connections
 from tenants.scope import tenant_scope
 from tenants.web.access import TenantRequest, allows
 
+QUOTA_SHOWN = 80
 UNCHANGED = 204
 LAST = 286
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaState:
+    """The month's records, and how much of them is used in whole per cent."""
+
+    quota: Quota
+    percent: int
 
 
 def render_page(
     request: TenantRequest, template: str, *, nav: str, status: int = 200, **context: Any
 ) -> HttpResponse:
     """The page in its frame. `nav` is the rail's item; the context must be plain data, read before."""
-    context |= {
+    with tenant_scope(request.membership.tenant_id):
+        told = {"sandbox": _sandbox_alone(), "overdue": _overdue(), "quota_state": _quota_state()}
+    context |= told | {
         "nav": nav,
-        "sandbox": only_sandbox(request),
         "may_edit": allows(request, "runs.change"),
         "query": _query(request),
-        "overdue": _overdue(request),
         "may_pay": allows(request, "billing.change"),
     }
     return render(request, template, context, status=status)
@@ -45,13 +56,20 @@ def render_live(
     return render(request, template, context, status=LAST if final else 200)
 
 
-def _overdue(request: TenantRequest) -> Subscription | None:
-    """The tenant's subscription while a payment is overdue; no statement where billing is off."""
+def _overdue() -> Subscription | None:
+    """The open tenant's subscription while a payment is overdue; no statement where billing is off."""
     if not stripe_gateway.enabled():
         return None
-    with tenant_scope(request.membership.tenant_id):
-        row: Subscription | None = Subscription.objects.filter(grace_until__isnull=False).first()
+    row: Subscription | None = Subscription.objects.filter(grace_until__isnull=False).first()
     return row
+
+
+def _quota_state() -> QuotaState | None:
+    """How far the open tenant's month of records is used, from 80 % on; None before that."""
+    found = quota_now()
+    if not found.records_included or found.records_used * 100 < found.records_included * QUOTA_SHOWN:
+        return None
+    return QuotaState(found, found.records_used * 100 // found.records_included)
 
 
 def _query(request: TenantRequest) -> str:
@@ -69,5 +87,9 @@ def version_of(*shown: object) -> str:
 def only_sandbox(request: TenantRequest) -> bool:
     """Whether every vendor of the tenant is connected in sandbox mode: its answers are made up."""
     with tenant_scope(request.membership.tenant_id):
-        modes = set(connections().order_by().values_list("mode", flat=True).distinct())
+        return _sandbox_alone()
+
+
+def _sandbox_alone() -> bool:
+    modes = set(connections().order_by().values_list("mode", flat=True).distinct())
     return modes == {Connection.Mode.SANDBOX}

@@ -9,7 +9,8 @@ from django.db.models.functions import TruncDate
 from django.http import HttpResponse
 from django.utils import timezone
 
-from billing.models import Plan, UsageEvent
+from billing.limits import limits_of
+from billing.models import UsageEvent
 from integrations.models import Connection
 from tenants.scope import tenant_scope
 from tenants.web.access import TenantRequest, tenant_page
@@ -60,7 +61,7 @@ def insights(request: TenantRequest) -> HttpResponse:
         )
         prices = _prices(livemode=livemode)
         days = _days(month, today, livemode=livemode)
-        plan = Plan.objects.filter(slug=request.membership.plan).first()
+        plan = limits_of(request.membership.tenant_id)
     vendors = [
         VendorUse(
             describe.vendor_title(row["provider"]),
@@ -85,9 +86,7 @@ def insights(request: TenantRequest) -> HttpResponse:
         most=max((day.records for day in days), default=0),
         brought=sum(day.records for day in days),
         plan=plan,
-        share=f"{min(100.0, 100 * records / plan.monthly_records):.1f}%"
-        if plan and plan.monthly_records
-        else "0%",
+        share=f"{min(100.0, 100 * records / plan.monthly_records):.1f}%" if plan.monthly_records else "0%",
         is_current=month == months[0],
     )
 
