@@ -1,23 +1,26 @@
 """The month's records: exact whoever accepts at once, counted as the ledger has them, in the month of the transaction."""
 
+import os
 import random
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Unpack
 
+import psycopg
 import pytest
 from django.db import connections
 from django.utils import timezone
 
 from billing import limits, quota
 from billing.errors import QuotaExceeded
-from billing.models import UsageCounter
+from billing.models import UsageCounter, UsageEvent
 from billing.operations.plans import OverriddenLimits, change_plan, override_plan
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
-from tests.factories import ACTOR, make_tenant
+from tests.factories import ACTOR, connect_all, make_run, make_tenant
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -216,3 +219,42 @@ def test_it_costs_a_fraction_of_a_millisecond_where_the_plan_does_not_stop():
             quota.take(cursor, tenant.pk, 1)
             costs.append(time.perf_counter() - began)
     assert sorted(costs)[15] < 0.001  # a quarter of 1 ms when nothing else runs
+
+
+class TestMonthsEdges:
+    """B2, with a clock of PostgreSQL's that can be set."""
+
+    @pytest.fixture
+    def at(self):
+        with psycopg.connect(os.environ["DATABASE_OWNER_URL"], autocommit=True) as owner:
+            owner.execute("CREATE SCHEMA clock")
+            owner.execute(
+                """CREATE FUNCTION clock.now() RETURNS timestamptz STABLE LANGUAGE sql
+                   AS $$ SELECT current_setting('clock.now')::timestamptz $$"""
+            )
+            owner.execute("GRANT USAGE ON SCHEMA clock TO weir_app")
+
+            def accept(tenant: Tenant, moment: str, zone: str = "UTC") -> None:
+                with tenant_scope(tenant), connections["default"].cursor() as cursor:
+                    cursor.execute("SET LOCAL search_path = clock, pg_catalog, public")
+                    cursor.execute("SELECT set_config('clock.now', %s, true)", [moment])
+                    cursor.execute("SELECT set_config('TimeZone', %s, true)", [zone])
+                    make_run(tenant, 1)
+
+            yield accept
+            owner.execute("DROP SCHEMA clock CASCADE")
+
+    def test_each_record_counts_in_exactly_one_month_in_ledger_and_counter_alike(self, at):
+        tenant = make_tenant(plan="pro").tenant
+        connect_all(tenant)
+        at(tenant, "2028-02-29 23:59:59.999999+00")  # a leap day's last moment
+        at(tenant, "2028-03-01 00:00:00+00")
+        at(tenant, "2028-03-01 01:30:00+02")  # still February in UTC
+        at(tenant, "2028-03-26 02:30:00+02", "Europe/Berlin")  # the hour that clocks pass over
+        at(tenant, "2028-12-31 23:30:00-05", "America/New_York")  # January in UTC
+        with tenant_scope(tenant):
+            counted = Counter()
+            for period, records in UsageCounter.objects.values_list("period", "records"):
+                counted[str(period)] += records
+            ledger = Counter(str(period) for period in UsageEvent.objects.values_list("period", flat=True))
+        assert counted == ledger == {"2028-02-01": 2, "2028-03-01": 2, "2029-01-01": 1}

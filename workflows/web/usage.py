@@ -54,6 +54,7 @@ def usage(request: TenantRequest) -> HttpResponse:
         request,
         "workflows/usage.html",
         nav="insights",
+        nav_sub="usage",
         month=month,
         months=months,
         use=found,
