@@ -33,8 +33,14 @@ _SHAPED_BY = (
 
 
 def create(claims: Claims) -> str:
-    """Create this process's database from the template, which is built first where it is missing or outdated."""
+    """Create this process's database; returns its name."""
     name = _database_name()
+    clone(claims, name)
+    return name
+
+
+def clone(claims: Claims, name: str) -> None:
+    """Create a database from the template, which is built first where it is missing or outdated."""
     admin = claims.admin
     # Whoever forked this process has built the template, which only has to stay; several may clone it at once.
     shared = "_shared" if claims.forked else ""
@@ -52,12 +58,12 @@ def create(claims: Claims) -> str:
         _guard(admin, name)
     finally:
         admin.execute(f"SELECT pg_advisory_unlock{shared}(%s)", (_BUILD_LOCK,))
-    return name
 
 
-def drop(claims: Claims) -> None:
+def drop(claims: Claims, name: str = "") -> None:
+    """Remove this process's database, or the one of this name."""
     claims.admin.execute(
-        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(_database_name()))
+        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name or _database_name()))
     )
 
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import psycopg
 import pytest
+from django.conf import settings
 from psycopg import sql
 
 from tenants.roles import OWNER
@@ -129,19 +130,10 @@ class Locks:
 @pytest.fixture
 def copy(db: None) -> Iterator[str]:
     """A database of its own, as the migrations leave it."""
-    name = f"{databases._database_name()}_locks"
-    admin = CLAIMS.admin
-    template = databases._ensure_template(admin)
-    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-    admin.execute(drop)
-    admin.execute(
-        sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
-            sql.Identifier(name), sql.Identifier(template), sql.Identifier(OWNER)
-        )
-    )
-    databases._guard(admin, name)
+    name = f"{settings.DATABASES['default']['NAME']}_locks"
+    databases.clone(CLAIMS, name)
     yield name
-    admin.execute(drop)
+    databases.drop(CLAIMS, name)
 
 
 def fill(database: str, rows: int) -> dict[str, int]:

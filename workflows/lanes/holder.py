@@ -197,9 +197,10 @@ class LaneHolder:
             slots = self.parallelism - self.busy
             room = self.pacer.free(now, first.operation, len(self.stamped) + 1)
             others = self.together.company(first, self.stamped, now, slots=slots, room=room)
-            for work in others:
-                self.stamped.remove(work)
-            works += others
+            if others:
+                gone = {work.id for work in others}
+                self.stamped = deque(work for work in self.stamped if work.id not in gone)
+                works += others
         self.in_flight.update((work.id, work) for work in works)
         self.riding += len(works) - 1
         return works
