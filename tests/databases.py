@@ -35,18 +35,19 @@ _SHAPED_BY = (
 def create(claims: Claims) -> str:
     """Create this process's database; returns its name."""
     name = _database_name()
-    clone(claims, name)
+    clone(claims, name, first=True)
     return name
 
 
-def clone(claims: Claims, name: str) -> None:
-    """Create a database from the template, which is built first where it is missing or outdated."""
+def clone(claims: Claims, name: str, *, first: bool = False) -> None:
+    """Create a database from the template, which is built first where it is missing or outdated. `first`: this process
+    has none yet, and removes those of processes that were killed."""
     admin = claims.admin
     # Whoever forked this process has built the template, which only has to stay; several may clone it at once.
     shared = "_shared" if claims.forked else ""
     admin.execute(f"SELECT pg_advisory_lock{shared}(%s)", (_BUILD_LOCK,))
     try:
-        if not claims.forked:
+        if first and not claims.forked:
             claims.drop_abandoned()
         template = _ensure_template(admin)
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

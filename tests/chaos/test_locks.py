@@ -16,7 +16,6 @@ from typing import IO, Any
 
 import psycopg
 import pytest
-from django.conf import settings
 from psycopg import sql
 
 from tenants.roles import OWNER
@@ -130,7 +129,7 @@ class Locks:
 @pytest.fixture
 def copy(db: None) -> Iterator[str]:
     """A database of its own, as the migrations leave it."""
-    name = f"{settings.DATABASES['default']['NAME']}_locks"
+    name = CLAIMS.database()
     databases.clone(CLAIMS, name)
     yield name
     databases.drop(CLAIMS, name)
