@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.negotiation import DefaultContentNegotiation
 
 from billing import webhook
 from config import api_docs, health
@@ -19,7 +20,11 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("tenants.web.urls")),
     path("accounts/", include("allauth.urls")),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path(
+        "api/schema/",
+        SpectacularAPIView.as_view(content_negotiation_class=DefaultContentNegotiation),
+        name="schema",
+    ),
     path("api/docs/", api_docs.page, name="docs"),
     path(
         "api/docs/reference/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs_reference"
