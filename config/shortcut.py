@@ -1,4 +1,4 @@
-"""The API's way past the middleware that is there for people: sessions, sign-in, messages, pages.
+"""The API's way past the middleware that is there for people: pages' content policy, sessions, sign-in, messages.
 
 Settings put that middleware between `ApiShortcut` and `ApiShortcutEnd`. Requests to the API know their caller by a key
 alone; they carry no session, and an answer to them sets no cookie.
@@ -12,6 +12,8 @@ from django.http import HttpRequest, HttpResponse
 Next = Callable[[HttpRequest], HttpResponse]
 
 API = "/api/v1/"
+POLICY = "default-src 'none'; frame-ancestors 'none'"
+"""What a browser may do with an answer of the API: nothing but show it."""
 
 
 class ApiShortcutEnd:
@@ -35,4 +37,8 @@ class ApiShortcut:
         self.api = ApiShortcutEnd.newest.get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        return (self.api if request.path.startswith(API) else self.people)(request)
+        if not request.path.startswith(API):
+            return self.people(request)
+        response = self.api(request)
+        response.headers.setdefault("Content-Security-Policy", POLICY)
+        return response

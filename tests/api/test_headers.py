@@ -76,7 +76,7 @@ def test_nobody_stores_what_the_api_answers_or_takes_it_for_something_else(api, 
     answer = api.get(path)
     assert answer["Cache-Control"] == "no-store"
     assert answer["X-Content-Type-Options"] == "nosniff"
-    assert "default-src 'self'" in answer["Content-Security-Policy"]
+    assert answer["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert answer["X-Frame-Options"] == "DENY"
     assert not answer.cookies
 
