@@ -310,7 +310,7 @@ def test_a_whole_life_ends_the_same_in_any_order(committed, double, seed):
 
 
 @pytest.mark.chaos
-@tries(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@tries(max_examples=1, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     acts=st.lists(st.sampled_from([*ACTS, *TIMES]), min_size=3, max_size=6),
     chance=st.randoms(use_true_random=False),

@@ -351,7 +351,7 @@ def check_storm(rig):
 
 @pytest.mark.chaos
 def test_b1_ledger_meter_and_invoices_are_equal_after_a_short_storm(paying):
-    storm(paying, random.Random(4), days=5)
+    storm(paying, random.Random(4), days=3)
     assert check_storm(paying)
 
 
