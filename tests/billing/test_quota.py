@@ -253,7 +253,7 @@ class TestMonthsEdges:
         at(tenant, "2028-03-26 02:30:00+02", "Europe/Berlin")  # the hour that clocks pass over
         at(tenant, "2028-12-31 23:30:00-05", "America/New_York")  # January in UTC
         with tenant_scope(tenant):
-            counted = Counter()
+            counted: Counter[str] = Counter()
             for period, records in UsageCounter.objects.values_list("period", "records"):
                 counted[str(period)] += records
             ledger = Counter(str(period) for period in UsageEvent.objects.values_list("period", flat=True))
