@@ -61,6 +61,13 @@ def clone(claims: Claims, name: str, *, first: bool = False) -> None:
         admin.execute(f"SELECT pg_advisory_unlock{shared}(%s)", (_BUILD_LOCK,))
 
 
+def another(claims: Claims) -> str:
+    """Create one more database for this process; returns its name."""
+    name = claims.another_database()
+    clone(claims, name)
+    return name
+
+
 def drop(claims: Claims, name: str = "") -> None:
     """Remove this process's database, or the one of this name."""
     claims.admin.execute(

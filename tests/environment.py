@@ -30,6 +30,7 @@ LOGIN_URLS = {
 PREFIX = "weir_test_"
 _REDIS_CLAIM = 0x57454952  # first key of the advisory locks that claim a Redis database
 _DATABASE_CLAIM = 0x57454953
+BEYOND_ALL_PIDS = 10_000_000
 
 
 class Claims:
@@ -51,6 +52,13 @@ class Claims:
             if self.take(_DATABASE_CLAIM, number):
                 return f"{PREFIX}{number}"
         raise RuntimeError("No name for a test database is free.")
+
+    def another_database(self) -> str:
+        """The name of a second one for this process, whose own name it would be given again: it may take it."""
+        number = os.getpid() + BEYOND_ALL_PIDS
+        if not self.take(_DATABASE_CLAIM, number):
+            raise RuntimeError("This process's second database is in use.")
+        return f"{PREFIX}{number}"
 
     def redis_database(self, url: str) -> int:
         """The number of a Redis database that no other living process uses. 0 is left to others."""

@@ -13,36 +13,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddField(
-            model_name="connection",
-            name="balance_at",
-            field=models.DateTimeField(blank=True, help_text="when the vendor told it", null=True),
-        ),
-        migrations.AddField(
-            model_name="connection",
-            name="balance_per_hour",
-            field=models.BigIntegerField(
-                db_default=0, default=0, help_text="how fast it falls of late, in thousandths an hour"
-            ),
-        ),
-        migrations.AddField(
-            model_name="connection",
-            name="low_balance",
-            field=models.BigIntegerField(
-                blank=True,
-                help_text="tell when it is below this; null: below what waiting work may cost",
-                null=True,
-            ),
-        ),
-        migrations.AddField(
-            model_name="connection",
-            name="low_balance_told_at",
-            field=models.DateTimeField(
-                blank=True,
-                help_text="when the admins were told that it is low; null while it is not",
-                null=True,
-            ),
-        ),
         migrations.CreateModel(
             name="Suppression",
             fields=[
@@ -79,5 +49,36 @@ class Migration(migrations.Migration):
                 "indexes": [models.Index(fields=["tenant", "-id"], name="suppression_newest")],
                 "constraints": [models.UniqueConstraint(fields=("tenant", "key"), name="suppression_once")],
             },
+        ),
+        # Last, so that readers and writers of the table wait for as short as can be.
+        migrations.AddField(
+            model_name="connection",
+            name="balance_at",
+            field=models.DateTimeField(blank=True, help_text="when the vendor told it", null=True),
+        ),
+        migrations.AddField(
+            model_name="connection",
+            name="balance_per_hour",
+            field=models.BigIntegerField(
+                db_default=0, default=0, help_text="how fast it falls of late, in thousandths an hour"
+            ),
+        ),
+        migrations.AddField(
+            model_name="connection",
+            name="low_balance",
+            field=models.BigIntegerField(
+                blank=True,
+                help_text="tell when it is below this; null: below what waiting work may cost",
+                null=True,
+            ),
+        ),
+        migrations.AddField(
+            model_name="connection",
+            name="low_balance_told_at",
+            field=models.DateTimeField(
+                blank=True,
+                help_text="when the admins were told that it is low; null while it is not",
+                null=True,
+            ),
         ),
     ]

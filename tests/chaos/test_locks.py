@@ -129,8 +129,7 @@ class Locks:
 @pytest.fixture
 def copy(db: None) -> Iterator[str]:
     """A database of its own, as the migrations leave it."""
-    name = CLAIMS.database()
-    databases.clone(CLAIMS, name)
+    name = databases.another(CLAIMS)
     yield name
     databases.drop(CLAIMS, name)
 

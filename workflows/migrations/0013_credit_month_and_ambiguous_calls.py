@@ -87,24 +87,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.AddField(
-            model_name="lanerun",
-            name="parked_for",
-            field=models.BigIntegerField(db_default=0, default=0),
-        ),
-        migrations.AddField(
-            model_name="lanerun",
-            name="parked_until",
-            field=models.DateTimeField(null=True),
-        ),
-        migrations.AddIndex(
-            model_name="lanerun",
-            index=models.Index(
-                condition=models.Q(("parked_until__isnull", False)),
-                fields=["parked_until"],
-                name="lane_run_parked",
-            ),
-        ),
-        migrations.AddField(
             model_name="ambiguouscall",
             name="tenant",
             field=models.ForeignKey(
@@ -151,5 +133,24 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="creditmonth",
             constraint=models.UniqueConstraint(fields=("tenant", "month"), name="credit_month_once"),
+        ),
+        # Last, so that readers and writers of the table wait for as short as can be.
+        migrations.AddField(
+            model_name="lanerun",
+            name="parked_for",
+            field=models.BigIntegerField(db_default=0, default=0),
+        ),
+        migrations.AddField(
+            model_name="lanerun",
+            name="parked_until",
+            field=models.DateTimeField(null=True),
+        ),
+        migrations.AddIndex(
+            model_name="lanerun",
+            index=models.Index(
+                condition=models.Q(("parked_until__isnull", False)),
+                fields=["parked_until"],
+                name="lane_run_parked",
+            ),
         ),
     ]
