@@ -23,9 +23,11 @@ def statuses(ask, times=LIMIT + 2) -> list[int]:
 
 
 def test_1000_requests_from_one_peer_are_limited_as_one_whatever_they_say_they_were_sent_by():
+    peer = Client(REMOTE_ADDR="192.0.2.1")
+
     def ask(number):
         forwarded = f"198.51.{number // 250}.{number % 250}"
-        return Client(REMOTE_ADDR="192.0.2.1").get(
+        return peer.get(
             "/api/v1/runs",
             headers={
                 "X-Forwarded-For": forwarded, "X-Real-IP": forwarded, "Forwarded": f"for={forwarded}",
@@ -41,9 +43,10 @@ def test_1000_requests_from_one_peer_are_limited_as_one_whatever_they_say_they_w
 
 def test_behind_a_proxy_of_ours_each_caller_is_counted_by_itself(settings):
     settings.TRUSTED_PROXIES = 1
+    proxy = Client()
 
     def ask(said):
-        return Client().get("/api/v1/runs", headers={"X-Forwarded-For": said})
+        return proxy.get("/api/v1/runs", headers={"X-Forwarded-For": said})
 
     assert {ask(f"198.51.100.{number}").status_code for number in range(LIMIT + 5)} == {401}
     # What stands before our proxy's own word is hearsay.
@@ -59,7 +62,8 @@ def test_addresses_of_one_ipv6_network_are_one_caller():
     "key", ["", "wk_live_short", "wk_live_" + "x" * 48], ids=["no key", "no shape", "nobody's"]
 )
 def test_without_a_valid_key_the_api_says_which_limit_and_when_to_come_back(key):
-    answers = [Api(key).get("/runs") for _ in range(2 * LIMIT + 2)]
+    api = Api(key)
+    answers = [api.get("/runs") for _ in range(2 * LIMIT + 2)]
     refused = next(answer for answer in answers if answer.status_code == 429)
     problem = assert_problem(refused, 429, "too_many_unknown")
     assert "“address”" in problem["detail"]
