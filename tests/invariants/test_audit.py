@@ -17,12 +17,15 @@ from tenants import audit, context
 from tenants.models import AuditEvent, Tenant
 from tenants.scope import ops_scope, tenant_scope
 from tests.client import Api
-from tests.factories import ACTOR
+from tests.factories import ACTOR, connect_all, make_run
 
 APPS = ("tenants", "integrations", "billing", "workflows")
 # Operations that take an actor and leave no entry, and why.
 SILENT = {
     "workflows.operations.control_lane.ensure_lane": "part of connecting a vendor, which is noted",
+    "workflows.operations.control_lane.stop_for_good": "part of removing a connection, which is noted",
+    "workflows.operations.accept_run.accept_run": "writes it in its own statement: test_every_accepted_run_leaves_an_entry",
+    "billing.operations.plans.announce_plan": "tells of a change that its caller notes",
 }
 
 
@@ -89,6 +92,14 @@ def test_an_operation_without_an_entry_is_found():
         """Leaves nothing."""
 
     assert not leaves_an_entry(forget_everything)
+
+
+def test_every_accepted_run_leaves_an_entry(tenant: Tenant):
+    connect_all(tenant)
+    run = make_run(tenant, 2)
+    with tenant_scope(tenant):
+        entry = AuditEvent.objects.get(verb="run.accepted")
+    assert (entry.subject_id, entry.actor, entry.detail["records"]) == (str(run.pk), ACTOR, 2)
 
 
 def entries(tenant: Tenant) -> int:

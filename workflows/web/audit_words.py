@@ -7,6 +7,11 @@ from workflows.web import describe
 
 # verb -> what was done, with {…} out of the entry's detail; a verb that is not here is read as it is spelled.
 SENTENCES = {
+    "billing.checkout_opened": "went to pay for the plan {plan}",
+    "billing.customer_created": "became a customer",
+    "billing.event_replayed": "took in Stripe's {type} again",
+    "billing.portal_opened": "opened Stripe's pages",
+    "billing.price_changed": "changed what is paid for, from {was} to {now}",
     "calls.accept": "accepted the loss of {calls} ambiguous calls",
     "calls.repeat": "asked again for {calls} ambiguous calls",
     "connection.low_balance": "found the balance of {provider} low",
@@ -42,6 +47,10 @@ SENTENCES = {
     "ops.added": "added a {subject}",
     "ops.changed": "changed a {subject}",
     "ops.viewed": "looked at a {subject}",
+    "plan.changed": "changed the plan",
+    "plan.overridden": "agreed on other limits than the plan's, until {until}",
+    "plan.override_ended": "ended what was agreed beside the plan",
+    "quota.warned": "told that {percent} % of the month's records are used",
     "record.discarded": "put a failed record aside",
     "record.retried": "asked for a record again",
     "run.accepted": "started a run",
@@ -81,6 +90,7 @@ NOUNS = {
 KINDS = [
     ("run.", "Runs"), ("record.", "Records"), ("upload.", "Files"), ("workflow.", "Workflows"),
     ("calls.", "Ambiguous calls"), ("suppressions.", "Suppressions"), ("connection.", "Vendors"), ("lane.", "Lanes"),
+    ("webhook_", "Webhooks"), ("billing.", "Billing"), ("plan.", "The plan"), ("quota.", "The month's records"),
     ("key.", "API keys"), ("member.", "Members"), ("invitation.", "Invitations"), ("tenant.", "The tenant"),
     ("ops.", "Weir's staff"),
 ]  # fmt: skip
