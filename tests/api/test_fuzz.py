@@ -59,7 +59,7 @@ def test_twenty_thousand_cases(committed, tmp_path):
     cases, seed = 0, 1
     while cases < 20_000:
         outcome = fuzzed(
-            tmp_path, "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "400", "--workers", "2",
+            tmp_path, "--phases", "examples,coverage,fuzzing,stateful", "--max-time", "170", "--workers", "3",
             "--seed", str(seed), seconds=3_000,
         )  # fmt: skip
         cases, seed = cases + outcome.cases, seed + 1
