@@ -24,10 +24,11 @@ from workflows.errors import RecordNotRetryable, RunIsFinal
 from workflows.lanes import book, doubt
 from workflows.lanes.decide import fingerprint
 from workflows.lanes.ring import ring_after_commit
-from workflows.models import AmbiguousCall, Record, Run, RunEvent, Step
+from workflows.models import AmbiguousCall, Lane, Record, Run, RunEvent, Step
 from workflows.operations.failed_records import FailedFilter, lock_failed
 from workflows.operations.records_in import storable
 from workflows.operations.retry_in_doubt import can_be_looked_up, in_doubt, look_up_first
+from workflows.operations.setup import setup_of
 from workflows.replay import answers_of, replay
 from workflows.states import RecordStatus, RunStatus
 
@@ -65,7 +66,7 @@ def retry_run(
     Faulty input is left: it would fail again; so is what may have been done already, must not be done twice and cannot
     be looked up. Returns how many records are under way again; a second call finds none.
     Commits a chunk at a time when called outside of any scope. Raises NotFound, and RunIsFinal when the run was
-    cancelled or its file was lost.
+    cancelled or its file was lost, MissingConnection when a vendor is not connected any more.
     """
     total = 0
     with tenant_scope(tenant_id):
@@ -115,7 +116,7 @@ def retry_record(
 
     `changes` are fields of the input to be replaced, None to remove one; answers that the record has are kept unless it
     restarts. A record that is under way already is returned as it is. Raises NotFound, RunIsFinal, RecordNotRetryable
-    (it was found, or is under way with another input), InvalidInput for an input that cannot be used.
+    (it was found, or is under way with another input), MissingConnection, InvalidInput for an input that cannot be used.
     """
     with tenant_scope(require_tenant_id()):
         run = _open_run(run_id)
@@ -153,7 +154,18 @@ def _open_run(run_id: uuid.UUID) -> Run:
         raise NotFound("There is no such run.")
     if run.status in CLOSED:
         raise RunIsFinal(f"The run is {run.status}: nothing of it can be asked again. Start a new run.")
+    _use_present_lanes(run)
     return run
+
+
+def _use_present_lanes(run: Run) -> None:
+    """Where a vendor's connection was removed since, its calls go by the one that is there now. Raises MissingConnection
+    where there is none."""
+    removed = Lane.objects.filter(pk__in=list(run.lanes.values())).exclude(connection__removed_at=None)
+    providers = list(removed.values_list("provider", flat=True))
+    if providers:
+        run.lanes |= setup_of(run.workflow).lanes_for(providers, livemode=run.livemode)
+        Run.objects.filter(pk=run.pk).update(lanes=run.lanes)
 
 
 def _serialise(cursor: Any, run: Run) -> None:

@@ -11,13 +11,14 @@ from django.db.models import Sum
 from django.db.models.functions import Now
 
 from billing.models import UsageEvent
+from integrations.connection_changes import remove_connection
 from tenants.errors import InvalidInput
 from tenants.models import AuditEvent, Tenant
 from tenants.scope import APP_ALIAS, tenant_scope
 from tests.factories import ACTOR
 from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import again, people, start, wait
-from workflows.errors import RecordNotRetryable, RunIsFinal
+from workflows.errors import MissingConnection, RecordNotRetryable, RunIsFinal
 from workflows.lanes import book
 from workflows.lanes.runner import Runner
 from workflows.models import Lane, LaneRun, Record, Run, RunEvent, Step, StepQueue, Workflow
@@ -307,3 +308,19 @@ def test_a_retry_that_meets_the_end_of_its_run_leaves_no_step_outside_of_its_lan
     with tenant_scope(tenant):
         entry = StepQueue.objects.get()
         assert LaneRun.objects.filter(lane_id=entry.lane_id, run_id=run.pk, state="active").count() == 1
+
+
+def test_a_vendor_whose_key_was_replaced_by_another_connection_is_asked_through_that(
+    tenant: Tenant, vendors: Sandbox, runner: Runner, connect: Any
+) -> None:
+    run = fail(tenant, vendors, 2)
+    with tenant_scope(tenant):
+        removed = Lane.objects.get(provider="zerobounce")
+        remove_connection(connection_id=removed.connection_id, actor=ACTOR)
+    with pytest.raises(MissingConnection, match="ZeroBounce has no"):
+        retry(run)
+    connect("zerobounce", secret="another-key", mode="sandbox", windows=[], parallelism=5)
+    assert retry(run) == 2
+    run = wait(run)
+    assert (run.status, run.found) == ("completed", 2)
+    assert run.lanes["zerobounce"] != str(removed.pk)
