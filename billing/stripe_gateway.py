@@ -69,7 +69,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class CheckoutSession:
     """A checkout. `tenant` is the tenant's id as it was given, `url` where an open one is paid."""
 
     id: str
@@ -186,7 +186,7 @@ def customer_of_charge(charge_id: str) -> str:
 def open_checkout(
     tenant_id: uuid.UUID, *, customer_id: str, prices: list[tuple[str, bool]], anchor: datetime, back: str,
     cancelled: str,
-) -> Session:  # fmt: skip
+) -> CheckoutSession:  # fmt: skip
     """A page of Stripe's on which a subscription is paid. `prices` are (id, whether it is metered); the first whole
     period begins at `anchor`, and what is before it is charged by its share."""
     names = {TENANT: str(tenant_id)}
@@ -209,7 +209,7 @@ def open_checkout(
         return _session(client.v1.checkout.sessions.create(params))
 
 
-def checkout(session_id: str) -> Session:
+def checkout(session_id: str) -> CheckoutSession:
     """Raises StripeRefused for one that is not there."""
     with _asking() as client:
         return _session(client.v1.checkout.sessions.retrieve(session_id))
@@ -232,9 +232,9 @@ def portal(customer_id: str, *, back: str) -> str:
         )
 
 
-def _session(made: Any) -> Session:
+def _session(made: Any) -> CheckoutSession:
     row = made.to_dict()
-    return Session(
+    return CheckoutSession(
         row["id"], row["status"] or "", row["payment_status"], row.get("client_reference_id") or "",
         row.get("url") or "",
         row.get("subscription") or "",

@@ -101,6 +101,15 @@ def _empty_redis(redis_client: "redis.Redis") -> None:
     redis_client.flushdb()
 
 
+@pytest.fixture(autouse=True)
+def _nobody_calls() -> Iterator[None]:
+    """Whoever a test made call, without a request around it, calls no further than its end."""
+    from tenants.context import context
+
+    with context():
+        yield
+
+
 @pytest.fixture
 def people(db: None) -> "People":
     """A tenant of plan `pro`, with its owner."""

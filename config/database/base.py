@@ -4,6 +4,7 @@ import select
 from typing import Any
 
 from django.db.backends.postgresql import base
+from psycopg.pq import TransactionStatus
 
 ONLY_WHEN_TOLD = 2**62
 """Uses of a statement after which psycopg would prepare it unasked."""
@@ -26,6 +27,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         Django asks with a query, a round trip before the first statement of every request.
         """
         if self.connection is None or self.connection.closed:
+            return False
+        if self.connection.info.transaction_status == TransactionStatus.INERROR:
             return False
         poll = select.poll()
         poll.register(self.connection.fileno(), select.POLLIN)

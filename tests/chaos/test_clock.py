@@ -24,7 +24,7 @@ JUMP_S = 600
 
 # Who may ask the machine what time it is, and what for. Nothing of it may decide when a lease ends or a step starts.
 ALLOWED = {
-    ("workflows/lanes/driver.py", "time.time"): "when a call began and ended, for the history",
+    ("workflows/lanes/caller.py", "time.time"): "when a call began and ended, for the history",
     ("workflows/lanes/jobs.py", "time.time"): "when a job began, for the history",
     ("workflows/lanes/outcome.py", "time.time"): "when an answer was posted, for the history",
 }

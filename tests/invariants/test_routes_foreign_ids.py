@@ -345,7 +345,7 @@ def test_a_declared_filter_shows_nothing_of_theirs(mine: World, theirs: World):
                 values.append(cursor_in(their_page.json().get("next")))
             for value in values:
                 answer = api.get(f"{address}?{parameter['name']}={value}")
-                assert answer.status_code in (200, 422), f"{address} {parameter['name']}={value}"
+                assert answer.status_code in (200, 404, 422), f"{address} {parameter['name']}={value}"
                 if not answer.streaming and value != theirs.slug:
                     shown = answer.content.replace(value.encode(), b"")
                     assert theirs.canary.encode() not in shown, address

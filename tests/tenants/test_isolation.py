@@ -173,6 +173,9 @@ def test_every_table_has_forced_policies_that_name_their_login(tenant: Tenant) -
                WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')"""
         )
         tables = cursor.fetchall()
+    # The machine's own may say whose a row turned out to be: the app login cannot touch them.
+    machines = {entry.table for entry in table_classes() if entry.kind == "system"}
+    tables = [row for row in tables if row[0] not in machines]
     assert len(tables) > 20
     assert [name for name, forced, _ in tables if not forced] == []
     assert [name for name, _, for_everybody in tables if for_everybody] == []

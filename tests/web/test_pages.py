@@ -28,6 +28,8 @@ PLAIN = [
     "/app/usage/",
     "/app/usage/?period=2020-01",
     "/app/developers/",
+    "/app/developers/webhooks/",
+    "/app/developers/webhooks/callbacks/",
     "/app/settings/",
     "/app/settings/audit/",
     "/app/settings/limit/",
