@@ -22,6 +22,7 @@ T = TypeVar("T")
 DATABASE_THREADS = 4
 # How often a thread asks whether its connection is still good: not at each use, which would be a round trip more.
 CHECK_EVERY_S = 1.0
+CLOSE_S = 20.0  # a thread may be in the middle of a flush
 _thread = threading.local()
 
 
@@ -93,7 +94,7 @@ class Desk:
 
         def close() -> None:
             with contextlib.suppress(threading.BrokenBarrierError):
-                everyone.wait(2)
+                everyone.wait(CLOSE_S)
             connections.close_all()
 
         calls = [self.loop.run_in_executor(self._pool, close) for _ in range(DATABASE_THREADS)]

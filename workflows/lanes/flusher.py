@@ -14,7 +14,7 @@ from workflows.lanes.desk import Desk
 from workflows.lanes.doubt import worst_of
 from workflows.lanes.driver import RETRY_DATABASE_S
 from workflows.lanes.fleet import Fleet
-from workflows.lanes.holder import LaneHolder
+from workflows.lanes.holder import HORIZON_MOST_S, HORIZON_S, LaneHolder
 from workflows.lanes.outcome import suppressed
 from workflows.lanes.work import Batch, Flushed, Work
 
@@ -30,6 +30,7 @@ class Flusher:
 
     def __init__(self, fleet: Fleet, desk: Desk) -> None:
         self._fleet, self._desk = fleet, desk
+        self._horizon = HORIZON_S
         self._again = False  # something in the next batch was in one before
 
     async def run(self) -> None:
@@ -40,9 +41,16 @@ class Flusher:
             desk.dirty.clear()
             batch = self._collect()
             if batch:
+                began = time.monotonic()
                 self._apply(batch, await self._flush(batch))
+                self._look_ahead(time.monotonic() - began)
                 if len(desk.calls) > BUSY_CALLS:
                     await asyncio.sleep(BUSY_FLUSH_GAP_S)
+
+    def _look_ahead(self, took: float) -> None:
+        """Lanes keep their rate while flushes are slow (many tenants, a busy database): what may start before the flush
+        after the next is over is stamped now."""
+        self._horizon = min(HORIZON_MOST_S, max(HORIZON_S, 2 * took, 0.8 * self._horizon))
 
     def _collect(self) -> Batch:
         desk = self._desk
@@ -52,6 +60,7 @@ class Flusher:
         lanes = [] if self._fleet.draining else list(self._fleet.lanes.values())
         suspect = next((lane for lane in lanes if lane.suspect_in_hand()), None)
         for lane in lanes:
+            lane.horizon_s = self._horizon
             starting = lane.take_for_stamping(now, suspect_elsewhere=suspect is not None)
             if suspect is None and lane.suspect_in_hand():
                 suspect = lane

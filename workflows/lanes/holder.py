@@ -21,7 +21,7 @@ from workflows.lanes.together import Together
 from workflows.lanes.turns import CLAIM_MOST, Turns
 from workflows.lanes.work import RunInLane, Work
 
-HORIZON_S = 0.25
+HORIZON_S, HORIZON_MOST_S = 0.25, 1.5
 STAMP_MAX_AGE_S = 3.0
 STAMP_AHEAD = 8  # times the calls in flight: what a crash leaves ambiguous stays bounded
 IDLE_RELEASE_S = 3.0
@@ -58,6 +58,7 @@ class LaneHolder:
         self.in_flight: dict[uuid.UUID, Work] = {}
         self.riding = 0  # of these, the steps that are asked in another one's call
         self.together = Together(self.connector, now, quiet_s=quiet_s)
+        self.horizon_s = HORIZON_S  # how far ahead starts are stamped: past the flush after the next
         self.settling: set[uuid.UUID] = set()
         self.foreign = {entry.id: now + entry.remaining_s for entry in foreign}
         self.foreign_holders = {entry.id: entry.holder for entry in foreign}
@@ -127,18 +128,21 @@ class LaneHolder:
 
     def stamp_room(self, now: float, *, buffered: int | None = None) -> int:
         """How many starts the next flush may stamp: about what can be sent before the flush after it."""
-        if self.facts.paused or now < self.cooldown_until - HORIZON_S or now >= self.held_until:
+        if self.facts.paused or now < self.cooldown_until - self.horizon_s or now >= self.held_until:
             return 0
         closed = self.breaker.state(now) == CLOSED
         if not closed and (
-            now < self.breaker.until - HORIZON_S or not self._may_probe() or self.stamped or self.stamping
+            now < self.breaker.until - self.horizon_s
+            or not self._may_probe()
+            or self.stamped
+            or self.stamping
         ):
             return 0
         most = self.turns.buffered() if buffered is None else buffered
         if not most:
             return 0
         limit = self.parallelism
-        ending = ceil(limit * HORIZON_S / max(self.latency, 0.001) * 1.2)
+        ending = ceil(limit * self.horizon_s / max(self.latency, 0.001) * 1.2)
         each = self.together.most() if self.facts.bulk else 1
         room = min(
             max(STAMP_AHEAD * limit, each), (max(0, limit - self.busy) + ending) * each, self._capacity(now)
@@ -150,9 +154,9 @@ class LaneHolder:
 
     def _capacity(self, now: float) -> int:
         if not self.pacer.grouped and not self.facts.bulk:
-            return self.pacer.capacity(now, HORIZON_S)
+            return self.pacer.capacity(now, self.horizon_s)
         heads = self.turns.next_operations() or {""}
-        room = max(self.pacer.capacity(now, HORIZON_S, operation) for operation in heads)
+        room = max(self.pacer.capacity(now, self.horizon_s, operation) for operation in heads)
         if self.facts.bulk:  # what is free may go at once
             room = max(room, *(self.pacer.free(now, operation, self.together.most()) for operation in heads))
         return room
@@ -233,11 +237,11 @@ class LaneHolder:
         due = [now + LOOK_AGAIN_S]
         rests_until = max(self.cooldown_until, self.breaker.until)
         if rests_until > now:
-            due += [rests_until, rests_until - HORIZON_S]
+            due += [rests_until, rests_until - self.horizon_s]
         if self.stamped:
             due.append(self.stamped[0].stamped_at + STAMP_MAX_AGE_S)
         elif not self.stamping and self.turns.buffered():
-            due.append(self.pacer.next_start(now) - HORIZON_S)
+            due.append(self.pacer.next_start(now) - self.horizon_s)
         due += self.foreign.values()
         return min((at for at in due if at > now), default=now + LOOK_AGAIN_S)
 
