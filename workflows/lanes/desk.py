@@ -89,7 +89,9 @@ class Desk:
             pool.shutdown(wait=False)
 
     async def close_connections(self) -> None:
-        """Close the threads' connections; what they are needed for is over."""
+        """Close the threads' connections, when what runs beside the loops is over: it would open new ones."""
+        if self._background:
+            await asyncio.wait(set(self._background), timeout=CLOSE_S)
         everyone = threading.Barrier(DATABASE_THREADS)  # so that each thread gets one of the calls
 
         def close() -> None:

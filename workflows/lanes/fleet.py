@@ -67,6 +67,9 @@ class Fleet:
         if leased is None:
             self.relay.ask(lane_id)
             return
+        if self.draining:  # the lease came in after the end had begun
+            await self._desk.database(lease.release, [lane_id], self._desk.holder)
+            return
         lane = LaneHolder(
             leased.facts,
             leased.secret,
