@@ -24,24 +24,11 @@ def _whole_number(most: str) -> dict[str, str]:
     return dict.fromkeys(("invalid", "min_value", "max_value"), words)
 
 
-class ConnectForm(forms.Form):
-    """A vendor's key, with the limits that its plan allows. The key is never sent back to the page."""
+class _Settings(forms.Form):
+    """What is said of a vendor's key when it is connected, and later: its name, limits and price."""
 
-    provider = forms.ChoiceField(label="Vendor")
-    secret = SecretField(
-        label="API key",
-        max_length=4000,
-        help_text="Stored encrypted; only its last four characters are shown again.",
-        error_messages={"required": "Enter the vendor's API key."},
-    )
     name = forms.CharField(
         label="Name", max_length=80, required=False, help_text="To tell two keys of one vendor apart."
-    )
-    mode = forms.ChoiceField(
-        label="Mode",
-        choices=[("live", "Live"), ("sandbox", "Sandbox")],
-        initial="live",
-        widget=forms.RadioSelect,
     )
     rate = forms.IntegerField(
         label="Calls",
@@ -63,16 +50,34 @@ class ConnectForm(forms.Form):
     )
     currency = forms.CharField(label="Currency", max_length=3, required=False, initial="USD")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        by_title = sorted((c.title, c.provider) for c in registry.offered())
-        self.fields["provider"].choices = [(provider, title) for title, provider in by_title]  # type: ignore[attr-defined]
-
     def clean_currency(self) -> str:
         currency = (self.cleaned_data.get("currency") or "USD").upper()
         if len(currency) != 3 or not currency.isascii() or not currency.isalpha():
             raise forms.ValidationError("Give the three letters of a currency, as in USD or EUR.")
         return currency
+
+
+class ConnectForm(_Settings):
+    """A vendor's key, with the limits that its plan allows. The key is never sent back to the page."""
+
+    provider = forms.ChoiceField(label="Vendor")
+    secret = SecretField(
+        label="API key",
+        max_length=4000,
+        help_text="Stored encrypted; only its last four characters are shown again.",
+        error_messages={"required": "Enter the vendor's API key."},
+    )
+    mode = forms.ChoiceField(
+        label="Mode",
+        choices=[("live", "Live"), ("sandbox", "Sandbox")],
+        initial="live",
+        widget=forms.RadioSelect,
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        by_title = sorted((c.title, c.provider) for c in registry.offered())
+        self.fields["provider"].choices = [(provider, title) for title, provider in by_title]  # type: ignore[attr-defined]
 
     def options(self) -> dict[str, Any]:
         """What create_connection takes, limits only where some were given."""
@@ -90,31 +95,9 @@ class ConnectForm(forms.Form):
         }
 
 
-class ConnectionForm(forms.Form):
+class ConnectionForm(_Settings):
     """A connection's settings. Limits are those of one window; what has several keeps them while these are empty."""
 
-    name = forms.CharField(
-        label="Name", max_length=80, required=False, help_text="To tell two keys of one vendor apart."
-    )
-    rate = forms.IntegerField(
-        label="Calls",
-        min_value=1,
-        max_value=1_000_000,
-        required=False,
-        error_messages=_whole_number("1,000,000"),
-    )
-    period = forms.ChoiceField(label="Per", choices=_PERIODS, required=False)
-    parallelism = forms.IntegerField(
-        label="Calls at once",
-        min_value=1,
-        max_value=1000,
-        required=False,
-        error_messages=_whole_number("1,000"),
-    )
-    price_per_credit = forms.DecimalField(
-        label="Price per credit", min_value=Decimal(0), max_digits=12, decimal_places=6, required=False
-    )
-    currency = forms.CharField(label="Currency", max_length=3, required=False)
     low_balance = forms.DecimalField(
         label="Tell us below this balance",
         min_value=Decimal(0),
@@ -126,8 +109,6 @@ class ConnectionForm(forms.Form):
     on_ambiguous = forms.ChoiceField(
         label="When a call was sent and no answer came", choices=_ON_AMBIGUOUS, widget=forms.RadioSelect
     )
-
-    clean_currency = ConnectForm.clean_currency
 
     def changes(self) -> dict[str, Any]:
         """What change_connection takes."""
