@@ -59,6 +59,9 @@ class Fleet:
         now = time.monotonic()
         try:
             leased = await self._desk.database(take, lane_id, self._desk.holder)
+            if leased is not None and self.draining:  # it came in after the end had begun
+                await self._desk.database(lease.release, [lane_id], self._desk.holder)
+                return
         except DatabaseError as error:
             log.warning("lane_not_acquired", lane_id=str(lane_id), error=type(error).__name__)
             return
@@ -66,9 +69,6 @@ class Fleet:
             self._acquiring.discard(lane_id)
         if leased is None:
             self.relay.ask(lane_id)
-            return
-        if self.draining:  # the lease came in after the end had begun
-            await self._desk.database(lease.release, [lane_id], self._desk.holder)
             return
         lane = LaneHolder(
             leased.facts,
