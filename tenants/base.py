@@ -107,6 +107,19 @@ class TenantOwned(models.Model):
         super().save(*args, **kwargs)
 
 
+def vouched_tenant() -> models.ForeignKey:
+    """The tenant's column in a row whose `SameTenant` key vouches for it: a key of its own would lock the tenant's row,
+    which every other row that is accepted locks as well."""
+    return models.ForeignKey(
+        "tenants.Tenant",
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+        editable=False,
+    )
+
+
 def tenant_relation(to: str, **kwargs: Any) -> models.ForeignKey:
     """A foreign key from one tenant-owned table to another; pair it with a `SameTenant` constraint in Meta."""
     kwargs.setdefault("on_delete", models.CASCADE)

@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
-from tenants.base import TenantOwned, owned_key
+from tenants.base import TenantOwned
 
 
 class UsageEvent(TenantOwned):
@@ -32,7 +32,6 @@ class UsageEvent(TenantOwned):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["tenant", "key"], name="usageevent_once"),
-            owned_key("usageevent"),
         ]
         indexes = [models.Index(fields=["tenant", "period", "kind"], name="usageevent_period")]
 

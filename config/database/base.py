@@ -15,11 +15,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def init_connection_state(self) -> None:
         """Nothing can be prepared past a pooler, which gives each transaction any session. It is known by its number: a
-        server tells its own when it is connected to, a pooler one that it made up."""
+        server tells its own when it is connected to, a pooler one that it made up.
+
+        What is prepared is planned once: PostgreSQL would plan the long statement of accepting anew each time, since it
+        takes ten rows for granted where it does not see the arrays.
+        """
         super().init_connection_state()
         connection: Any = self.connection
         (session,) = connection.execute("SELECT pg_backend_pid()").fetchone()
-        connection.prepare_threshold = ONLY_WHEN_TOLD if session == connection.info.backend_pid else None
+        if session != connection.info.backend_pid:
+            connection.prepare_threshold = None
+            return
+        connection.prepare_threshold = ONLY_WHEN_TOLD
+        connection.execute("SET plan_cache_mode = force_generic_plan")
 
     def is_usable(self) -> bool:
         """A server that restarts or ends a session tells its connections so: nothing to read means that it has not.

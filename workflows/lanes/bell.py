@@ -1,6 +1,7 @@
-"""Rings of a process that accepts much: what came together goes in one message, a few milliseconds after the last one.
+"""Rings of a process that accepts much: what came together goes in one message, some milliseconds after the last one.
 
-A message of its own for each request would cost more than the request's own statements.
+A message of its own for each request would cost more than the request's own statements. The more rings there are, the
+longer the next message waits: a lane that has just been rung for needs no second ring that soon.
 """
 
 import threading
@@ -10,7 +11,8 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-GATHER_S = 0.02
+GATHER_S, LONGEST_S = 0.02, 0.1
+"""The next message waits so long for each ring of this one, and so long at most."""
 MOST = 500
 """Lanes in a message."""
 
@@ -29,6 +31,7 @@ class Bell:
     def __init__(self, send: Callable[[list[Lane]], None]) -> None:
         self._send = send
         self._due: set[Lane] = set()
+        self._rings = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -36,6 +39,7 @@ class Bell:
     def ring(self, lanes: Iterable[Lane]) -> None:
         with self._lock:
             self._due.update(lanes)
+            self._rings += 1
             if self._thread is None or not self._thread.is_alive():  # a fork has none
                 self._thread = threading.Thread(target=self._go_round, name="bell", daemon=True)
                 self._thread.start()
@@ -47,9 +51,10 @@ class Bell:
             self._wake.clear()
             with self._lock:
                 due, self._due = sorted(self._due), set()
+                rings, self._rings = self._rings, 0
             for start in range(0, len(due), MOST):
                 try:
                     self._send(due[start : start + MOST])
                 except Exception:  # a sweep finds these lanes; the next ones are to be told all the same
                     log.exception("rings_not_sent", lanes=len(due))
-            time.sleep(GATHER_S)
+            time.sleep(min(GATHER_S * rings, LONGEST_S))

@@ -4,7 +4,14 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from tenants.base import LONGEST_ACTOR, SameTenant, TenantOwned, owned_key, tenant_relation
+from tenants.base import (
+    LONGEST_ACTOR,
+    SameTenant,
+    TenantOwned,
+    owned_key,
+    tenant_relation,
+    vouched_tenant,
+)
 from workflows.states import RecordStatus, RunStatus
 
 
@@ -18,8 +25,13 @@ class Run(TenantOwned):
         HOOK = "hook"
         DEMO = "demo"
 
-    workflow = tenant_relation("workflows.Workflow", related_name="runs", on_delete=models.PROTECT)
-    upload = tenant_relation("workflows.Upload", null=True, on_delete=models.PROTECT, related_name="+")
+    tenant = vouched_tenant()
+    workflow = tenant_relation(
+        "workflows.Workflow", related_name="runs", on_delete=models.PROTECT, db_index=False
+    )
+    upload = tenant_relation(
+        "workflows.Upload", null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     template = models.CharField(max_length=64)
     config = models.JSONField(help_text="the workflow's configuration when the run was accepted")
     lanes = models.JSONField(default=dict, help_text="provider -> lane id")
@@ -72,11 +84,15 @@ class Run(TenantOwned):
             SameTenant(field="upload", to="workflows.Upload", name="run_upload_fk", on_delete="RESTRICT"),
         ]
         indexes = [
-            models.Index(fields=["tenant", "-id"], name="run_newest"),
             models.Index(fields=["tenant", "status", "-id"], name="run_by_status"),
             models.Index(fields=["tenant", "workflow", "-id"], name="run_by_workflow"),
+            models.Index(fields=["tenant", "upload"], name="run_of_upload", condition=~Q(upload=None)),
             models.Index(fields=["tenant", "-id"], name="run_newest_test", condition=Q(livemode=False)),
-            models.Index(fields=["finished_at"], name="run_to_purge", condition=Q(purged_at=None)),
+            models.Index(
+                fields=["finished_at"],
+                name="run_ended_to_purge",
+                condition=Q(purged_at=None, finished_at__isnull=False),
+            ),
         ]
         ordering = ("-id",)
 
@@ -97,6 +113,7 @@ class Record(TenantOwned):
 
     looked_up_in_joins = True
 
+    tenant = vouched_tenant()
     run = tenant_relation("workflows.Run", related_name="records", db_index=False)
     position = models.PositiveIntegerField(help_text="1 for the run's first record")
     line = models.PositiveIntegerField(null=True, help_text="line of the uploaded file")
@@ -115,7 +132,6 @@ class Record(TenantOwned):
         db_table = "record"
         constraints = [
             models.UniqueConstraint(fields=["tenant", "run", "position"], name="record_position_once"),
-            owned_key("record"),
             SameTenant(field="run", to="workflows.Run", name="record_run_fk"),
         ]
         indexes = [models.Index(fields=["tenant", "run", "status", "position"], name="record_by_status")]
@@ -130,7 +146,8 @@ class RunEvent(TenantOwned):
 
     append_only = True
 
-    run = tenant_relation("workflows.Run", related_name="events", on_delete=models.PROTECT)
+    tenant = vouched_tenant()
+    run = tenant_relation("workflows.Run", related_name="events", on_delete=models.PROTECT, db_index=False)
     record_id = models.UUIDField(null=True)
     kind = models.CharField(max_length=48)
     detail = models.JSONField(default=dict)

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from billing.models import UsageEvent
 from integrations.models import Connection
 from tenants.errors import InvalidInput
 from tenants.models import Tenant
-from tenants.scope import tenant_scope
+from tenants.scope import APP_ALIAS, tenant_scope
 from tests.factories import ACTOR
 from workflows.errors import MissingConnection, TooManyRecords, UnknownWorkflow, WorkflowDisabled
 from workflows.models import Lane, LaneRun, Record, Run, RunEvent, StepQueue, Workflow
@@ -154,3 +155,13 @@ def test_a_run_keeps_the_configuration_that_it_was_accepted_with(tenant: Tenant,
     with tenant_scope(tenant):
         Workflow.objects.filter(slug="email-waterfall").update(config={"finders": ["hunter"]})
         assert Run.objects.get(pk=run.pk).config["finders"] == ["prospeo", "findymail"]
+
+
+def test_what_accepting_sends_is_planned_once_in_a_session(tenant: Tenant, connected: None) -> None:
+    for _ in range(8):
+        accept(tenant, [ADA])
+    with connections[APP_ALIAS].cursor() as cursor:
+        cursor.execute("SELECT generic_plans, custom_plans FROM pg_prepared_statements")
+        plans = cursor.fetchall()
+    assert len(plans) >= 2
+    assert all(generic >= 8 and custom == 0 for generic, custom in plans), plans
