@@ -7,9 +7,11 @@ from typing import Any
 from unittest import mock
 from urllib.parse import urlencode
 
+from django.db import transaction
+from django.db.models import F
 from django.test import Client
 
-from billing.models import BillingNotice, Plan, StripeEvent, Subscription
+from billing.models import BillingNotice, Plan, StripeEvent, Subscription, UsageCounter, UsageEvent
 from billing.operations import checkout, notices, stripe_events, stripe_setup, subscriptions
 from tenants.models import Tenant
 from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
@@ -118,6 +120,24 @@ class Rig:
     def mail(self):
         with self.clock():
             return notices.mail_due()
+
+
+def accept(tenant, rows, period, *, lost=False):
+    """Write (what, record, quantity) into the ledger and count them, in one transaction, as who accepts does; `lost`: it
+    comes to nothing."""
+    with tenant_scope(tenant):
+        UsageEvent.objects.bulk_create(
+            UsageEvent(
+                tenant_id=tenant.pk, key=f"{what}:{record}", kind="record", quantity=quantity, period=period
+            )
+            for what, record, quantity in rows
+        )
+        UsageCounter.objects.get_or_create(period=period, slot=0)
+        UsageCounter.objects.filter(period=period, slot=0).update(
+            records=F("records") + sum(quantity for _, _, quantity in rows)
+        )
+        if lost:
+            transaction.set_rollback(True)
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):

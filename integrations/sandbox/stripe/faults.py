@@ -1,6 +1,7 @@
 """What can be made to go wrong, and how often; and answers kept by idempotency key, as v1 keeps them."""
 
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 
 import orjson
@@ -13,7 +14,9 @@ KINDS = {
     "error_after": "500, and it was done all the same; the key keeps the 500",
     "lost_before": "the connection ends, and nothing was done",
     "lost_after": "the connection ends, and it was done all the same",
+    "hang_before": "no answer comes until the caller gives up, and nothing was done",
     "hang_after": "it was done, and no answer comes until the caller gives up",
+    "hang_late": "no answer comes until the caller gives up, and it is done only then",
     "rate_limit": "429, and nothing was done",
     "hooks_twice": "a delivery is sent twice",
     "hooks_reordered": "deliveries that are due go out in any order",
@@ -36,6 +39,8 @@ class Fault:
 class Faults:
     active: list[Fault] = field(default_factory=list)
     chance: random.Random = field(default_factory=lambda: random.Random(1))
+    struck: Counter[str] = field(default_factory=Counter)
+    """How often each kind hit since they were cleared last."""
 
     def add(self, kind: str, *, rate: float = 1.0, count: int | None = None, path: str = "") -> None:
         """Raises ValueError for a kind that is not in KINDS."""
@@ -45,6 +50,7 @@ class Faults:
 
     def clear(self) -> None:
         self.active.clear()
+        self.struck.clear()
         self.chance.seed(1)
 
     def strikes(self, kind: str) -> bool:
@@ -63,6 +69,7 @@ class Faults:
             return False
         if fault.left is not None:
             fault.left -= 1
+        self.struck[fault.kind] += 1
         return True
 
 

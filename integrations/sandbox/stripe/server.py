@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from integrations.sandbox.stripe.shapes import Row
 ROUTES_OF = (machinery, sales, subscriptions)
 """Imported for the routes that they add."""
 LONGEST_KEY = 255
-HANG_CHECK_S = 0.05
+HANG_CHECK_S = 0.02
 Control = Callable[[Row], Any]
 
 
@@ -71,14 +72,20 @@ class Stripe:
                 return _failure(fault, name)
             if fault == "lost_before":
                 return _hang_up(request)
-            status, answer = self._done(request.method, path, params, key)
+            arrived = self.book.now()
+            if fault in ("hang_before", "hang_late"):
+                await _until_gone(request)
+            if fault == "hang_before":
+                return _hang_up(request)
+            with self.book.at(arrived) if fault == "hang_late" else nullcontext():
+                status, answer = self._done(request.method, path, params, key)
         except Refusal as refusal:
             return _json(refusal.status, orjson.dumps(refusal.body), name)
         if fault == "error_after":
             status, answer = 500, orjson.dumps(_failed())
         if key:
             self.answers.keep(key, path, parse(body or request.query_string), self.book.now(), status, answer)
-        if fault == "lost_after":
+        if fault in ("lost_after", "hang_late"):
             return _hang_up(request)
         if fault == "hang_after":
             await _until_gone(request)
@@ -134,7 +141,7 @@ class Stripe:
     def _state(self, body: Row) -> Any:
         return {
             "rows": self.book.rows, "usage": self.book.usage, "events": len(self.book.events),
-            "queue": len(self.book.queue), "now": self.book.now(),
+            "queue": len(self.book.queue), "now": self.book.now(), "struck": dict(self.faults.struck),
         }  # fmt: skip
 
     def _deliveries(self, body: Row) -> Any:
