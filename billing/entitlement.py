@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from billing.stripe_gateway import State
+from billing.stripe_answers import State
 
 PAYING = ("trialing", "active")
 OVERDUE = ("past_due", "unpaid")

@@ -1,4 +1,4 @@
-"""The only module that knows Stripe's SDK: calls in our words, answers as frozen dataclasses, errors translated.
+"""The only module that knows Stripe's SDK: calls in our words, answers read by `stripe_answers`, errors translated.
 
 Facts: docs.stripe.com and the SDK stripe==16.1.0 (API version 2026-10-28.endive). Retries of reads and of keyed writes
 are the SDK's own, with the same key. No function may be called with a transaction open.
@@ -8,8 +8,7 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -19,6 +18,7 @@ import stripe
 from django.conf import settings
 from django.db import connections
 
+from billing import stripe_answers as answers
 from billing.errors import BillingOff, StripeAway, StripeRefused
 
 API_VERSION = "2026-10-28.endive"
@@ -30,8 +30,6 @@ TIMEOUT_S = 8
 RETRIES = 2
 TENANT = "tenant_id"
 """The key of our metadata on customers and subscriptions."""
-PLAN = "plan"
-"""The key of our metadata on prices: a plan's older prices still give it."""
 _PAGE = 100
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -39,69 +37,6 @@ stripe.enable_telemetry = False
 logging.getLogger("stripe").setLevel(
     logging.WARNING
 )  # a line for each request, with whose it was in the address
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """What a subscription is for. `plan` is the slug that the price names in its metadata, empty without one."""
-
-    id: str
-    price_id: str
-    plan: str
-    metered: bool
-    period_end: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A subscription as Stripe has it now. Times are UTC."""
-
-    id: str
-    status: str
-    created: datetime
-    items: tuple[Item, ...]
-    cancel_at: datetime | None
-    trial_end: datetime | None
-
-    @property
-    def base(self) -> Item | None:
-        return next((item for item in self.items if not item.metered), None)
-
-
-@dataclass(frozen=True, slots=True)
-class CheckoutSession:
-    """A checkout. `tenant` is the tenant's id as it was given, `url` where an open one is paid."""
-
-    id: str
-    status: str
-    payment_status: str
-    tenant: str
-    url: str
-    subscription_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An event. `body` is JSON as it was posted."""
-
-    id: str
-    type: str
-    customer_id: str
-    object_id: str
-    api_version: str
-    happened_at: datetime
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
-class MeteredLine:
-    """A line of an invoice that bills usage: so many units from `start` up to `end` (UTC); amount in cents."""
-
-    invoice_id: str
-    quantity: int
-    amount: int
-    start: datetime
-    end: datetime
 
 
 class Duplicate(StripeRefused):
@@ -121,7 +56,7 @@ def is_sandbox() -> bool:
 
 
 # --- Webhooks
-def verified(body: bytes, header: str, *, now: float) -> Told:
+def verified(body: bytes, header: str, *, now: float) -> answers.Told:
     """A posted event whose signature over these very bytes is right, and whose time is within TOLERANCE_S of now.
 
     Raises ValueError for everything else: the SDK itself would take times in the future.
@@ -136,27 +71,16 @@ def verified(body: bytes, header: str, *, now: float) -> Told:
     times = [part[2:] for part in header.split(",") if part.startswith("t=")]
     if len(times) != 1 or not times[0].isdigit() or int(times[0]) > now + TOLERANCE_S:
         raise ValueError("the signature's time is in the future")
-    return _told(event.to_dict(), body.decode())
+    return answers.told_of(event.to_dict(), body.decode())
 
 
-def undelivered(since: datetime) -> list[Told]:
+def undelivered(since: datetime) -> list[answers.Told]:
     """Events since a moment that no endpoint has taken yet, oldest first."""
     with _asking() as client:
         found = client.v1.events.list(
             {"delivery_success": False, "created": {"gte": int(since.timestamp())}, "limit": _PAGE}
         )
-        return [_told(event.to_dict(), str(event)) for event in reversed(found.data)]
-
-
-def _told(event: dict[str, Any], body: str) -> Told:
-    thing = event["data"]["object"]
-    customer = thing["id"] if thing.get("object") == "customer" else thing.get("customer")
-    if isinstance(customer, dict):
-        customer = customer.get("id")
-    return Told(
-        event["id"], event["type"], str(customer or ""), str(thing.get("id") or ""),
-        str(event.get("api_version") or ""), _time(event["created"]), body,
-    )  # fmt: skip
+        return [answers.told_of(event.to_dict(), str(event)) for event in reversed(found.data)]
 
 
 # --- Customers, checkout, portal
@@ -186,7 +110,7 @@ def customer_of_charge(charge_id: str) -> str:
 def open_checkout(
     tenant_id: uuid.UUID, *, customer_id: str, prices: list[tuple[str, bool]], anchor: datetime, back: str,
     cancelled: str,
-) -> CheckoutSession:  # fmt: skip
+) -> answers.CheckoutSession:  # fmt: skip
     """A page of Stripe's on which a subscription is paid. `prices` are (id, whether it is metered); the first whole
     period begins at `anchor`, and what is before it is charged by its share."""
     names = {TENANT: str(tenant_id)}
@@ -206,13 +130,13 @@ def open_checkout(
         },
     }
     with _asking() as client:
-        return _session(client.v1.checkout.sessions.create(params))
+        return answers.session_of(client.v1.checkout.sessions.create(params).to_dict())
 
 
-def checkout(session_id: str) -> CheckoutSession:
+def checkout(session_id: str) -> answers.CheckoutSession:
     """Raises StripeRefused for one that is not there."""
     with _asking() as client:
-        return _session(client.v1.checkout.sessions.retrieve(session_id))
+        return answers.session_of(client.v1.checkout.sessions.retrieve(session_id).to_dict())
 
 
 def expire_checkout(session_id: str) -> None:
@@ -232,21 +156,12 @@ def portal(customer_id: str, *, back: str) -> str:
         )
 
 
-def _session(made: Any) -> CheckoutSession:
-    row = made.to_dict()
-    return CheckoutSession(
-        row["id"], row["status"] or "", row["payment_status"], row.get("client_reference_id") or "",
-        row.get("url") or "",
-        row.get("subscription") or "",
-    )  # fmt: skip
-
-
 # --- Subscriptions
-def subscriptions_of(customer_id: str) -> list[State]:
+def subscriptions_of(customer_id: str) -> list[answers.State]:
     """Every subscription of a customer, ended ones too, newest first."""
     with _asking() as client:
         found = client.v1.subscriptions.list({"customer": customer_id, "status": "all", "limit": _PAGE})
-        return [_state(row.to_dict()) for row in found.data]
+        return [answers.state_of(row.to_dict()) for row in found.data]
 
 
 def overdue_since(customer_id: str) -> datetime | None:
@@ -258,7 +173,7 @@ def overdue_since(customer_id: str) -> datetime | None:
             for row in found.data
             if row.attempted and row.amount_remaining > 0
         ]
-    return _time(min(times)) if times else None
+    return answers.moment(min(times)) if times else None
 
 
 def change_items(subscription_id: str, items: list[dict[str, Any]], *, now: bool, key: str) -> None:
@@ -278,46 +193,19 @@ def cancel(subscription_id: str) -> None:
                 raise
 
 
-def metered_lines(customer_id: str) -> list[MeteredLine]:
+def metered_lines(customer_id: str) -> list[answers.MeteredLine]:
     """The lines that bill usage, of the customer's last hundred invoices that are no drafts."""
     with _asking() as client:
         prices = client.v1.prices.list({"limit": _PAGE}).data
         metered = {row.id for row in prices if row.recurring and row.recurring.usage_type == "metered"}
         found = client.v1.invoices.list({"customer": customer_id, "limit": _PAGE}).data
         return [
-            _metered_line(str(invoice.id), line)
+            answers.line_of(str(invoice.id), line)
             for invoice in found
             if invoice.status != "draft"
             for line in invoice.to_dict()["lines"]["data"]
             if ((line.get("pricing") or {}).get("price_details") or {}).get("price") in metered
         ]
-
-
-def _metered_line(invoice_id: str, line: dict[str, Any]) -> MeteredLine:
-    period = line["period"]
-    return MeteredLine(
-        invoice_id, int(line["quantity"] or 0), line["amount"], _time(period["start"]), _time(period["end"])
-    )
-
-
-def _state(row: dict[str, Any]) -> State:
-    items = tuple(
-        Item(
-            item["id"],
-            item["price"]["id"],
-            (item["price"].get("metadata") or {}).get(PLAN, ""),
-            (item["price"].get("recurring") or {}).get("usage_type") == "metered",
-            _time(item["current_period_end"]),
-        )
-        for item in row["items"]["data"]
-    )
-    ends = row["cancel_at"]
-    if ends is None and row["cancel_at_period_end"] and items:
-        ends = int(max(item.period_end for item in items).timestamp())
-    return State(
-        row["id"], row["status"], _time(row["created"]), items, _time(ends) if ends else None,
-        _time(row["trial_end"]) if row["trial_end"] else None,
-    )  # fmt: skip
 
 
 # --- Meters
@@ -416,7 +304,3 @@ def _what(error: stripe.StripeError) -> str:
     """Type and code, and Stripe's own words where they are about parameters: never a card's or a person's."""
     words = str(error.user_message or "") if isinstance(error, stripe.InvalidRequestError) else ""
     return " ".join(filter(None, (type(error).__name__, error.code, words)))[:250].rstrip(".")
-
-
-def _time(unix: int) -> datetime:
-    return datetime.fromtimestamp(unix, UTC)

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
-from billing import entitlement, stripe_gateway
+from billing import entitlement, stripe_answers, stripe_gateway
 from billing.errors import BillingOff, StripeRefused, UnknownPlan
 from billing.models import Plan, Subscription
 from billing.operations.subscriptions import sync
@@ -64,7 +64,7 @@ def open_portal(tenant_id: uuid.UUID, *, actor: str) -> str:
     return stripe_gateway.portal(row.customer_id, back=f"{settings.BASE_URL.rstrip('/')}{reverse('billing')}")
 
 
-def returned(tenant_id: uuid.UUID, session_id: str) -> stripe_gateway.CheckoutSession | None:
+def returned(tenant_id: uuid.UUID, session_id: str) -> stripe_answers.CheckoutSession | None:
     """The tenant's own checkout as Stripe has it now; None for one that is not there or somebody else's."""
     try:
         session = stripe_gateway.checkout(session_id)
@@ -110,7 +110,7 @@ def _with_customer(tenant_id: uuid.UUID, *, actor: str, email: str) -> Subscript
     return row
 
 
-def _open_one(row: Subscription, wanted: Plan) -> stripe_gateway.CheckoutSession | None:
+def _open_one(row: Subscription, wanted: Plan) -> stripe_answers.CheckoutSession | None:
     """The checkout that is open for this plan already; one for another plan can be paid no more."""
     if not row.checkout_id:
         return None

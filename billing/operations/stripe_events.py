@@ -8,7 +8,7 @@ from django.db import Error as DatabaseError
 from django.db import connections, transaction
 from django.utils import timezone
 
-from billing import handlers, stripe_gateway
+from billing import handlers, stripe_answers, stripe_gateway
 from billing.models import StripeEvent
 from tenants import audit
 from tenants.doorbell import send
@@ -30,7 +30,7 @@ FETCHED = timedelta(days=3)
 _log = structlog.stdlib.get_logger("weir.stripe_events")
 
 
-def store(event: stripe_gateway.Told) -> bool:
+def store(event: stripe_answers.Told) -> bool:
     """Keep an event, and have it handled; whether it is new. Handled from the store alone, so a lost message costs at
     most one sweep."""
     with ops_scope(WHY), connections[OPS_ALIAS].cursor() as cursor:

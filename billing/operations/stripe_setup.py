@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import transaction
 
-from billing import handlers, stripe_gateway
+from billing import handlers, stripe_answers, stripe_gateway
 from billing.models import Plan
 from tenants.scope import OPS_ALIAS, ops_scope
 
@@ -62,10 +62,10 @@ def _meter(client: Any) -> tuple[str, list[str]]:
 
 def _product(client: Any, plan: Plan) -> str:
     for product in client.v1.products.list({"limit": 100, "active": True}).data:
-        if product.to_dict().get("metadata", {}).get(stripe_gateway.PLAN) == plan.slug:
+        if product.to_dict().get("metadata", {}).get(stripe_answers.PLAN) == plan.slug:
             return str(product.id)
     made = client.v1.products.create(
-        {"name": f"Weir {plan.name}", "metadata": {stripe_gateway.PLAN: plan.slug}}
+        {"name": f"Weir {plan.name}", "metadata": {stripe_answers.PLAN: plan.slug}}
     )
     return str(made.id)
 
@@ -82,7 +82,7 @@ def _price(client: Any, plan: Plan, product: str, what: str, params: dict[str, A
         "product": product,
         "currency": plan.currency.lower(),
         "lookup_key": key,
-        "metadata": {stripe_gateway.PLAN: plan.slug},
+        "metadata": {stripe_answers.PLAN: plan.slug},
     }
     return str(client.v1.prices.create(common | params).id)
 

@@ -8,7 +8,7 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from billing import entitlement, stripe_gateway
+from billing import entitlement, stripe_answers, stripe_gateway
 from billing.errors import StripeRefused
 from billing.models import Plan, Subscription
 from billing.operations.plans import change_plan
@@ -44,7 +44,7 @@ def sync(tenant_id: uuid.UUID) -> Subscription | None:
 
 
 def _write(
-    tenant_id: uuid.UUID, number: int, states: list[stripe_gateway.State], overdue: Any
+    tenant_id: uuid.UUID, number: int, states: list[stripe_answers.State], overdue: Any
 ) -> Subscription | None:
     with tenant_scope(tenant_id):
         row = Subscription.objects.select_for_update().first()
@@ -76,7 +76,7 @@ def _is_closing(tenant_id: uuid.UUID) -> bool:
     return not Tenant.objects.filter(pk=tenant_id).exclude(status=Tenant.Status.CLOSING).exists()
 
 
-def _take_over(row: Subscription, state: stripe_gateway.State, overdue: Any) -> None:
+def _take_over(row: Subscription, state: stripe_answers.State, overdue: Any) -> None:
     base = state.base
     row.subscription_id, row.status = state.id, state.status
     row.price_id = base.price_id if base else ""

@@ -1,0 +1,127 @@
+"""What Stripe answers, read into our words: frozen dataclasses with times in UTC. Nobody is asked here.
+
+Facts: objects as API version 2026-10-28.endive has them, for the SDK stripe==16.1.0. `row` is always an object as a dict.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+PLAN = "plan"
+"""The key of our metadata on prices: a plan's older prices still give it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a subscription is for. `plan` is the slug that the price names in its metadata, empty without one."""
+
+    id: str
+    price_id: str
+    plan: str
+    metered: bool
+    period_end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A subscription as Stripe has it now. Times are UTC."""
+
+    id: str
+    status: str
+    created: datetime
+    items: tuple[Item, ...]
+    cancel_at: datetime | None
+    trial_end: datetime | None
+
+    @property
+    def base(self) -> Item | None:
+        return next((item for item in self.items if not item.metered), None)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutSession:
+    """A checkout. `tenant` is the tenant's id as it was given, `url` where an open one is paid."""
+
+    id: str
+    status: str
+    payment_status: str
+    tenant: str
+    url: str
+    subscription_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event. `body` is JSON as it was posted."""
+
+    id: str
+    type: str
+    customer_id: str
+    object_id: str
+    api_version: str
+    happened_at: datetime
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredLine:
+    """A line of an invoice that bills usage: so many units from `start` up to `end` (UTC); amount in cents."""
+
+    invoice_id: str
+    quantity: int
+    amount: int
+    start: datetime
+    end: datetime
+
+
+def told_of(event: dict[str, Any], body: str) -> Told:
+    """`body`: the event as it was posted."""
+    thing = event["data"]["object"]
+    customer = thing["id"] if thing.get("object") == "customer" else thing.get("customer")
+    if isinstance(customer, dict):
+        customer = customer.get("id")
+    return Told(
+        event["id"], event["type"], str(customer or ""), str(thing.get("id") or ""),
+        str(event.get("api_version") or ""), moment(event["created"]), body,
+    )  # fmt: skip
+
+
+def session_of(row: dict[str, Any]) -> CheckoutSession:
+    return CheckoutSession(
+        row["id"], row["status"] or "", row["payment_status"], row.get("client_reference_id") or "",
+        row.get("url") or "",
+        row.get("subscription") or "",
+    )  # fmt: skip
+
+
+def state_of(row: dict[str, Any]) -> State:
+    items = tuple(
+        Item(
+            item["id"],
+            item["price"]["id"],
+            (item["price"].get("metadata") or {}).get(PLAN, ""),
+            (item["price"].get("recurring") or {}).get("usage_type") == "metered",
+            moment(item["current_period_end"]),
+        )
+        for item in row["items"]["data"]
+    )
+    ends = row["cancel_at"]
+    if ends is None and row["cancel_at_period_end"] and items:
+        ends = int(max(item.period_end for item in items).timestamp())
+    return State(
+        row["id"], row["status"], moment(row["created"]), items, moment(ends) if ends else None,
+        moment(row["trial_end"]) if row["trial_end"] else None,
+    )  # fmt: skip
+
+
+def line_of(invoice_id: str, row: dict[str, Any]) -> MeteredLine:
+    """`row`: a line of this invoice's."""
+    period = row["period"]
+    return MeteredLine(
+        invoice_id, int(row["quantity"] or 0), row["amount"], moment(period["start"]), moment(period["end"])
+    )
+
+
+def moment(unix: int) -> datetime:
+    """Stripe's times are Unix seconds."""
+    return datetime.fromtimestamp(unix, UTC)
