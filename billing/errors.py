@@ -18,7 +18,7 @@ class BillingOff(Conflict):
 
 
 class StripeAway(WeirError):
-    """Stripe did not answer, or not yet; the same again later may do."""
+    """Stripe did not answer, or not yet, or does not take a key of ours: the same again later may do."""
 
     code = "stripe_away"
     status = 503

@@ -31,6 +31,7 @@ RETRIES = 2
 TENANT = "tenant_id"
 """The key of our metadata on customers and subscriptions."""
 _PAGE = 100
+_METER_MISSING = ("no_meter", "archived_meter")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 stripe.enable_telemetry = False
@@ -210,8 +211,9 @@ def metered_lines(customer_id: str) -> list[answers.MeteredLine]:
 
 # --- Meters
 def send_usage(customer_id: str, *, quantity: int, at: datetime, identifier: str, key: str) -> None:
-    """Tell the meter. Raises Duplicate where it knows the identifier, StripeRefused where it will not have it, and
-    StripeAway where nobody knows. `key` is new for each try: v1 would repeat a saved 500 for a day."""
+    """Tell the meter. Raises Duplicate where it knows the identifier, StripeRefused where it will not have this very
+    event, and StripeAway where nobody knows, or key or meter have to be put right. `key` is new for each try: v1 would
+    repeat a saved 500 for a day."""
     with _asking(retries=0) as client:
         try:
             client.v1.billing.meter_events.create(
@@ -224,6 +226,8 @@ def send_usage(customer_id: str, *, quantity: int, at: datetime, identifier: str
         except stripe.InvalidRequestError as error:
             if error.param == "identifier" or "identifier" in (error.user_message or str(error)):
                 raise Duplicate("The meter knows this identifier.") from None
+            if error.http_status != 400 or error.code in _METER_MISSING:
+                raise StripeAway(f"Stripe has no meter for usage: {_what(error)}.") from None
             raise
 
 
@@ -252,7 +256,7 @@ def _meter_id(key: str, base: str) -> str:
     ):
         if meter.event_name == METER_EVENT:
             return str(meter.id)
-    raise StripeRefused(f"Stripe has no meter “{METER_EVENT}”: run manage.py stripe_setup.")
+    raise StripeAway(f"Stripe has no meter “{METER_EVENT}”: run manage.py stripe_setup.")
 
 
 def forget_meter() -> None:
@@ -293,6 +297,9 @@ def _asking(retries: int | None = None) -> Iterator[stripe.StripeClient]:
         )
     except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError) as error:
         raise StripeAway(f"Stripe does not answer now: {_what(error)}.") from None
+    except (stripe.AuthenticationError, stripe.PermissionError, stripe.IdempotencyError) as error:
+        # About a key of ours, and nothing that was asked: the same again is right once the key is.
+        raise StripeAway(f"Stripe does not take a key of ours: {_what(error)}.") from None
     except stripe.StripeError as error:
         raise StripeRefused(
             f"Stripe refused: {_what(error)}.", http_status=error.http_status, stripe_code=error.code,

@@ -48,12 +48,19 @@ def meter() -> None:
     """Tell Stripe's meter what the ledger has; say aloud when it has to wait for long."""
     if not stripe_gateway.enabled():
         return
-    for tenant_id in metering.untold():
-        metering.collect(tenant_id)
+    _collect(metering.untold())
     metering.send_due()
     waited = metering.waiting_s()
     if waited > LONG_S:
         _log.error("usage_waits_for_stripe", seconds=int(waited))
+
+
+def _collect(tenants: list[uuid.UUID]) -> None:
+    for tenant_id in tenants:
+        try:
+            metering.collect(tenant_id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on, and somebody sees it
+            _log.error("usage_not_collected", tenant_id=str(tenant_id), exc_info=error)
 
 
 @shared_task(name="billing.tasks.catch_up", ignore_result=True)
@@ -61,8 +68,7 @@ def catch_up() -> None:
     """Find what no event told: events that Stripe could not deliver, and tenants it was not asked about for long."""
     if not stripe_gateway.enabled():
         return
-    for tenant_id in metering.metered_tenants():  # whatever the counters say
-        metering.collect(tenant_id)
+    _collect(metering.metered_tenants())  # whatever the counters say
     stripe_events.forget_old()
     stripe_events.fetch_undelivered()
     for tenant_id in subscriptions.stale():

@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from billing.models import BillingNotice, MeterBatch, StripeEvent, Subscription
-from billing.operations import stripe_events
+from billing.operations import metering, stripe_events
 from tenants.ops_console import cells, registry
 from tenants.ops_console.actions import OpsAction
 from tenants.ops_console.base import ReadOnlyAdmin
@@ -26,6 +26,16 @@ REPLAY = OpsAction(
     run=lambda event, actor: stripe_events.replay(row=event, actor=actor),
     icon="replay",
     of_nobody=True,
+)
+SEND_AGAIN = OpsAction(
+    name="send_again",
+    label="Send again",
+    done="batch(es) to be sent again",
+    warning="First put right what it was refused for. Stripe's meter is read before anything is sent, so that nothing is "
+    "told twice.",
+    run=lambda batch, actor: metering.send_again(row=batch, actor=actor),
+    applies=lambda batch: batch.state == MeterBatch.State.REFUSED,
+    icon="replay",
 )
 
 
@@ -46,7 +56,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     list_filter = (TENANT,)
     fields = (
         "id", "tenant_link", ("customer_id", "subscription_id"), ("status", "plan", "price_id"),
-        ("period_end", "cancel_at", "trial_end"), ("overdue_since", "grace_until"), "trouble",
+        ("began_at", "period_end", "cancel_at", "trial_end"), ("overdue_since", "grace_until"), "trouble",
         ("metered_from", "synced_at"), ("asked", "applied"),
     )  # fmt: skip
     readonly_fields = ("id", "tenant_link")
@@ -100,6 +110,10 @@ class MeterBatchAdmin(ReadOnlyAdmin):
         "created",
     )
     list_filter = (TENANT, choice("state"), MadeFilter)
+    actions: ClassVar[list[Any]] = [SEND_AGAIN.in_bulk()]
+    page_actions = (SEND_AGAIN,)
+    actions_detail = ("send_again",)
+    send_again = SEND_AGAIN.on_page()
     fields = (
         "id", "tenant_link", "identifier", ("period", "at", "quantity"), ("state", "tries", "answer"),
         ("first_tried_at", "due_at", "sent_at", "created_at"),

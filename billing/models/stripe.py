@@ -22,6 +22,7 @@ class Subscription(TenantOwned):
     status = models.CharField(max_length=32, blank=True, default="", help_text="Stripe's word")
     plan = models.CharField(max_length=32, blank=True, default="", help_text="what this state gives")
     price_id = models.CharField(max_length=LONGEST_ID, blank=True, default="")
+    began_at = models.DateTimeField(null=True, help_text="when the subscription began")
     period_end = models.DateTimeField(null=True)
     cancel_at = models.DateTimeField(null=True)
     trial_end = models.DateTimeField(null=True)

@@ -12,11 +12,14 @@ from typing import Any
 
 import structlog
 from django.db import connections
+from django.db.models import Sum
 from django.utils import timezone
 
 from billing import stripe_gateway
 from billing.errors import StripeAway, StripeRefused
 from billing.models import MeterBatch, Subscription
+from tenants import audit
+from tenants.errors import Conflict
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, OPS_ALIAS, ops_scope, tenant_scope
 
@@ -31,6 +34,10 @@ DRAFT = timedelta(hours=1)
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=15)
 AT_ONCE = 500
 MINUTE = timedelta(minutes=1)
+METER_LOOKS_AHEAD = timedelta(minutes=4)
+"""Stripe takes times up to five minutes ahead."""
+SETTLED = timedelta(hours=1)
+"""After so long Stripe's meter shows what became of an event."""
 COUNTED = [State.DUE, State.UNSURE, State.SENT, State.RETRACT, State.REFUSED, State.TOO_LATE]
 """Of these the ledger's records are told, or are somebody's to look at: no other batch tells them again."""
 WHY = "usage for Stripe"
@@ -79,8 +86,7 @@ def collect(tenant_id: uuid.UUID, *, at_the_end: bool = False) -> int:
             if period < row.metered_from:
                 continue
             missing = _missing(cursor, tenant_id, period)
-            if missing > 0:
-                _add(tenant_id, period, missing, now - MINUTE if at_the_end else now)
+            if missing > 0 and _add(row, period, missing, now, at_the_end=at_the_end):
                 told += missing
             elif missing < 0:
                 _take_back(period, -missing, now)
@@ -99,8 +105,8 @@ def _missing(cursor: Any, tenant_id: uuid.UUID, period: date) -> int:
     return int(cursor.fetchone()[0])
 
 
-def _add(tenant_id: uuid.UUID, period: date, quantity: int, now: datetime) -> None:
-    """To a batch that was never tried, or as a new one in a minute of its own."""
+def _add(row: Subscription, period: date, quantity: int, now: datetime, *, at_the_end: bool) -> bool:
+    """To a batch that was never tried, or as a new one in a minute of its own; False while no minute is free."""
     waiting = MeterBatch.objects.select_for_update(skip_locked=True).filter(
         period=period, state=State.DUE, first_tried_at=None
     )
@@ -108,20 +114,53 @@ def _add(tenant_id: uuid.UUID, period: date, quantity: int, now: datetime) -> No
     if batch is not None:
         batch.quantity += quantity
         batch.save(update_fields=["quantity"])
-        return
-    first, last = bounds(period)
-    # The coming minute: what is told of the moment before a subscription begins is not billed by it.
-    at = min(now.replace(second=0, microsecond=0) + MINUTE, last - MINUTE)
-    taken = set(MeterBatch.objects.filter(at__gte=first, at__lte=at).values_list("at", flat=True))
-    while at in taken and at > first:
-        at -= MINUTE
+        return True
+    at = _free_minute(row, period, now, at_the_end=at_the_end)
+    if at is None:
+        return False
     number = uuid7()
-    MeterBatch.objects.create(id=number, identifier=f"weir-{number}", period=period, at=at, quantity=quantity)
+    MeterBatch.objects.create(
+        id=number,
+        tenant_id=row.tenant_id,
+        identifier=f"weir-{number}",
+        period=period,
+        at=at,
+        quantity=quantity,
+    )
+    return True
+
+
+def _free_minute(row: Subscription, period: date, now: datetime, *, at_the_end: bool) -> datetime | None:
+    """A minute that no other batch has, and that the subscription bills: one of the coming ones, as what is told of a
+    moment before it began is billed by nobody. Where the month or the subscription is over, one that has gone by."""
+    first, last = bounds(period)
+    if row.began_at is not None and row.began_at < last:
+        first = max(first, _minute(row.began_at) + MINUTE)
+    present = _minute(now)
+    newest = min(present if at_the_end else present + METER_LOOKS_AHEAD, last - MINUTE)
+    taken = set(MeterBatch.objects.filter(at__gte=first, at__lte=newest).values_list("at", flat=True))
+    at, step = (newest, -MINUTE) if at_the_end or newest <= present else (present + MINUTE, MINUTE)
+    while first <= at <= newest:
+        if at not in taken:
+            return at
+        at += step
+    return None
+
+
+def _minute(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
 
 
 def _take_back(period: date, surplus: int, now: datetime) -> None:
     """Batches that were never tried count for nothing any more; of those sent, the newest that Stripe can still cancel
-    are cancelled. What they told beside the surplus is told anew by the next `collect`."""
+    are cancelled, less what is being cancelled already. What they told beside the surplus is told anew by the next
+    `collect`."""
+    under_way = MeterBatch.objects.filter(period=period, state=State.RETRACT).aggregate(n=Sum("quantity"))[
+        "n"
+    ]
+    surplus -= under_way or 0
+    if surplus <= 0:
+        return
     untried = MeterBatch.objects.select_for_update(skip_locked=True).filter(
         period=period, state=State.DUE, first_tried_at=None
     )
@@ -136,8 +175,8 @@ def _take_back(period: date, surplus: int, now: datetime) -> None:
         if surplus <= 0:
             return
         surplus -= batch.quantity
-        batch.state, batch.due_at, batch.tries = State.RETRACT, now, 0
-        batch.save(update_fields=["state", "due_at", "tries"])
+        batch.state, batch.due_at, batch.tries, batch.first_tried_at = State.RETRACT, now, 0, None
+        batch.save(update_fields=["state", "due_at", "tries", "first_tried_at"])
 
 
 def send_due(most: int = AT_ONCE) -> int:
@@ -150,7 +189,10 @@ def send_due(most: int = AT_ONCE) -> int:
             .values_list("tenant_id", "pk")[:most]
         )
     for tenant_id, batch_id in found:
-        send(tenant_id, batch_id)
+        try:
+            send(tenant_id, batch_id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on, and somebody sees it
+            _log.error("usage_broke", tenant_id=str(tenant_id), batch_id=str(batch_id), exc_info=error)
     return len(found)
 
 
@@ -181,14 +223,31 @@ def send(tenant_id: uuid.UUID, batch_id: uuid.UUID) -> None:
             changes = {"state": State.TOO_LATE, "answer": "older than Stripe's meter takes"}
         else:
             changes = _tell(batch, customer_id)
-    except StripeAway as error:
+    except (
+        StripeAway,
+        StripeRefused,
+    ) as error:  # refused: to say what arrived; the batch waits, and is told of
         changes = {"answer": error.detail[:300]}
     if changes.get("state") in (State.REFUSED, State.TOO_LATE):
         _log.error(
-            "usage_not_told", batch=batch.identifier, quantity=batch.quantity, state=str(changes["state"])
-        )
+            "usage_not_told", tenant_id=str(tenant_id), batch=batch.identifier, quantity=batch.quantity,
+            state=str(changes["state"]),
+        )  # fmt: skip
     with tenant_scope(tenant_id):
         MeterBatch.objects.filter(pk=batch.pk, tries=batch.tries).update(**changes)
+
+
+def send_again(*, row: MeterBatch, actor: str) -> None:
+    """Have a batch that was refused tried again, once what it was refused for is put right. The meter is read first: what
+    did arrive is not sent. Expects the tenant's scope."""
+    now = timezone.now()
+    batch = MeterBatch.objects.select_for_update().filter(pk=row.pk, state=State.REFUSED).first()
+    if batch is None:
+        raise Conflict("This batch is not refused any more.")
+    batch.state, batch.tries, batch.due_at = State.UNSURE, 0, now
+    batch.first_tried_at = now - SURE_FOR - MINUTE
+    batch.save(update_fields=["state", "tries", "due_at", "first_tried_at"])
+    audit.record(actor=actor, verb="billing.usage_sent_again", subject=batch, records=batch.quantity)
 
 
 def _claim(tenant_id: uuid.UUID, batch_id: uuid.UUID) -> tuple[MeterBatch, str] | None:
@@ -205,8 +264,9 @@ def _claim(tenant_id: uuid.UUID, batch_id: uuid.UUID) -> tuple[MeterBatch, str] 
             return None
         batch.tries += 1
         batch.due_at = now + min(FIRST_WAIT * 2 ** min(batch.tries - 1, 10), LONGEST_WAIT)
+        batch.first_tried_at = batch.first_tried_at or now
         if batch.state != State.RETRACT:
-            batch.state, batch.first_tried_at = State.UNSURE, batch.first_tried_at or now
+            batch.state = State.UNSURE
         batch.save(update_fields=["tries", "due_at", "state", "first_tried_at"])
     return batch, customer_id
 
@@ -243,9 +303,13 @@ def _look(batch: MeterBatch, customer_id: str) -> dict[str, Any]:
 
 
 def _cancel(batch: MeterBatch, customer_id: str) -> dict[str, Any]:
+    """Take it back. A refusal may be of what an earlier try did, or of an event that Stripe has not worked off yet: the
+    meter says which, once it has had time."""
     try:
         stripe_gateway.take_back_usage(batch.identifier)
     except StripeRefused as error:
+        if timezone.now() - (batch.first_tried_at or batch.created_at) < SETTLED:
+            return {"answer": f"not taken back yet: {error.detail}"[:300]}
         if stripe_gateway.usage_between(customer_id, batch.at, batch.at + MINUTE) != 0:
             return {"state": State.SENT, "answer": f"not taken back: {error.detail}"[:300]}
     return {"state": State.RETRACTED, "answer": "taken back"}

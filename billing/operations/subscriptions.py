@@ -79,7 +79,7 @@ def _is_closing(tenant_id: uuid.UUID) -> bool:
 def _take_over(row: Subscription, state: stripe_answers.State, overdue: Any) -> None:
     base = state.base
     row.subscription_id, row.status = state.id, state.status
-    row.price_id = base.price_id if base else ""
+    row.price_id, row.began_at = base.price_id if base else "", state.created
     row.period_end = base.period_end if base else None
     row.cancel_at = state.cancel_at if state.status in entitlement.LIVE else None
     row.trial_end = state.trial_end if state.status == "trialing" else None
@@ -121,12 +121,19 @@ def end_graces() -> int:
             .values_list("tenant_id", flat=True)
         )
     for tenant_id in due:
-        with tenant_scope(tenant_id):
-            row = Subscription.objects.select_for_update().first()
-            if row is not None:
-                _give(row, row.plan)
-                row.save(update_fields=["plan", "grace_until"])
+        try:
+            _end_grace(tenant_id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on, and somebody sees it
+            _log.error("grace_not_ended", tenant_id=str(tenant_id), exc_info=error)
     return len(due)
+
+
+def _end_grace(tenant_id: uuid.UUID) -> None:
+    with tenant_scope(tenant_id):
+        row = Subscription.objects.select_for_update().first()
+        if row is not None:
+            _give(row, row.plan)
+            row.save(update_fields=["plan", "grace_until"])
 
 
 def stale(most: int = 50, age: timedelta = timedelta(hours=12)) -> list[uuid.UUID]:

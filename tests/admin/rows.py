@@ -165,7 +165,7 @@ def _billing(number: int, own: dict[str, Any]) -> None:
     MeterBatch.objects.bulk_create(
         MeterBatch(
             identifier=f"weir-{uuid7()}", period=date(2026, 11, 1), at=now.replace(second=0) - timedelta(minutes=n),
-            quantity=3, **own,
+            quantity=3, state="due" if n else "refused", **own,
         )
         for n in range(number)
     )  # fmt: skip

@@ -11,6 +11,7 @@ SENTENCES = {
     "billing.customer_created": "became a customer",
     "billing.event_replayed": "took in Stripe's {type} again",
     "billing.portal_opened": "opened Stripe's pages",
+    "billing.usage_sent_again": "sent {records} records of usage to Stripe again",
     "billing.price_changed": "changed what is paid for, from {was} to {now}",
     "calls.accept": "accepted the loss of {calls} ambiguous calls",
     "calls.repeat": "asked again for {calls} ambiguous calls",

@@ -36,6 +36,22 @@ def _meter(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     return api.book.get("billing.meter", ids[0])
 
 
+@route("POST", "billing/meters/{}/deactivate")
+def _stop_meter(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    return _set_meter(api, ids[0], "inactive")
+
+
+@route("POST", "billing/meters/{}/reactivate")
+def _start_meter(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    return _set_meter(api, ids[0], "active")
+
+
+def _set_meter(api: Api, wanted: str, status: str) -> Row:
+    row = api.book.get("billing.meter", wanted)
+    row["status"] = status
+    return row
+
+
 @route("GET", "billing/meters/{}/event_summaries")
 def _summaries(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     rows = meters.summaries(api.book, api.book.get("billing.meter", ids[0]), params)

@@ -60,9 +60,12 @@ def cancel(book: Book, params: Row) -> Row:
     for customer, entries in book.usage.items():
         for entry in entries:
             if entry["identifier"] == wanted and entry["event_name"] == params.get("event_name"):
-                if book.now(customer) - entry["received"] >= REMEMBERED_S:
+                now = book.now(customer)
+                if now - entry["received"] >= REMEMBERED_S:
                     raise Refusal("The meter event can no longer be cancelled.", param="cancel[identifier]")
-                entry["value"] = 0
+                if "cancelled" in entry:
+                    raise Refusal("The meter event is cancelled already.", param="cancel[identifier]")
+                entry |= {"was": entry["value"], "value": 0, "cancelled": now}
                 book.changed = True
                 return {
                     "object": "billing.meter_event_adjustment", "cancel": {"identifier": wanted},
@@ -104,9 +107,12 @@ def summaries(book: Book, meter: Row, params: Row) -> list[Row]:
 def total(
     book: Book, customer: str, event_name: str, start: int, end: int, *, received_by: int | None = None
 ) -> int:
-    """What a customer's events of a meter come to, from `start` up to and without `end`."""
+    """What a customer's events of a meter come to, from `start` up to and without `end`; `received_by`: as it was known
+    then, with what was cancelled since."""
     return sum(
-        entry["value"]
+        entry["was"]
+        if received_by is not None and entry.get("cancelled", 0) > received_by
+        else entry["value"]
         for entry in book.usage.get(customer, ())
         if entry["event_name"] == event_name
         and start <= entry["at"] < end
