@@ -89,14 +89,20 @@ class Flusher:
 
     def _keep(self, batch: Batch, part: Batch, now: float) -> None:
         """One tenant's share could not be written, and not for what is in it: it is tried again, and stamps nothing until
-        then."""
+        then. What it was to stamp is put back then: an earlier try may have been committed, though nobody was told."""
         settlements = {settlement.attempt_id for settlement in part.settlements}
         unstamps = {work.id for work in part.unstamps}
         batch.settlements = [s for s in batch.settlements if s.attempt_id not in settlements]
         batch.unstamps = [work for work in batch.unstamps if work.id not in unstamps]
-        for lane_id in {work.lane_id for work, _, _ in part.stamps}:
-            if lane := self._fleet.lanes.get(lane_id):
+        starting = {work.id for work, _, _ in part.stamps}
+        batch.stamps = [entry for entry in batch.stamps if entry[0].id not in starting]
+        for work, _, _ in part.stamps:
+            part.unstamps.append(work)
+            if lane := self._fleet.lanes.get(work.lane_id):
+                if lane.stamping.pop(work.id, None) is not None:
+                    lane.settling.add(work.id)
                 lane.cooldown_until = max(lane.cooldown_until, now + KEPT_S)
+        part.stamps = []
         self._desk.loop.call_later(KEPT_S, self._put_back, part)
 
     def _put_back(self, part: Batch) -> None:

@@ -19,7 +19,7 @@ from workflows.catalog import Taken
 from workflows.lanes import book, counts, doubtful, job_rows, lease
 from workflows.lanes.month import Month
 from workflows.lanes.shield import Shield
-from workflows.lanes.stamp import stamp, unstamp
+from workflows.lanes.stamp import not_yet_stamped, stamp, unstamp
 from workflows.lanes.tally import Tally
 from workflows.lanes.wire import engine_cursor
 from workflows.lanes.work import Batch, Flushed, Settlement
@@ -107,6 +107,8 @@ class _TenantFlush:
         if settlements:
             self._settle(settlements)
         stamps = part.stamps
+        if part.retried and stamps:
+            stamps = not_yet_stamped(self.cursor, self.tenant_id, self.holder, stamps, self.result)
         if self.shield is not None and stamps:
             stamps = self.shield.hold_back(stamps, self.result)
         stamp(self.cursor, self.tenant_id, self.holder, stamps, self.tally, self.result)

@@ -104,6 +104,30 @@ def _mark(
     result.woken |= book.drop_leads(cursor, tenant_id, dropped)
 
 
+def not_yet_stamped(
+    cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, stamps: Sequence[Stamp], result: Flushed
+) -> list[Stamp]:
+    """Of a flush that is written again: the starts that it did not stamp the first time. The others may be sent, and
+    their price is set aside already, in the month of their stamp."""
+    month_of = dict(
+        book.rows(
+            cursor,
+            """SELECT q.id, date_trunc('month', q.sent_at AT TIME ZONE 'utc')::date
+               FROM step_queue q, unnest(%s::uuid[], %s::int[]) t(id, attempt)
+               WHERE q.id = t.id AND q.attempt = t.attempt AND q.tenant_id = %s AND q.holder = %s
+                 AND q.sent_at IS NOT NULL""",
+            [[work.id for work, _, _ in stamps], [work.attempt for work, _, _ in stamps], tenant_id, holder],
+        )
+    )
+    result.stamped |= month_of.keys()
+    for work, _, worst in stamps:
+        if work.id in month_of:
+            work.reserved = work.held + worst
+            if work.job is None:
+                work.month = month_of[work.id]
+    return [entry for entry in stamps if entry[0].id not in month_of]
+
+
 def unstamp(
     cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, works: Sequence[Work], tally: Tally, result: Flushed
 ) -> None:

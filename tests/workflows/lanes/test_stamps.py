@@ -5,16 +5,18 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import DatabaseError, InternalError, OperationalError
 from django.utils import timezone
 
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
 from tests.sandbox import Sandbox
-from tests.workflows.lanes.helpers import again, people, start
+from tests.workflows.lanes.helpers import again, people, start, wait
 from tests.workflows.lanes.test_recovery import Hand, expire
 from workflows.lanes import settle
-from workflows.lanes.work import Batch, Work
-from workflows.models import LaneRun, Lookup, Record, Run, StepQueue
+from workflows.lanes.runner import Runner
+from workflows.lanes.work import Batch, Flushed, Work
+from workflows.models import AmbiguousCall, LaneRun, Lookup, Record, Run, Step, StepQueue
 
 
 @pytest.fixture
@@ -109,3 +111,68 @@ def test_only_who_stamped_a_step_puts_it_back(tenant: Tenant, hand: Hand, run: R
         assert (entry.holder, entry.sent_at, entry.deadline_at, entry.reserved) == (None, None, None, 0)
         assert Lookup.objects.count() == 0
     assert again(run).credits_reserved == 0
+
+
+def test_a_stamp_whose_commit_was_not_confirmed_is_sent_and_counted_once(
+    tenant: Tenant, hand: Hand, vendors: Sandbox
+) -> None:
+    """Its price is set aside already: there is no room for it a second time, and none is needed."""
+    run = start(tenant, people(2, last="Limited"), credit_limit=2000)
+    works = [work for work in hand.claim() if work.run.id == run.pk]
+    batch = Batch(stamps=[(work, 30.0, 1000) for work in works])
+    assert settle.flush(batch, hand.holder).stamped == {work.id for work in works}
+    batch.retried = True
+    again_written = settle.flush(batch, hand.holder)
+    assert again_written.stamped == {work.id for work in works}
+    assert not again_written.parked
+    with tenant_scope(tenant):
+        assert Lookup.objects.count() == 2, "each still leads"
+        assert LaneRun.objects.get(run_id=run.pk).vtime == 2.0
+    assert (again(run).credits_reserved, again(run).running) == (2000, 2)
+
+
+def test_a_stamp_that_another_holder_made_is_not_taken_for_ones_own(
+    tenant: Tenant, hand: Hand, run: Run
+) -> None:
+    work = hand.claim()[0]
+    hand.stamp([work])
+    expire(hand.lane, deadline=False)
+    heir = Hand(tenant)
+    batch = Batch(stamps=[(replace(work), 30.0, 1000)], retried=True)
+    assert settle.flush(batch, heir.holder).stamped == set()
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [OperationalError("server closed the connection unexpectedly")],
+        # After that the tenant's share cannot be written for a while, and not for what is in it.
+        [OperationalError("server closed the connection unexpectedly"), InternalError(), InternalError()],
+    ],
+    ids=["once", "and kept"],
+)
+def test_a_runner_whose_stamps_were_not_confirmed_makes_those_calls(
+    tenant: Tenant,
+    vendors: Sandbox,
+    runner: Runner,
+    monkeypatch: pytest.MonkeyPatch,
+    errors: list[DatabaseError],
+) -> None:
+    flush, left = settle.flush, list(errors)
+
+    def unconfirmed(batch: Batch, holder: object) -> Flushed:
+        if len(left) < len(errors) and left:
+            raise left.pop(0)
+        flushed = flush(batch, holder)  # type: ignore[arg-type]
+        if flushed.stamped and left:
+            raise left.pop(0)
+        return flushed
+
+    monkeypatch.setattr(settle, "flush", unconfirmed)
+    run = wait(start(tenant, people(3)), seconds=12)
+    assert not left
+    assert (run.found, run.credits_reserved) == (3, 0)
+    with tenant_scope(tenant):
+        assert not AmbiguousCall.objects.exists()
+        assert not Step.objects.filter(status="ambiguous").exists()
+    assert vendors.summary()["prospeo"]["repeated"] == 0
