@@ -61,10 +61,12 @@ class _Attempt:
     sent_at: float | None = None
 
     def mark(self) -> None:
+        """The bytes are about to go; whoever is told may raise, and then they do not."""
         if self.sent_at is None:
-            self.sent_at = time.monotonic()
+            at = time.monotonic()
             if self.tell is not None:
-                self.tell(self.sent_at)
+                self.tell(at)
+            self.sent_at = at
 
 
 class VendorClient:
@@ -101,7 +103,8 @@ class VendorClient:
     ) -> CallResult:
         """Asks the vendor once: the question, or `exchange` in its place.
 
-        `on_sent` gets time.monotonic() as the request's bytes are handed to the socket. `timeout` is in seconds and
+        `on_sent` gets time.monotonic() as the request's bytes are handed to the socket; if it raises, nothing is sent.
+        `timeout` is in seconds and
         covers everything, by default the connector's. Raises RuntimeError inside a database transaction and before
         the client is opened; from then on nothing but CancelledError.
         """

@@ -100,6 +100,7 @@ class Pool:
         finally:
             timer.cancel()
             if line.waiting is waiting:  # the answer is still to come, and would be taken for the next one's
+                waiting.cancel()
                 line.end()
 
     def keep(self, line: "_Line") -> None:

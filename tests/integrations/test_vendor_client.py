@@ -17,6 +17,7 @@ from integrations.connectors.findymail import Findymail
 from integrations.connectors.registry import get
 from integrations.http import VendorClient, check_balance
 from integrations.outcomes import Done, Fail, Miss, Retry
+from integrations.transport import NotSent
 from tenants.secret import Secret
 from tests.integrations.rig import answering, http_answer, wire_server
 
@@ -415,8 +416,26 @@ def test_a_listener_that_breaks_costs_one_call_and_no_wait(connector):
             return await ask(served.url, connector, on_sent=broken)
 
     started = time.monotonic()
-    assert asyncio.run(run()).outcome.name == "error"
+    outcome = asyncio.run(run()).outcome
+    assert outcome == Retry("error", "the call broke off", uncertain=False), "nothing was sent"
     assert time.monotonic() - started < 2
+
+
+def test_a_listener_may_say_that_nothing_is_to_be_sent():
+    asked = []
+
+    async def listens(wire):
+        asked.append(await wire.request())
+
+    def refuses(moment):
+        raise NotSent("no longer")
+
+    async def run():
+        async with wire_server(listens) as served:
+            return await ask(served.url, on_sent=refuses)
+
+    assert asyncio.run(run()).outcome == Retry("error", "no longer", uncertain=False)
+    assert asked == []
 
 
 def test_neither_key_nor_person_gets_into_logs_or_results(caplog):

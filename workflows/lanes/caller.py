@@ -9,6 +9,7 @@ import structlog
 from django.db import Error as DatabaseError
 
 from integrations.http import CallResult
+from integrations.transport import NotSent
 from tenants.failpoints import reach
 from workflows.lanes import lease
 from workflows.lanes.breaker import CLOSED
@@ -24,7 +25,7 @@ log = structlog.get_logger(__name__)
 KEY_TROUBLE_S = 5.0
 
 
-class LeaseLapsed(Exception):
+class LeaseLapsed(NotSent):
     """The lane may be somebody else's by now: the call is not sent."""
 
 
@@ -59,7 +60,7 @@ class Caller:
     async def _call(self, works: Sequence[Work], planned: float, number: int) -> None:
         lane, first = self.lane, works[0]
         started = time.time()
-        unsent = True
+        unsent, lapsed = True, False
 
         def leaves(at: float) -> None:
             """It counts from now on."""
@@ -71,12 +72,14 @@ class Caller:
 
         def sent(at: float) -> None:
             """The bytes are about to go. A worker that was frozen in between sends nothing under a lapsed lease."""
+            nonlocal lapsed
             if unsent:
                 leaves(at)
                 if self.wake_when_sent:
                     self._wake()
             if at >= lane.held_until:
-                raise LeaseLapsed
+                lapsed = True
+                raise LeaseLapsed("the lane may be another worker's by now")
             reach("call.sending")
 
         reach("call.starting")
@@ -85,6 +88,9 @@ class Caller:
         finally:
             if unsent:
                 leaves(time.monotonic())
+        if lapsed:
+            self._put_back(works)
+            return
         reach("call.answered")
         now = time.monotonic()
         lane.observed(now - planned)
@@ -107,6 +113,15 @@ class Caller:
             self._act_on(verdict, planned, now, shared=len(works) > 1)
             lane.spent += verdict.settlement.credits
             self.desk.settle(verdict.settlement)
+        self._wake()
+
+    def _put_back(self, works: Sequence[Work]) -> None:
+        """Not sent after all: as if the call had never been about to start."""
+        lane = self.lane
+        if lane.probe == works[0].id:
+            lane.probe = None
+        lane.call_over(works)
+        self.desk.unstamp(list(works))
         self._wake()
 
     async def _ask(self, works: Sequence[Work], sent: Callable[[float], None]) -> Sequence[CallResult]:

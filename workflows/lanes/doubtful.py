@@ -42,7 +42,7 @@ def write(
 
 def _answered_late(cursor: Any, tenant_id: uuid.UUID, late: Sequence[Settlement]) -> None:
     """An answer tells what its call cost, in place of what it was booked at. Where the vendor charges a question once
-    and it was asked again, the repeat tells: then this answer changes nothing."""
+    and it was asked again, the repeat tells, or has told: then this answer changes nothing."""
     found = {
         (row[0], row[1]): row[2:]
         for row in book.rows(
@@ -53,8 +53,8 @@ def _answered_late(cursor: Any, tenant_id: uuid.UUID, late: Sequence[Settlement]
                                       ELSE now() END
                FROM unnest(%s::uuid[], %s::int[]) t(queue_id, attempt)
                WHERE a.tenant_id = %s AND a.queue_id = t.queue_id AND a.attempt = t.attempt
-                 AND a.released_at IS NULL
-               RETURNING a.queue_id, a.attempt, a.may_cost, a.released_at IS NULL""",
+                 AND (a.released_at IS NULL OR (a.repeat_is_free AND a.status = 'repeated'))
+               RETURNING a.queue_id, a.attempt, a.may_cost, a.repeat_is_free AND a.status = 'repeated'""",
             [[s.work.id for s in late], [s.work.attempt for s in late], tenant_id],
         )
     }

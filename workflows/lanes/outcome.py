@@ -25,6 +25,8 @@ PAUSING = ("auth_failed", "no_credits")
 # However often it may be put back without costing an attempt: after this long it is dead.
 STEP_DEADLINE_S = 24 * 3600.0
 OUTAGE = "outage"
+# What a gateway says in the vendor's place (520 to 527: Cloudflare's); the vendor may have done the work behind it.
+BY_A_GATEWAY = frozenset({502, 504, *range(520, 528)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ def judge(
     `on_ambiguous` is the connection's policy for calls that were sent and got no readable answer.
 
     `spare_s`: the call was a probe of a resting lane, which rests again for this many seconds. A failure of it costs
-    the step no attempt, and the next probe is another step's, so that one that always fails keeps no lane at rest.
+    the step no attempt (unless the call may have been paid and its repeat would be too), and the next probe is another
+    step's, so that one that always fails keeps no lane at rest.
     """
     settlement = Settlement(
         work=work,
@@ -214,7 +217,8 @@ def lost(work: Work, holder: uuid.UUID, *, on_ambiguous: str) -> Settlement:
 
 def _unanswered(settlement: Settlement, reason: str, on_ambiguous: str) -> Settlement | None:
     """As `_by_policy`, for a call that was sent. An error that the vendor told is an answer: it did not do the work."""
-    if settlement.http_status is not None and settlement.http_status >= 400:
+    status = settlement.http_status
+    if status is not None and status >= 400 and status not in BY_A_GATEWAY:
         return None
     doubt.doubt(settlement)
     return _by_policy(settlement, reason, on_ambiguous)
@@ -283,17 +287,19 @@ def _again(settlement: Settlement, reason: str, after: float | None, *, spare_s:
     work = settlement.work
     if _too_old(settlement, reason):
         return settlement
-    if spare_s is not None and work.run.config.get("on_outage") != "skip":
-        delay = spare_s + random.uniform(1.0, BACKOFF_BASE_S * 2)
-        _back(settlement, reason, after=delay, why="breaker", attempt=work.attempt)
-        return settlement
+    probing = spare_s is not None and work.run.config.get("on_outage") != "skip"
+    # A probe that may have been paid uses up its attempt: else its question would be paid for with every rest.
+    free = probing and not (settlement.in_doubt and not registry.get(work.provider).repeat_is_free)
     most = work.run.config.get("max_attempts") or 3
-    if work.attempt >= most:
+    if work.attempt >= most and not free:
         return dead(settlement, f"{reason} (attempt {work.attempt} of {most})")
-    ceiling = min(BACKOFF_BASE_S * 2 ** (work.attempt - 1), BACKOFF_MAX_S)
-    delay = max(after or 0.0, random.uniform(0, ceiling))  # full jitter
-    _back(settlement, reason, after=delay, why="backoff", attempt=work.attempt + 1)
-    if settlement.in_doubt:
+    if probing and spare_s is not None:
+        delay, why = spare_s + random.uniform(1.0, BACKOFF_BASE_S * 2), "breaker"
+    else:
+        ceiling = min(BACKOFF_BASE_S * 2 ** (work.attempt - 1), BACKOFF_MAX_S)
+        delay, why = max(after or 0.0, random.uniform(0, ceiling)), "backoff"  # full jitter
+    _back(settlement, reason, after=delay, why=why, attempt=work.attempt + (not free))
+    if settlement.in_doubt and not free:
         settlement.reason = f"{reason}; the vendor may have been asked"
     return settlement
 

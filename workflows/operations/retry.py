@@ -279,7 +279,7 @@ def _write(cursor: Any, run: Run, retries: Sequence[Retry], actor: str) -> None:
         )
         for retry in asked
     ]
-    _ask_again(cursor, run, [retry.id for retry in asked], [entry.fingerprint for entry in entries], actor)
+    _ask_again(cursor, run, asked, [entry.fingerprint for entry in entries], actor)
     woken = book.insert_queue(cursor, run.tenant_id, entries)
     doubtful = [(r.id, r.plan) for r in asked if r.doubtful and can_be_looked_up(r.plan)]
     look_up_first(cursor, run.tenant_id, doubtful)
@@ -297,18 +297,20 @@ def _write(cursor: Any, run: Run, retries: Sequence[Retry], actor: str) -> None:
 
 
 def _ask_again(
-    cursor: Any, run: Run, record_ids: Sequence[uuid.UUID], fingerprints: Sequence[str], actor: str
+    cursor: Any, run: Run, asked: Sequence[Retry], fingerprints: Sequence[str], actor: str
 ) -> None:
     """Whoever retries a record whose call is in doubt has decided that it is asked again."""
+    providers = [retry.plan.provider for retry in asked if not isinstance(retry.plan, Final)]
     cursor.execute(
         """UPDATE ambiguous_call SET status = 'repeated', decided_by = %s, decided_at = now()
            WHERE tenant_id = %s AND record_id = ANY(%s::uuid[]) AND status = 'open'""",
-        [actor, run.tenant_id, list(record_ids)],
+        [actor, run.tenant_id, [retry.id for retry in asked]],
     )
     cursor.execute(
-        """DELETE FROM lookup WHERE tenant_id = %s AND livemode = %s AND fingerprint = ANY(%s::text[])
-           AND outcome = 'ambiguous'""",
-        [run.tenant_id, run.livemode, list(fingerprints)],
+        """DELETE FROM lookup l USING unnest(%s::text[], %s::text[]) t(provider, fingerprint)
+           WHERE l.tenant_id = %s AND l.livemode = %s AND l.provider = t.provider AND l.fingerprint = t.fingerprint
+             AND l.outcome = 'ambiguous'""",
+        [providers, list(fingerprints), run.tenant_id, run.livemode],
     )
 
 

@@ -210,6 +210,18 @@ class TestAgain:
         assert again(settled) == (24.0, "breaker", 3)
         assert settled.reason == "broken"
 
+    def test_a_probe_that_may_have_been_paid_uses_up_an_attempt(self, dice: list[Any]) -> None:
+        gone = Retry("timeout", "no answer in time", uncertain=True)
+        options: dict[str, Any] = {"status": None, "spare_s": 20.0, "on_ambiguous": "repeat"}
+        work = a_step(provider="findymail", reserved=1000)
+        settled = verdict(gone, work, **options).settlement
+        assert again(settled) == (24.0, "breaker", 2)
+        assert settled.booked == 1000
+        work = a_step(facts(max_attempts=2), provider="findymail", reserved=1000, attempt=2)
+        settled = verdict(gone, work, **options).settlement
+        assert (settled.status, settled.reason) == ("dead", "no answer in time (attempt 2 of 2)")
+        assert settled.booked == 1000
+
     def test_a_probe_of_a_run_that_does_not_wait_pays_as_any_call(self, dice: list[Any]) -> None:
         work = a_step(facts(on_outage="skip"))
         assert again(verdict(Retry("error", "broken"), work, spare_s=20.0).settlement) == (2.0, "backoff", 2)
@@ -217,6 +229,20 @@ class TestAgain:
     def test_a_vendor_out_of_service_ends_no_record_that_does_not_wait(self) -> None:
         settled = verdict(Retry("error", "broken"), a_step(facts(on_outage="skip"), attempt=3)).settlement
         assert (settled.status, settled.ask) == ("dead", ASK_FINDYMAIL)
+
+
+class TestDoubt:
+    @pytest.mark.parametrize("status", [None, 200, 502, 504, 520, 524, 527])
+    def test_what_the_vendor_did_not_say_itself_leaves_the_call_in_doubt(self, status: int | None) -> None:
+        work = a_step(provider="findymail", reserved=1000)
+        settled = verdict(Retry("error", "broken", uncertain=True), work, status=status).settlement
+        assert (settled.status, settled.in_doubt, settled.booked) == ("ambiguous", True, 1000)
+
+    @pytest.mark.parametrize("status", [400, 500, 503, 519, 528])
+    def test_an_error_that_the_vendor_told_is_no_doubt(self, status: int) -> None:
+        work = a_step(provider="findymail", reserved=1000)
+        settled = verdict(Retry("error", "broken", uncertain=True), work, status=status).settlement
+        assert (settled.status, settled.in_doubt, settled.booked) == ("failed", False, 0)
 
 
 class TestWithoutACall:

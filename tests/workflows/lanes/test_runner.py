@@ -15,8 +15,9 @@ from tenants.scope import tenant_scope
 from tests.factories import ACTOR
 from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import again, people, start, wait
+from workflows.lanes.caller import Caller
 from workflows.lanes.runner import Runner
-from workflows.models import Lane, LaneRun, Lookup, Record, RunVendor, Step, StepQueue, Workflow
+from workflows.models import Lane, LaneRun, LaneState, Lookup, Record, RunVendor, Step, StepQueue, Workflow
 from workflows.operations import control_lane, control_run
 
 
@@ -283,3 +284,25 @@ def test_answers_of_tests_and_of_live_runs_are_kept_apart(
     with tenant_scope(tenant):
         assert set(Lookup.objects.values_list("livemode", flat=True)) == {True}
         assert Record.objects.exclude(pk=uuid.uuid4()).count() == 1
+
+
+def test_a_call_that_the_lapsing_lease_kept_from_leaving_is_made_later_as_if_it_had_never_been_begun(
+    tenant: Tenant, vendors: Sandbox, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Caller._ask
+    lapsed: list[Any] = []
+
+    async def frozen(self: Caller, works: Any, sent: Any) -> Any:
+        if not lapsed:
+            lapsed.extend(works)
+            self.lane.held_until = 0.0  # until the next renewal
+        return await ask(self, works, sent)
+
+    monkeypatch.setattr(Caller, "_ask", frozen)
+    run = wait(start(tenant, people(2)))
+    assert lapsed
+    assert (run.found, run.credits_reserved) == (2, 0)
+    assert vendors.summary()["prospeo"]["calls"] == 2
+    with tenant_scope(tenant):
+        assert set(Step.objects.values_list("status", "attempt")) == {("done", 1)}
+        assert LaneState.objects.get(lane__provider="prospeo").failures == 0

@@ -134,6 +134,20 @@ def test_an_error_that_the_vendor_told_is_no_doubt(tenant: Tenant, hand: Hand, w
         assert StepQueue.objects.get().attempt == 2
 
 
+def test_each_paid_probe_is_listed_at_what_it_may_have_cost(tenant: Tenant, hand: Hand) -> None:
+    run = start(tenant, people(1))
+    for _ in range(3):
+        [work] = hand.claim()
+        assert hand.stamp([work]) == {work.id}
+        probe = judge(work, hand.holder, hand_result(GONE), 1.0, 2.0, spare_s=0.0, on_ambiguous="repeat")
+        hand.settle([probe.settlement])
+        with tenant_scope(tenant):
+            StepQueue.objects.update(not_before=None, reason="")
+    assert [(call.attempt, call.may_cost) for call in calls(tenant)] == [(1, 1000), (2, 1000), (3, 1000)]
+    assert booked(run) == 3000
+    assert again(run).is_final, "it is not paid for without end"
+
+
 def test_a_person_asks_again(tenant: Tenant, hand: Hand, vendors: Sandbox) -> None:
     run = start(tenant, people(1))
     lose(hand, hand.claim()[0], "ask")
@@ -255,3 +269,43 @@ def test_a_leader_that_comes_back_beside_an_equal_question_does_not_wait_for_its
     sweep.sweep()
     assert len(hand.stamp(sorted(hand.claim(), key=lambda work: work.id))) == 1
     assert {again(first).pending, again(second).pending} == {1}
+
+
+def test_a_late_answer_changes_nothing_once_the_repeat_has_told_what_the_question_cost(
+    tenant: Tenant, vendors: Sandbox
+) -> None:
+    """The vendor charges a question once: the frozen worker's answer is to the call that the repeat was given for."""
+    frozen = Hand(tenant)
+    run = start(tenant, people(1))
+    [work] = frozen.claim()
+    frozen.stamp([work])
+    expire(frozen.lane)
+    heir = Hand(tenant)
+    [over] = claim.stamped_by_others(tenant.pk, heir.lane.pk, [heir.foreign[0].id])
+    heir.settle([lost(over, frozen.holder, on_ambiguous="repeat")])
+    [repeat] = heir.claim()
+    heir.stamp([repeat])
+    heir.settle([heir.answer(repeat, FOUND)])
+    assert booked(run) == 1000
+    [before] = calls(tenant)
+    frozen.settle([frozen.answer(work, FOUND)])
+    assert booked(run) == 1000
+    assert calls(tenant)[0].released_at == before.released_at
+    with tenant_scope(tenant):
+        attempts = UsageEvent.objects.filter(run_id=run.pk, kind="attempt")
+        assert sum(attempts.values_list("quantity", flat=True)) == 2
+        assert Step.objects.filter(status="late").count() == 1
+
+
+def test_a_retry_forgets_what_was_in_doubt_at_its_own_vendor_alone(tenant: Tenant, hand: Hand) -> None:
+    run = start(tenant, people(1))
+    lose(hand, hand.claim()[0], "ask")
+    with tenant_scope(tenant):
+        mine = Lookup.objects.get()
+        theirs = Lookup.objects.create(
+            provider="hunter", livemode=mine.livemode, fingerprint=mine.fingerprint, leader=mine.leader,
+            outcome="ambiguous",
+        )  # fmt: skip
+    retry_run(tenant_id=tenant.pk, run_id=run.pk, actor=ACTOR)
+    with tenant_scope(tenant):
+        assert [lookup.pk for lookup in Lookup.objects.all()] == [theirs.pk]
