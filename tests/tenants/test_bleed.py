@@ -259,10 +259,11 @@ def test_nobody_sees_anothers_rows_in_a_long_campaign(way: str, tenants: list[uu
 def test_the_campaign_notices_a_setting_that_outlives_its_transaction(
     way: str, tenants: list[uuid.UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def for_the_session(cursor: Any, tenant_id: uuid.UUID | None) -> None:
-        cursor.execute("SELECT set_config(%s, %s, false)", (SETTING, str(tenant_id) if tenant_id else ""))
+    def for_the_session(wrapper: Any, tenant_id: uuid.UUID) -> None:
+        with wrapper.cursor() as cursor:
+            cursor.execute("SELECT set_config(%s, %s, false)", (SETTING, str(tenant_id)))
 
-    monkeypatch.setattr(scope, "set_tenant", for_the_session)
+    monkeypatch.setattr(scope, "begin_as", for_the_session)
     campaign = Campaign(tenants, SHORT // 2)
     campaign.run()
     assert any("told at checkout" in line for line in campaign.wrong)

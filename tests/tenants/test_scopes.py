@@ -133,9 +133,20 @@ def test_nothing_is_left_whatever_happens_inside(mine: Tenant, body: Callable[[]
 
 
 def test_a_failing_entrance_leaves_nothing(mine: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenants.scope.set_tenant", lambda *_: fail())
-    with pytest.raises(Boom), tenant_scope(mine):
-        pytest.fail("entered")
+    with monkeypatch.context() as broken:
+        broken.setattr("tenants.scope.begin_as", lambda *_: fail())
+        with pytest.raises(Boom), tenant_scope(mine):
+            pytest.fail("entered")
+    assert nothing_left()
+    with monkeypatch.context() as broken:
+        broken.setattr("tenants.scope.SETTING", "no setting")
+        with pytest.raises(AnyDatabaseError), tenant_scope(mine):
+            pytest.fail("entered")
+    assert nothing_left()
+    with tenant_scope(mine):
+        monkeypatch.setattr("tenants.scope.set_tenant", lambda *_: fail())
+        with pytest.raises(Boom), tenant_scope(mine):
+            pytest.fail("entered")
     assert nothing_left()
 
 
