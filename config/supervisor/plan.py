@@ -116,7 +116,7 @@ def children(options: Options, env: Mapping[str, str], *, sandbox_port: int) -> 
                 "--workers",
                 "2",
                 "--blocking-threads",
-                "8",
+                "4",
                 "--blocking-threads-idle-timeout",
                 "600",
             ),
