@@ -25,9 +25,9 @@ def chosen(states: Sequence[State], position: Mapping[str, int], plan_of: Mappin
     newest. Where none is left, the one that ended last."""
 
     def rank(state: State) -> tuple[int, int, datetime, str]:
-        standing = (
-            3 if state.status in PAYING else 2 if state.status in OVERDUE else int(state.status in LIVE)
-        )
+        if state.status not in LIVE:
+            return 0, 0, state.ended_at or state.created, state.id
+        standing = 3 if state.status in PAYING else 2 if state.status in OVERDUE else 1
         return standing, position.get(plan_named(state, plan_of), 0), state.created, state.id
 
     return max(states, key=rank, default=None)

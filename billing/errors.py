@@ -33,6 +33,14 @@ class StripeRefused(WeirError):
     title = "Stripe refused"
 
 
+class CardRefused(WeirError):
+    """The card was to be charged at once, and was not; everything is as it was."""
+
+    code = "card_refused"
+    status = 402
+    title = "The card was refused"
+
+
 class QuotaExceeded(WeirError):
     """The plan's records of this month do not suffice, and it has no overage."""
 

@@ -32,6 +32,7 @@ class State:
     items: tuple[Item, ...]
     cancel_at: datetime | None
     trial_end: datetime | None
+    ended_at: datetime | None = None
 
     @property
     def base(self) -> Item | None:
@@ -111,7 +112,14 @@ def state_of(row: dict[str, Any]) -> State:
     return State(
         row["id"], row["status"], moment(row["created"]), items, moment(ends) if ends else None,
         moment(row["trial_end"]) if row["trial_end"] else None,
+        moment(row["ended_at"]) if row["ended_at"] else None,
     )  # fmt: skip
+
+
+def subscription_of_invoice(row: dict[str, Any]) -> str:
+    """Empty for an invoice of none."""
+    parent = row.get("parent") or {}
+    return str((parent.get("subscription_details") or {}).get("subscription") or "")
 
 
 def line_of(invoice_id: str, row: dict[str, Any]) -> MeteredLine:

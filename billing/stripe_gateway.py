@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import connections
 
 from billing import stripe_answers as answers
-from billing.errors import BillingOff, StripeAway, StripeRefused
+from billing.errors import BillingOff, CardRefused, StripeAway, StripeRefused
 
 API_VERSION = "2026-10-28.endive"
 """What the SDK pins: events have to be rendered in it."""
@@ -86,11 +86,15 @@ def undelivered(since: datetime) -> list[answers.Told]:
 
 # --- Customers, checkout, portal
 def create_customer(tenant_id: uuid.UUID, *, name: str, email: str) -> str:
-    """The id of a tenant's customer. Asked twice within a day, Stripe answers the same one."""
+    """The id of a tenant's customer: one that an earlier try made, or a new one. Each try has a key of its own, as v1
+    would repeat a saved 500 for a day; a customer that nobody finds again pays nothing and does no harm."""
     with _asking() as client:
+        for found in client.v1.customers.list({"email": email, "limit": _PAGE}).data:
+            if (found.to_dict().get("metadata") or {}).get(TENANT) == str(tenant_id):
+                return str(found.id)
         made = client.v1.customers.create(
             {"name": name, "email": email, "metadata": {TENANT: str(tenant_id)}},
-            {"idempotency_key": f"weir-customer-{tenant_id}"},
+            {"idempotency_key": f"weir-customer-{uuid.uuid4()}"},
         )
         return str(made.id)
 
@@ -140,6 +144,13 @@ def checkout(session_id: str) -> answers.CheckoutSession:
         return answers.session_of(client.v1.checkout.sessions.retrieve(session_id).to_dict())
 
 
+def open_checkouts(customer_id: str) -> list[answers.CheckoutSession]:
+    """Those of a customer that can be paid."""
+    with _asking() as client:
+        found = client.v1.checkout.sessions.list({"customer": customer_id, "status": "open", "limit": _PAGE})
+        return [answers.session_of(row.to_dict()) for row in found.data]
+
+
 def expire_checkout(session_id: str) -> None:
     """Let a checkout be paid no more; one that is over is left as it is."""
     with _asking() as client:
@@ -165,23 +176,35 @@ def subscriptions_of(customer_id: str) -> list[answers.State]:
         return [answers.state_of(row.to_dict()) for row in found.data]
 
 
-def overdue_since(customer_id: str) -> datetime | None:
-    """When the oldest invoice that is open and was tried became final; None where none is."""
+def overdue_since(customer_id: str) -> dict[str, datetime]:
+    """By subscription, when its oldest invoice that is open and was tried became final."""
+    found: dict[str, datetime] = {}
     with _asking() as client:
-        found = client.v1.invoices.list({"customer": customer_id, "status": "open", "limit": _PAGE})
-        times = [
-            row.status_transitions.finalized_at or row.created
-            for row in found.data
-            if row.attempted and row.amount_remaining > 0
-        ]
-    return answers.moment(min(times)) if times else None
+        for invoice in client.v1.invoices.list(
+            {"customer": customer_id, "status": "open", "limit": _PAGE}
+        ).data:
+            row = invoice.to_dict()
+            subscription_id = answers.subscription_of_invoice(row)
+            if not subscription_id or not row["attempted"] or row["amount_remaining"] <= 0:
+                continue
+            final = answers.moment(row["status_transitions"]["finalized_at"] or row["created"])
+            found[subscription_id] = min(final, found.get(subscription_id, final))
+    return found
 
 
 def change_items(subscription_id: str, items: list[dict[str, Any]], *, now: bool, key: str) -> None:
-    """Give a subscription other prices; Stripe prorates, and charges the difference `now` or with the next invoice."""
+    """Give a subscription other prices; Stripe prorates, and charges the difference `now` or with the next invoice.
+
+    Raises CardRefused where it was to be charged now and was not: then nothing was changed.
+    """
     params: Any = {"items": items, "proration_behavior": "always_invoice" if now else "create_prorations"}
+    if now:
+        params["payment_behavior"] = "error_if_incomplete"
     with _asking() as client:
-        client.v1.subscriptions.update(subscription_id, params, {"idempotency_key": key})
+        try:
+            client.v1.subscriptions.update(subscription_id, params, {"idempotency_key": key})
+        except stripe.CardError as error:
+            raise CardRefused(f"The card could not be charged ({error.code}). Nothing was changed.") from None
 
 
 def cancel(subscription_id: str) -> None:

@@ -1,11 +1,14 @@
 """Upgrades: a checkout for who has no subscription, another price for who has one, the portal for everything else."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -18,27 +21,51 @@ from tenants.errors import Conflict, NotFound
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
 
+CLAIM = timedelta(minutes=2)
+"""For how long at most one purchase of a tenant keeps out another: whoever makes it may have died."""
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """`url`: the page of Stripe's to go to; empty where the plan was changed without one."""
+    """`url`: the page of Stripe's to go to; empty where the plan was changed without one. `given`: whether the tenant has
+    the plan by now."""
 
     url: str
+    given: bool = False
 
 
 def buy(tenant_id: uuid.UUID, *, plan: str, actor: str, email: str) -> Started:
     """Have a tenant pay for a plan; call it outside any scope. Who has a subscription gets another price, prorated by
     Stripe; who has none pays on Stripe's page first, and one page at a time is open.
 
-    Raises BillingOff, UnknownPlan for one that is not sold, Conflict for the one that is paid already, StripeAway,
-    StripeRefused.
+    Raises BillingOff, UnknownPlan for one that is not sold, Conflict for the one that is paid already and while somebody
+    else buys, CardRefused for an upgrade that was not paid, StripeAway, StripeRefused.
     """
     wanted = _sold(plan)
     row = _with_customer(tenant_id, actor=actor, email=email)
-    row = sync(tenant_id) or row
-    if row.status in entitlement.LIVE and row.status != "incomplete":
-        _change(tenant_id, row, wanted, actor=actor)
-        return Started("")
+    with _alone(row):
+        row = sync(tenant_id) or row
+        if row.status in entitlement.LIVE and row.status != "incomplete":
+            return _change(tenant_id, row, wanted, actor=actor)
+        return _to_checkout(tenant_id, row, wanted, actor=actor)
+
+
+@contextmanager
+def _alone(row: Subscription) -> Iterator[None]:
+    """Let one purchase of a tenant be under way: two would open two pages, and both could be paid."""
+    now = timezone.now()
+    with tenant_scope(row.tenant_id):
+        mine = Subscription.objects.filter(pk=row.pk).filter(Q(buying_until=None) | Q(buying_until__lt=now))
+        if not mine.update(buying_until=now + CLAIM):
+            raise Conflict("Somebody is changing the plan at this moment. Look again in a minute.")
+    try:
+        yield
+    finally:
+        with tenant_scope(row.tenant_id):
+            Subscription.objects.filter(pk=row.pk, buying_until=now + CLAIM).update(buying_until=None)
+
+
+def _to_checkout(tenant_id: uuid.UUID, row: Subscription, wanted: Plan, *, actor: str) -> Started:
     session = _open_one(row, wanted)
     if session is None:
         back = f"{settings.BASE_URL.rstrip('/')}{reverse('billing_return')}"
@@ -47,8 +74,8 @@ def buy(tenant_id: uuid.UUID, *, plan: str, actor: str, email: str) -> Started:
             back=f"{back}?session_id={{CHECKOUT_SESSION_ID}}", cancelled=f"{back}?cancelled=1",
         )  # fmt: skip
     with tenant_scope(tenant_id):
-        Subscription.objects.filter(pk=row.pk).update(checkout_id=session.id, checkout_plan=plan)
-        audit.record(actor=actor, verb="billing.checkout_opened", subject=row, plan=plan)
+        Subscription.objects.filter(pk=row.pk).update(checkout_id=session.id, checkout_plan=wanted.slug)
+        audit.record(actor=actor, verb="billing.checkout_opened", subject=row, plan=wanted.slug)
     return Started(session.url)
 
 
@@ -81,6 +108,9 @@ def end_for_good(tenant_id: uuid.UUID) -> bool:
         row = Subscription.objects.first()
     if row is None:
         return True
+    # Pages first: what is paid on one meanwhile is among the subscriptions.
+    for session in stripe_gateway.open_checkouts(row.customer_id):
+        stripe_gateway.expire_checkout(session.id)
     for state in stripe_gateway.subscriptions_of(row.customer_id):
         if state.status in entitlement.LIVE:
             stripe_gateway.cancel(state.id)
@@ -111,30 +141,41 @@ def _with_customer(tenant_id: uuid.UUID, *, actor: str, email: str) -> Subscript
 
 
 def _open_one(row: Subscription, wanted: Plan) -> stripe_answers.CheckoutSession | None:
-    """The checkout that is open for this plan already; one for another plan can be paid no more."""
-    if not row.checkout_id:
-        return None
-    try:
-        session = stripe_gateway.checkout(row.checkout_id)
-    except StripeRefused:
-        return None
-    if session.status == "complete" and session.subscription_id != row.subscription_id:
-        raise Conflict("A checkout was just paid; your plan changes in a moment.")
-    if session.status == "open" and row.checkout_plan == wanted.slug and session.url:
-        return session
-    if session.status == "open":
-        stripe_gateway.expire_checkout(session.id)
-    return None
+    """The checkout that is open for this plan already; every other one can be paid no more."""
+    if row.checkout_id:
+        try:
+            session = stripe_gateway.checkout(row.checkout_id)
+        except StripeRefused:
+            pass
+        else:
+            if session.status == "complete" and _pays_still(row, session.subscription_id):
+                raise Conflict("A checkout was just paid; your plan changes in a moment.")
+    found = None
+    for session in stripe_gateway.open_checkouts(row.customer_id):
+        if session.id == row.checkout_id and row.checkout_plan == wanted.slug and session.url:
+            found = session
+        else:
+            stripe_gateway.expire_checkout(session.id)
+    return found
 
 
-def _change(tenant_id: uuid.UUID, row: Subscription, wanted: Plan, *, actor: str) -> None:
+def _pays_still(row: Subscription, subscription_id: str) -> bool:
+    """Whether a paid checkout's subscription is one that `sync` did not see yet: not the row's own, and not ended."""
+    if subscription_id == row.subscription_id:
+        return False
+    states = {state.id: state for state in stripe_gateway.subscriptions_of(row.customer_id)}
+    return subscription_id not in states or states[subscription_id].status in entitlement.LIVE
+
+
+def _change(tenant_id: uuid.UUID, row: Subscription, wanted: Plan, *, actor: str) -> Started:
     states = {state.id: state for state in stripe_gateway.subscriptions_of(row.customer_id)}
     state = states.get(row.subscription_id)
     if state is None or state.base is None:
         raise Conflict("The subscription is another now. Load the page again.")
     if state.base.price_id == wanted.stripe_price_id:
         raise Conflict(f"The plan {wanted.name} is what you pay for already.")
-    was = Plan.objects.filter(stripe_price_id=state.base.price_id).first()
+    # By what its price says where that is an older one of the plan.
+    was = Plan.objects.filter(Q(stripe_price_id=state.base.price_id) | Q(slug=state.base.plan)).first()
     items: list[dict[str, Any]] = [{"id": state.base.id, "price": wanted.stripe_price_id}]
     metered = next((item for item in state.items if item.metered), None)
     if metered is not None and wanted.stripe_overage_price_id:
@@ -155,7 +196,8 @@ def _change(tenant_id: uuid.UUID, row: Subscription, wanted: Plan, *, actor: str
             was=was.slug if was else "",
             now=wanted.slug,
         )
-    sync(tenant_id)
+    after = sync(tenant_id)
+    return Started("", given=after is not None and after.plan == wanted.slug)
 
 
 def _prices(plan: Plan) -> list[tuple[str, bool]]:

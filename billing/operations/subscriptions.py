@@ -1,15 +1,14 @@
 """Bringing a tenant's plan in line with Stripe. It is asked; what an event said, and when it came, counts for nothing."""
 
 import uuid
-from datetime import timedelta
-from typing import Any
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from django.conf import settings
 from django.utils import timezone
 
 from billing import entitlement, stripe_answers, stripe_gateway
-from billing.errors import StripeRefused
 from billing.models import Plan, Subscription
 from billing.operations.plans import change_plan
 from tenants.models import Tenant
@@ -19,6 +18,8 @@ FREE = "free"
 """The plan of whoever pays nothing."""
 ACTOR = "system:stripe"
 SYNC = "billing.tasks.sync_subscription"
+Overdue = dict[str, datetime]
+"""By a subscription's id, since when an invoice of it is unpaid."""
 _log = structlog.stdlib.get_logger("weir.billing")
 
 
@@ -37,14 +38,14 @@ def sync(tenant_id: uuid.UUID) -> Subscription | None:
         row.save(update_fields=["asked"])
         number, customer_id = row.asked, row.customer_id
     states = stripe_gateway.subscriptions_of(customer_id)
-    overdue = None
+    overdue: Overdue = {}
     if any(state.status in entitlement.OVERDUE for state in states):
         overdue = stripe_gateway.overdue_since(customer_id)
     return _write(tenant_id, number, states, overdue)
 
 
 def _write(
-    tenant_id: uuid.UUID, number: int, states: list[stripe_answers.State], overdue: Any
+    tenant_id: uuid.UUID, number: int, states: list[stripe_answers.State], overdue: Overdue
 ) -> Subscription | None:
     with tenant_scope(tenant_id):
         row = Subscription.objects.select_for_update().first()
@@ -52,38 +53,73 @@ def _write(
             return row
         plans = list(Plan.objects.all())
         plan_of = {plan.stripe_price_id or f"no price of {plan.slug}": plan.slug for plan in plans}
-        state = entitlement.chosen(states, {plan.slug: plan.position for plan in plans}, plan_of)
-        row.applied, row.synced_at, row.trouble = number, timezone.now(), ""
-        live = [each for each in states if each.status in entitlement.LIVE]
-        if len(live) > 1:
-            row.trouble = f"{len(live)} subscriptions at once: {', '.join(sorted(each.id for each in live))}"[
-                :200
-            ]
-            _log.error("stripe_several_subscriptions", tenant_id=str(tenant_id), number=len(live))
+        ours = [
+            state
+            for state in states
+            if state.id == row.subscription_id or entitlement.plan_named(state, plan_of)
+        ]
+        state = entitlement.chosen(ours, {plan.slug: plan.position for plan in plans}, plan_of)
+        plan = ""
         if state is not None:
-            _take_over(row, state, overdue)
-        plan = entitlement.plan_named(state, plan_of) if state else ""
-        if state and not plan and state.status in (*entitlement.PAYING, *entitlement.OVERDUE):
-            raise StripeRefused(
-                f"No plan has the price of subscription {state.id}: set it in the ops console."
-            )
+            # Where somebody gave it a price of no plan's, what it gave stays.
+            kept = row.plan if state.id == row.subscription_id else ""
+            plan = entitlement.plan_named(state, plan_of) or kept
+            _take_over(row, state, overdue.get(state.id))
+        row.applied, row.synced_at = number, timezone.now()
+        _say_trouble(row, _trouble(state, states, plan_of))
         _give(row, plan)
         row.save()
     return row
+
+
+def _trouble(
+    state: stripe_answers.State | None, states: list[stripe_answers.State], plan_of: Mapping[str, str]
+) -> list[str]:
+    """What somebody has to put right at Stripe."""
+    live = [each for each in states if each.status in entitlement.LIVE]
+    several = sorted(each.id for each in live if entitlement.plan_named(each, plan_of))
+    found = []
+    if len(several) > 1:
+        found.append(f"{len(several)} subscriptions at once: {', '.join(several)}")
+    if (
+        state is not None
+        and state.base is not None
+        and state.status in ("active", *entitlement.OVERDUE)
+        and not _is_month(state.base.period_end)
+    ):
+        # Its invoices are of other days than quotas and usage are of.
+        found.append(f"the period of {state.id} ends on {state.base.period_end:%d %B}, not with a month")
+    strange = sorted(each.id for each in live if not entitlement.plan_named(each, plan_of))
+    if strange:
+        found.append(f"no plan has the price of {', '.join(strange)}")
+    return found
+
+
+def _is_month(end: datetime) -> bool:
+    return end == end.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _say_trouble(row: Subscription, found: list[str]) -> None:
+    said = "; ".join(found)[:200]
+    if said and said != row.trouble:
+        _log.error("subscription_needs_somebody", tenant_id=str(row.tenant_id), trouble=said)
+    row.trouble = said
 
 
 def _is_closing(tenant_id: uuid.UUID) -> bool:
     return not Tenant.objects.filter(pk=tenant_id).exclude(status=Tenant.Status.CLOSING).exists()
 
 
-def _take_over(row: Subscription, state: stripe_answers.State, overdue: Any) -> None:
+def _take_over(row: Subscription, state: stripe_answers.State, overdue: datetime | None) -> None:
     base = state.base
+    # A grace begins once: where Stripe names no unpaid invoice, when it was seen first.
+    since = overdue or (row.overdue_since if row.subscription_id == state.id else None) or timezone.now()
     row.subscription_id, row.status = state.id, state.status
     row.price_id, row.began_at = base.price_id if base else "", state.created
     row.period_end = base.period_end if base else None
     row.cancel_at = state.cancel_at if state.status in entitlement.LIVE else None
     row.trial_end = state.trial_end if state.status == "trialing" else None
-    row.overdue_since = overdue if state.status in entitlement.OVERDUE else None
+    row.overdue_since = since if state.status in entitlement.OVERDUE else None
     if row.metered_from is None and state.status in (*entitlement.PAYING, *entitlement.OVERDUE):
         row.metered_from = state.created.date().replace(day=1)
 

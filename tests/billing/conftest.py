@@ -3,6 +3,7 @@
 import pytest
 
 from billing import stripe_gateway
+from tenants.scope import OPS_ALIAS, ops_scope
 from tests.admin.conftest import console, staff
 
 __all__ = ["console", "staff"]
@@ -16,3 +17,16 @@ def impatient(monkeypatch):
     stripe_gateway._client.cache_clear()
     yield
     stripe_gateway._client.cache_clear()
+
+
+@pytest.fixture
+def plans_stay(committed):
+    """Plans are reference data: what a test writes on them is taken back."""
+    from billing.models import Plan
+
+    with ops_scope("tests"):
+        before = list(Plan.objects.using(OPS_ALIAS).values())
+    yield
+    with ops_scope("tests"):
+        for row in before:
+            Plan.objects.using(OPS_ALIAS).filter(slug=row.pop("slug")).update(**row)

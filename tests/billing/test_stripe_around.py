@@ -25,7 +25,7 @@ def test_setting_up_twice_makes_nothing_twice(rig, capsys):
     assert len(again["price"]) == 4
 
 
-def test_a_new_price_leaves_subscribers_their_plan(rig):
+def test_a_new_price_leaves_subscribers_their_plan(rig, plans_stay):
     rig.buy("pro")
     rig.deliver()
     was = rig.plans["pro"].stripe_price_id

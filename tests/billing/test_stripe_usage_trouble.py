@@ -153,7 +153,7 @@ def test_two_batches_in_the_minute_of_the_purchase_are_both_billed(paying):
     assert min(minutes) > began
     settle_month(paying)
     [last] = [i for i in _invoices(paying) if i.billing_reason == "subscription_cycle"]
-    assert last.total == 9_900 + 50_001
+    assert last.total == paying.plans["pro"].price * 100 + 50_001
 
 
 def test_who_finds_no_minute_free_waits_for_the_next(paying):

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from billing import entitlement, stripe_gateway
-from billing.errors import BillingOff, StripeAway
+from billing.errors import BillingOff, CardRefused, StripeAway
 from billing.models import Plan, Subscription
 from billing.operations import checkout, subscriptions
 from tenants.doorbell import send
@@ -74,12 +74,23 @@ def choose_plan(request: TenantRequest) -> HttpResponse:
             request, "workflows/billing_plan.html", nav="settings", standing=standing, card=card,
             has_subscription=_is_live(standing.row), is_sandbox=stripe_gateway.is_sandbox(),
         )  # fmt: skip
-    started = checkout.buy(
-        request.membership.tenant_id, plan=wanted, actor=actor(request), email=request.user.email
-    )
+    try:
+        started = checkout.buy(
+            request.membership.tenant_id, plan=wanted, actor=actor(request), email=request.user.email
+        )
+    except CardRefused as error:
+        messages.error(
+            request, f"{error.detail} Choose another card under “Card, invoices, cancel”, then try again."
+        )
+        return redirect("billing")
     if started.url:
         return HttpResponseRedirect(started.url)
-    messages.success(request, f"{card.plan.name} is what you pay for now. Its limits apply within seconds.")
+    if started.given:
+        messages.success(
+            request, f"{card.plan.name} is what you pay for now. Its limits apply within seconds."
+        )
+    else:
+        messages.success(request, f"{card.plan.name} is asked for at Stripe, and is not in effect yet.")
     return redirect("billing")
 
 

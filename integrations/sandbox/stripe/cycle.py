@@ -95,39 +95,70 @@ def end(book: Book, row: Row, *, reason: str = "cancellation_requested", bill: b
     book.tell("customer.subscription.deleted", row)
 
 
-def reprice(book: Book, row: Row, changes: list[Row], behaviour: str) -> None:
-    """Give items other prices, add and remove some; what is paid in advance is prorated by `proration_behavior`."""
+def reprice(
+    book: Book, row: Row, changes: list[Row], behaviour: str, *, whole_or_nothing: bool = False
+) -> None:
+    """Give items other prices, add and remove some; what is paid in advance is prorated by `proration_behavior`.
+
+    `whole_or_nothing`: raises Refusal where it is charged at once and the card pays nothing; nothing is changed then.
+    """
     now = book.now(row["customer"])
     before = {"items": copied(row["items"])}
-    lines: list[Row] = []
-    for wanted in changes:
-        item = next((i for i in row["items"]["data"] if i["id"] == wanted.get("id")), None)
-        if wanted.get("id") and item is None:
-            raise Refusal(f"Invalid subscription item id: {wanted['id']}", param="items")
-        if item is not None and str(wanted.get("deleted")).lower() == "true":
+    todo = [(_item_of(row, wanted), wanted) for wanted in changes]
+    lines = [
+        line
+        for item, wanted in todo
+        if item is not None and not _goes(wanted) and not invoices.is_metered(item)
+        and behaviour != "none" and row["status"] != "trialing"
+        for line in invoices.proration(
+            book, row, item, old=item["price"], new=_price_of(book, wanted), quantity=item.get("quantity", 1), now=now
+        )
+    ]  # fmt: skip
+    if whole_or_nothing and lines and behaviour == "always_invoice":
+        _require_paid(book, row, lines)
+    for item, wanted in todo:
+        if item is not None and _goes(wanted):
             row["items"]["data"].remove(item)
             continue
-        price = copied(book.get("price", wanted["price"], "items[price]"))
-        metered = (price["recurring"] or {}).get("usage_type") == "metered"
-        if item is None:
-            start, stop = _period(row)
-            quantity = None if metered else int(wanted.get("quantity", 1))
-            row["items"]["data"].append(
-                shapes.item(
-                    now, price=price, subscription=row["id"], start=start, end=stop, quantity=quantity
-                )
-            )
+        price = _price_of(book, wanted)
+        if item is not None:
+            item |= {"price": price, "plan": shapes.plan_of(price)}
             continue
-        if not metered and behaviour != "none" and row["status"] != "trialing":
-            lines += invoices.proration(
-                book, row, item, old=item["price"], new=price, quantity=item.get("quantity", 1), now=now
-            )
-        item |= {"price": price, "plan": shapes.plan_of(price)}
+        start, stop = _period(row)
+        metered = (price["recurring"] or {}).get("usage_type") == "metered"
+        quantity = None if metered else int(wanted.get("quantity", 1))
+        row["items"]["data"].append(
+            shapes.item(now, price=price, subscription=row["id"], start=start, end=stop, quantity=quantity)
+        )
     if lines:
         book.hidden(row["id"]).setdefault("prorations", []).extend(lines)
     book.tell("customer.subscription.updated", row, before)
     if lines and behaviour == "always_invoice":
         _invoice_now(book, row, now)
+
+
+def _item_of(row: Row, wanted: Row) -> Row | None:
+    item = next((i for i in row["items"]["data"] if i["id"] == wanted.get("id")), None)
+    if wanted.get("id") and item is None:
+        raise Refusal(f"Invalid subscription item id: {wanted['id']}", param="items")
+    return item
+
+
+def _goes(wanted: Row) -> bool:
+    return str(wanted.get("deleted")).lower() == "true"
+
+
+def _price_of(book: Book, wanted: Row) -> Row:
+    return copied(book.get("price", wanted["price"], "items[price]"))
+
+
+def _require_paid(book: Book, row: Row, lines: list[Row]) -> None:
+    customer = book.get("customer", row["customer"])
+    due = sum(line["amount"] for line in [*lines, *book.hidden(row["id"]).get("prorations", [])])
+    if due + customer["balance"] > 0 and invoices.card_of(book, customer) in (None, *invoices.DECLINED):
+        raise Refusal(
+            "Your card was declined.", status=402, kind="card_error", code="card_declined", kept=True
+        )
 
 
 def _invoice_now(book: Book, row: Row, now: int) -> None:

@@ -176,6 +176,13 @@ def _new_session(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     return book.add(row)
 
 
+@route("GET", "checkout/sessions")
+def _sessions(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    return api.listed(
+        api.book.all("checkout.session"), params, "/v1/checkout/sessions", ("customer", "status")
+    )
+
+
 @route("GET", "checkout/sessions/{}")
 def _session(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     return api.book.get("checkout.session", ids[0])

@@ -57,7 +57,10 @@ def _change_subscription(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     if row["status"] in cycle.ENDED:
         raise Refusal("A cancelled subscription can only update its metadata.", param="status")
     if params.get("items"):
-        cycle.reprice(api.book, row, params["items"], params.get("proration_behavior", "create_prorations"))
+        cycle.reprice(
+            api.book, row, params["items"], params.get("proration_behavior", "create_prorations"),
+            whole_or_nothing=params.get("payment_behavior") == "error_if_incomplete",
+        )  # fmt: skip
     changes: Row = {}
     if "cancel_at_period_end" in params:
         asked = truth(params["cancel_at_period_end"])

@@ -1,0 +1,235 @@
+"""Buying, buying again, changing: one page at a time, one subscription at a time, and no plan that was not paid."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+import structlog
+from django.db import connections
+
+from billing import stripe_gateway
+from billing.errors import CardRefused, StripeAway
+from billing.models import Plan, Subscription
+from billing.operations import checkout, stripe_setup, subscriptions
+from tenants.errors import Conflict
+from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
+from tests.billing.stripe_rig import DAY, click
+from tests.billing.test_stripe_life import pause, to_next_month
+from tests.web.test_billing import signed_in, text_of
+
+
+@pytest.fixture
+def paying(rig):
+    rig.buy("pro")
+    rig.deliver()
+    return rig
+
+
+def edit_plan(slug, **fields):
+    with ops_scope("tests"):
+        Plan.objects.using(OPS_ALIAS).filter(slug=slug).update(**fields)
+
+
+def start(rig, plan="pro", email=None):
+    return checkout.buy(rig.tenant.pk, plan=plan, actor="user:tests", email=email or rig.owner.email)
+
+
+def sessions(rig):
+    rows = rig.double.control("GET", "state")["rows"]["checkout.session"].values()
+    return sorted(row["status"] for row in rows)
+
+
+def invoices(rig):
+    found = rig.double.client().v1.invoices.list({"customer": rig.row.customer_id}).data
+    return [(row.status, row.total) for row in found]
+
+
+# --- Again
+def test_who_had_a_dearer_plan_once_can_buy_again_and_again(rig):
+    for plan in ("enterprise", "pro", "pro"):
+        with rig.clock():
+            rig.buy(plan)
+        rig.deliver()
+        assert (rig.plan, rig.row.status) == (plan, "active")
+        rig.portal(act="cancel")
+        to_next_month(rig)
+        assert (rig.plan, rig.row.status) == ("free", "canceled")
+
+
+def test_a_paid_checkout_that_nobody_saw_yet_is_waited_for(rig, monkeypatch):
+    rig.buy("pro")
+    monkeypatch.setattr(checkout, "sync", lambda tenant_id: None)
+    with pytest.raises(Conflict, match="just paid"):
+        start(rig)
+
+
+# --- Two at once
+def test_two_that_buy_at_once_get_one_page(rig, monkeypatch):
+    checkout._with_customer(rig.tenant.pk, actor="user:tests", email=rig.owner.email)
+    inside, go_on = threading.Event(), threading.Event()
+    known = stripe_gateway.open_checkout
+
+    def slow(*args, **kwargs):
+        inside.set()
+        assert go_on.wait(10)
+        return known(*args, **kwargs)
+
+    monkeypatch.setattr(stripe_gateway, "open_checkout", slow)
+    first = []
+
+    def buy():
+        first.append(start(rig).url)
+        connections.close_all()
+
+    thread = threading.Thread(target=buy)
+    thread.start()
+    assert inside.wait(10)
+    with pytest.raises(Conflict, match="Somebody is changing the plan"):
+        start(rig)
+    go_on.set()
+    thread.join()
+    assert start(rig).url == first[0]
+    assert sessions(rig) == ["open"]
+
+
+def test_whoever_died_while_buying_keeps_others_out_for_two_minutes_and_leaves_no_open_page(rig):
+    url = start(rig).url
+    with tenant_scope(rig.tenant):  # before it was written down
+        Subscription.objects.update(checkout_id="", buying_until=rig.now() + checkout.CLAIM)
+    with pytest.raises(Conflict):
+        start(rig)
+    rig.advance(121)
+    with rig.clock():
+        other = start(rig).url
+    assert other != url
+    assert sessions(rig) == ["expired", "open"]
+
+
+# --- The customer
+def test_a_customer_that_was_made_without_an_answer_is_found_again(rig):
+    rig.double.fault("error_after", count=1, path="/customers")
+    with pytest.raises(StripeAway):
+        start(rig)
+    assert start(rig).url
+    assert len(rig.double.control("GET", "state")["rows"]["customer"]) == 1
+
+
+def test_another_admin_is_not_held_up_by_the_first_ones_lost_answer(rig):
+    rig.double.fault("lost_after", count=1, path="/customers")
+    with pytest.raises(StripeAway):
+        start(rig)
+    assert start(rig, email="second@tenant.example").url
+
+
+# --- Another plan
+def test_an_upgrade_whose_charge_fails_is_not_given_and_not_called_paid(paying):
+    paying.card("0341")
+    before = invoices(paying)
+    with pytest.raises(CardRefused):
+        paying.buy("enterprise")
+    text = text_of(signed_in(paying.owner).post("/app/billing/plan/", {"plan": "enterprise"}, follow=True))
+    assert "The card could not be charged" in text
+    assert "is what you pay for now" not in text
+    paying.deliver()
+    assert (paying.plan, paying.row.status, invoices(paying)) == ("pro", "active", before)
+    paying.card("4242")
+    text = text_of(signed_in(paying.owner).post("/app/billing/plan/", {"plan": "enterprise"}, follow=True))
+    assert "Enterprise is what you pay for now" in text
+    assert paying.plan == "enterprise"
+
+
+def test_a_cheaper_plan_is_not_invoiced_at_once_though_the_old_price_is_no_plans_any_more(rig, plans_stay):
+    rig.buy("enterprise")
+    rig.deliver()
+    edit_plan("enterprise", price=1200)
+    stripe_setup.set_up()
+    rig.buy("pro")
+    rig.deliver()
+    assert rig.plan == "pro"
+    assert len(invoices(rig)) == 1
+
+
+# --- What else the customer has at Stripe
+def test_a_subscription_of_something_else_competes_with_no_plan(paying):
+    v1 = paying.double.client().v1
+    product = v1.products.create({"name": "Consulting"})
+    price = v1.prices.create(
+        {"product": product.id, "currency": "usd", "unit_amount": 100, "recurring": {"interval": "month"}}
+    )
+    other = v1.subscriptions.create({"customer": paying.row.customer_id, "items": [{"price": price.id}]})
+    with structlog.testing.capture_logs() as lines:
+        paying.deliver()
+    assert (paying.plan, paying.row.status) == ("pro", "active")
+    assert paying.row.trouble == f"no plan has the price of {other.id}"
+    assert "subscription_needs_somebody" in [line["event"] for line in lines if line["log_level"] == "error"]
+    v1.subscriptions.cancel(paying.row.subscription_id)
+    paying.deliver()
+    assert (paying.plan, paying.row.status) == ("free", "canceled")
+    assert {event.state for event in paying.events()} <= {"done", "kept"}
+
+
+def test_a_plans_subscription_whose_price_somebody_changed_goes_on_giving_it(paying):
+    v1 = paying.double.client().v1
+    item = next(
+        item for item in stripe_gateway.subscriptions_of(paying.row.customer_id)[0].items if not item.metered
+    )
+    product = v1.products.create({"name": "Agreed"})
+    price = v1.prices.create(
+        {"product": product.id, "currency": "usd", "unit_amount": 100, "recurring": {"interval": "month"}}
+    )
+    v1.subscriptions.update(paying.row.subscription_id, {"items": [{"id": item.id, "price": price.id}]})
+    paying.deliver()
+    assert (paying.plan, paying.row.price_id) == ("pro", price.id)
+    assert "no plan has the price" in paying.row.trouble
+
+
+def test_a_period_that_is_no_month_is_told_to_somebody(paying):
+    to_next_month(paying)
+    paying.advance(14 * DAY)
+    paying.deliver()
+    assert paying.row.trouble == ""
+    pause(paying, "pause")
+    pause(paying, "resume")
+    assert "not with a month" in paying.row.trouble
+
+
+# --- Grace
+def test_an_old_unpaid_invoice_of_another_subscription_takes_no_grace(rig):
+    with rig.clock():
+        rig.buy("pro")
+    rig.deliver()
+    rig.card("0341")
+    to_next_month(rig)
+    rig.advance(20 * DAY)
+    rig.deliver()
+    assert rig.row.status == "canceled"
+    rig.double.control("POST", "card", {"customer": rig.row.customer_id, "last4": "4242"})
+    with rig.clock():
+        rig.buy("pro")
+    rig.deliver()
+    rig.card("0341")
+    to_next_month(rig)
+    assert (rig.plan, rig.row.status) == ("pro", "past_due")
+    assert rig.row.grace_until > rig.now() + timedelta(days=6)
+
+
+def test_a_grace_ends_though_stripe_names_no_unpaid_invoice(paying, monkeypatch):
+    paying.double.control("POST", "account", {"after_retries": "unpaid"})
+    monkeypatch.setattr(stripe_gateway, "overdue_since", lambda customer_id: {})
+    paying.card("0341")
+    with paying.clock():
+        to_next_month(paying)
+    until = paying.row.grace_until
+    for _ in range(2):
+        paying.advance(5 * DAY)
+        with paying.clock():
+            subscriptions.sync(paying.tenant.pk)
+        assert paying.row.grace_until == until
+    assert paying.plan == "free"
+
+
+def test_an_open_page_can_be_paid_by_nobody_once_another_was_opened(rig):
+    first = start(rig, "pro").url
+    second = start(rig, "enterprise").url
+    assert "over" in click(first)[1]
+    assert click(second, card="4242")[0] == 303
