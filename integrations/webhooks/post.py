@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+import structlog
+
 from integrations.body import BadAnswer
 from integrations.transport import Answer, Lost, NotSent, Origin, Pool
 from integrations.webhooks import addresses, signing
 from integrations.webhooks.claim import UNSEALED, Job
 from tenants.failpoints import reach
+
+log = structlog.get_logger(__name__)
 
 TIMEOUT_S = 15.0
 KEPT_ANSWER = 4_096
@@ -40,7 +44,7 @@ async def post(pool: Pool, names: Executor, job: Job, *, timeout: float = TIMEOU
     attempted = Attempted(job, datetime.now(UTC))
     began = time.monotonic()
     try:
-        answer = await _exchange(pool, names, job, attempted, began + timeout)
+        _judge(attempted, await _exchange(pool, names, job, attempted, began + timeout))
     except TimeoutError:
         attempted.error = f"no answer within {timeout:g} s"
     except addresses.RefusedAddress as problem:
@@ -49,10 +53,10 @@ async def post(pool: Pool, names: Executor, job: Job, *, timeout: float = TIMEOU
         attempted.error = str(problem).replace(" to the vendor", "")
     except (Lost, BadAnswer) as problem:
         attempted.error = str(problem)
-    except (OSError, ValueError):
+    except Exception as problem:  # whatever it is: an attempt that is not counted is made again for ever
         attempted.error = "the request could not be sent"
-    else:
-        _judge(attempted, answer)
+        if not isinstance(problem, OSError | ValueError):
+            log.exception("webhook_attempt_broken", delivery=str(job.delivery_id))
     attempted.latency_ms = round((time.monotonic() - began) * 1000)
     reach("webhook.answered")
     return attempted
@@ -99,7 +103,7 @@ def _seconds(text: str) -> float | None:
         return float(text)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):  # a year or a zone that no date has
         return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())

@@ -1,15 +1,16 @@
 """Every POST there is takes an `Idempotency-Key`: found in the URL map, so that a new one is tried or named here."""
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.db.models.functions import Now
 
-from tenants.scope import tenant_scope
+from tenants.scope import APP_ALIAS, tenant_scope
 from tests.client import Api
 from tests.invariants.routes import every_route
 from tests.invariants.test_routes_foreign_ids import BODIES
 from tests.invariants.world import Rows, World
 from workflows.models import IdempotencyKey, LaneRun, Record, Run, StepQueue
+from workflows.operations import try_connection
 
 POSTS = sorted(r.path for r in every_route() if r.kind == "api" and "POST" in r.permissions)
 # What is written with every request, whatever it asks for.
@@ -74,6 +75,19 @@ def test_a_post_that_is_repeated_is_answered_alike_and_done_once(mine, path):
     other = api.post("/runs", {"workflow": "email-waterfall", "records": [{}]}, Idempotency_Key="k-1")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
     assert api.post(address, body_of(path), Idempotency_Key="").json()["code"] == "invalid_input"
+
+
+def test_no_transaction_is_open_while_a_post_with_a_key_asks_a_vendor(mine, monkeypatch):
+    asked, real = [], try_connection._ask
+
+    def watched(*given):  # where no loop runs yet: inside one, Django would show another connection
+        asked.append(connections[APP_ALIAS].in_atomic_block)
+        return real(*given)
+
+    monkeypatch.setattr(try_connection, "_ask", watched)
+    address = ready(mine, "/api/v1/connections/<uuid:connection_id>/test")
+    assert Api(mine.key).post(address, Idempotency_Key="k-4").status_code == 200
+    assert asked == [False]
 
 
 def test_a_twin_of_what_is_answered_apart_is_told_so_and_a_dead_one_gives_way(mine):

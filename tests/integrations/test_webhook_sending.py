@@ -2,9 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.core import mail
@@ -30,54 +28,9 @@ from tenants.scope import tenant_scope
 from tenants.secret import Secret
 from tests.factories import ACTOR
 from tests.integrations.receiver import Got, Receiver, receiving
+from tests.integrations.telling import deliveries, due_now, endpoint_of, listen, log, tell, until
 
 pytestmark = pytest.mark.usefixtures("committed")
-
-
-@pytest.fixture
-def receiver(settings: Any) -> Iterator[Receiver]:
-    settings.WEBHOOKS_TO_LOOPBACK = True
-    with receiving() as server:
-        yield server
-
-
-def listen(tenant: Tenant, url: str, **options: Any) -> tuple[WebhookEndpoint, Secret]:
-    with tenant_scope(tenant):
-        return operations.create_endpoint(url=url, actor=ACTOR, **options)
-
-
-def tell(tenant: Tenant, number: int = 1, *, event: str = "plan.changed", key: str = "") -> None:
-    with tenant_scope(tenant):
-        emit(event, {"number": number}, key=key)
-
-
-def deliveries(tenant: Tenant) -> list[WebhookDelivery]:
-    with tenant_scope(tenant):
-        return list(WebhookDelivery.objects.select_related("message").order_by("id"))
-
-
-def log(tenant: Tenant) -> list[WebhookAttempt]:
-    with tenant_scope(tenant):
-        return list(WebhookAttempt.objects.order_by("id"))
-
-
-def endpoint_of(tenant: Tenant) -> WebhookEndpoint:
-    with tenant_scope(tenant):
-        return WebhookEndpoint.objects.get()
-
-
-def due_now(tenant: Tenant) -> None:
-    """Let the time pass until everything that waits is due."""
-    with tenant_scope(tenant):
-        WebhookDelivery.objects.exclude(due_at=None).update(due_at=timezone.now() - timedelta(seconds=1))
-        WebhookEndpoint.objects.update(rest_until=None)
-
-
-def until(true: Callable[[], object], seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_an_event_arrives_signed_so_that_the_public_library_verifies_it(

@@ -84,6 +84,7 @@ class ConnectionView(ApiView):
 
 class TryConnectionView(ApiView):
     resource = "connections"
+    one_transaction = False  # the vendor is asked
 
     @extend_schema(
         operation_id="connections_test",

@@ -15,8 +15,8 @@ from integrations.http import VendorClient
 from integrations.models import Connection
 from integrations.queries import base_url
 from integrations.vault import open_connection_secret
-from tenants.errors import Conflict
-from tenants.scope import APP_ALIAS, tenant_scope
+from tenants.errors import Conflict, ScopeError
+from tenants.scope import APP_ALIAS, open_tenant_id, tenant_scope
 from tenants.secret import Secret
 from workflows.operations.control_lane import go_on_with_new_key
 
@@ -39,8 +39,10 @@ def try_connection(*, tenant_id: uuid.UUID, connection_id: uuid.UUID, actor: str
     for its key or for credits goes on where both are there again.
 
     Raises NotFound, and Conflict within AGAIN_S of the last question: ZeroBounce bans an address for an hour after 200
-    calls with a bad key.
+    calls with a bad key. Raises ScopeError when a scope is open.
     """
+    if open_tenant_id() is not None:
+        raise ScopeError("A vendor is not asked while a transaction is open: leave the scope first.")
     with tenant_scope(tenant_id):
         connection = find_connection(connection_id)
         _take_turn(connection)
