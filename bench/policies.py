@@ -2,7 +2,7 @@
 
 Both sides run in turn, in one process, on the same rows: one signs in as weir_app, the other with the app's own grants
 and BYPASSRLS. What is timed is PostgreSQL's answer to each statement, without what Python does around it; entering
-the scope is a statement of its own, the same on both sides, and shown by itself.
+the scope is a message of its own, the same on both sides, and shown by itself.
 """
 
 import gc
@@ -78,8 +78,7 @@ class Side:
 
     def __init__(self, user: str = "", password: str = "") -> None:
         self._thread = ThreadPoolExecutor(1)
-        self._ms = self._scope_ms = 0.0
-        self.scopes: list[float] = []
+        self._ms = 0.0
         self.do(lambda: self._sign_in(user, password))
 
     def do(self, work: Callable[[], T]) -> T:
@@ -98,9 +97,7 @@ class Side:
             return execute(statement, params, many, context)
         finally:
             took = (time.perf_counter() - began) * 1000
-            if "set_config(" in statement:
-                self.scopes.append(took)
-            elif not statement.startswith(_BESIDE):
+            if not statement.startswith(_BESIDE):
                 self._ms += took
 
     def time(self, work: Callable[[Seeded], None], one: Seeded) -> float:
@@ -110,6 +107,16 @@ class Side:
             self._ms = 0.0
             work(one)
             return self._ms
+
+        return self.do(run)
+
+    def time_entering(self, one: Seeded) -> float:
+        """Milliseconds until the tenant's scope is open."""
+
+        def run() -> float:
+            began = time.perf_counter()
+            with tenant_scope(one.tenant_id):
+                return (time.perf_counter() - began) * 1000
 
         return self.do(run)
 
@@ -130,7 +137,7 @@ def measure() -> dict[str, Any]:
     )
     with _past_policies() as (user, password), _sides(user, password) as (on, off):
         figures = {name: _compare(on, off, made, *entry) for name, entry in HOT.items()}
-        scope = _figures(on.scopes)
+        scope = _figures([on.time_entering(one) for _ in range(ROUNDS) for one in made])
     _print(console, figures, scope)
     return {
         "tenants": TENANTS, "runs": TENANTS * RUNS, "waiting": TENANTS * WAITING, "most_p95_ratio": MOST,
