@@ -85,6 +85,13 @@ def require_tenant_id() -> uuid.UUID:
     return tenant_id
 
 
+def is_away(alias: str) -> bool:
+    """Whether a connection that an error came from is of no use any more; it is closed then."""
+    connection = connections[alias]
+    connection.close_if_unusable_or_obsolete()
+    return connection.connection is None
+
+
 def set_tenant(cursor: Any, tenant_id: uuid.UUID | None) -> None:
     """Tell PostgreSQL, until the transaction ends, whose rows this connection may touch (None: nobody's)."""
     cursor.execute("SELECT set_config(%s, %s, true)", (SETTING, str(tenant_id) if tenant_id else ""))

@@ -136,7 +136,7 @@ class DeliverySerializer(serializers.Serializer):
     def get_next_attempt_at(self, delivery: WebhookDelivery) -> str | None:
         return (
             serializers.DateTimeField(allow_null=True).to_representation(delivery.due_at)
-            if delivery.due_at
+            if delivery.due_at and delivery.status == WebhookDelivery.Status.WAITING
             else None
         )
 

@@ -5,11 +5,10 @@ was looked at. So neither a name that changes its mind between two questions, no
 number that is written in some other way leads inside.
 """
 
-import asyncio
 import ipaddress
 import socket
-from collections.abc import Sequence
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +20,9 @@ PORTS = (443, 8443)
 NOT_PUBLIC = "the host is not an address of the public internet"
 ODD_HOST = "The host must be a name with a dot, in its usual spelling, or an IP address."
 UNKNOWN = "the host name was not found"
+
+CHECK_S = 2.0
+_checking = ThreadPoolExecutor(8, thread_name_prefix="webhook-checks")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -123,32 +125,35 @@ def is_public(address: Address) -> bool:
     )
 
 
-async def resolve(target: Target, executor: Executor) -> str:
-    """The one address to connect to now. Raises RefusedAddress when the name is not known or has any address that is not
-    public: who mixes them has something in mind."""
+async def resolve(target: Target, find: Callable[[str, int], Awaitable[list[str]]]) -> str:
+    """The one address to connect to now; `find` gives all that a name has. Raises RefusedAddress when the name is not known
+    or has any address that is not public (who mixes them has something in mind), and what `find` raises."""
     literal = _literal(target.host)
     if literal is not None:
         return _checked([str(literal)], target)
-    loop = asyncio.get_running_loop()
-    return _checked(await loop.run_in_executor(executor, _look_up, target.host, target.port), target)
+    return _checked(await find(target.host, target.port), target)
 
 
 def check(url: str) -> Target:
-    """As `read`, and the name is looked up: for addresses that somebody enters. One that is not known yet may be saved.
+    """As `read`, and the name is looked up: for addresses that somebody enters. One that is not known yet, or that nobody
+    tells of in time, may be saved: it is looked up for each attempt.
 
-    Takes as long as the name servers do: not inside a transaction. Raises RefusedAddress.
+    Takes up to CHECK_S: not inside a transaction. Raises RefusedAddress.
     """
     target = read(url)
     if _literal(target.host) is None:
+        asking = _checking.submit(look_up, target.host, target.port)
         try:
-            found = _look_up(target.host, target.port)
-        except RefusedAddress:
+            found = asking.result(CHECK_S)
+        except (RefusedAddress, TimeoutError):
+            asking.cancel()
             return target
         _checked(found, target)
     return target
 
 
-def _look_up(host: str, port: int) -> list[str]:
+def look_up(host: str, port: int) -> list[str]:
+    """Ask the system's resolver, which may take its time. Raises RefusedAddress when it knows no address."""
     try:
         found: Sequence[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

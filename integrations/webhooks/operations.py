@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from integrations import vault
+from integrations.errors import VaultError
 from integrations.models import WebhookDelivery, WebhookEndpoint, WebhookMessage, WebhookSecret
 from integrations.webhooks import addresses, outbox, samples, signing
 from tenants import audit
@@ -26,6 +27,7 @@ OPT_IN = ("record.completed",)
 """Told only to endpoints that name them: there is one for each record."""
 DEFAULT_EVENTS = tuple(name for name in EVENTS if name not in OPT_IN)
 SENDER = "system:webhooks"
+UNSEALED = "the signing secret cannot be opened: rotate it"
 
 
 def create_endpoint(
@@ -123,6 +125,9 @@ def rotate_secret(
         of_endpoint.filter(expires_at__gt=ends).update(expires_at=ends)
         of_endpoint.filter(expires_at=None).update(expires_at=ends)
         secret = _add_secret(endpoint)
+        WebhookDelivery.objects.filter(
+            endpoint=endpoint, status="waiting", holder=None, last_error=UNSEALED
+        ).update(due_at=Now())
         audit.record(
             actor=actor,
             verb="webhook_endpoint.rotated",
@@ -150,11 +155,18 @@ def create_callback_secret(*, actor: str) -> tuple[WebhookEndpoint, Secret]:
 
 
 def ensure_secret(endpoint_id: uuid.UUID) -> Secret:
-    """A secret for callbacks that nobody has made one for yet: they are signed all the same."""
+    """A secret for callbacks that nobody has made one for yet: they are signed all the same.
+
+    Raises VaultError when there is one and it does not open.
+    """
     with tenant_scope(require_tenant_id()):
         endpoint = _locked(endpoint_id)
         known = vault.open_webhook_secrets().get(endpoint_id)
-        return known[0] if known else _add_secret(endpoint)
+        if known is None:
+            return _add_secret(endpoint)
+        if not known:
+            raise VaultError("The secret for callbacks cannot be opened. Rotate it.")
+        return known[0]
 
 
 def switch_endpoint(*, endpoint_id: uuid.UUID, on: bool, actor: str) -> WebhookEndpoint:
@@ -163,13 +175,14 @@ def switch_endpoint(*, endpoint_id: uuid.UUID, on: bool, actor: str) -> WebhookE
     Raises NotFound. One that is as wanted stays as it is.
     """
     with tenant_scope(require_tenant_id()):
-        endpoint = _locked(endpoint_id, own=True)
+        # Off: what is being written for it is waited for, and put by like the rest.
+        endpoint = _locked(endpoint_id, own=True, alone=not on)
         if on == (endpoint.status == WebhookEndpoint.Status.ENABLED):
             return endpoint
         if on:
             _set(endpoint, status=WebhookEndpoint.Status.ENABLED, reason="", disabled_at=None, notice="")
             _set(endpoint, failures=0, failing_since=None, rest_until=None, warned_at=None)
-            _deliveries(endpoint, "waiting", "held", due=True)
+            _let_go(endpoint)
             outbox.wake_after_commit()
         else:
             _switch_off(endpoint, WebhookEndpoint.Reason.PERSON)
@@ -263,13 +276,28 @@ def told(endpoint_ids: Sequence[uuid.UUID], notice: str) -> None:
 
 def _switch_off(endpoint: WebhookEndpoint, reason: str) -> None:
     _set(endpoint, status=WebhookEndpoint.Status.DISABLED, reason=reason, disabled_at=timezone.now())
-    _deliveries(endpoint, "held", "waiting", due=False)
+    _hold(endpoint)
 
 
-def _deliveries(endpoint: WebhookEndpoint, to: str, of: str, *, due: bool) -> None:
-    WebhookDelivery.objects.filter(endpoint=endpoint, status=of).update(
-        status=to, due_at=Now() if due else None, holder=None
-    )
+def _hold(endpoint: WebhookEndpoint) -> None:
+    """Put by what waits. What is on its way keeps its holder, who is to say how it ended, and the end of its lease."""
+    waiting = WebhookDelivery.objects.filter(endpoint=endpoint, status="waiting")
+    waiting.filter(holder=None).update(status="held", due_at=None)
+    waiting.update(status="held")
+
+
+def hold_strays(endpoint_ids: Sequence[uuid.UUID]) -> None:
+    """Put by what was being written for endpoints while they were switched off."""
+    with tenant_scope(require_tenant_id()):
+        off = WebhookEndpoint.objects.filter(pk__in=endpoint_ids, status=WebhookEndpoint.Status.DISABLED)
+        for endpoint in off.order_by("id").select_for_update(no_key=True):
+            _hold(endpoint)
+
+
+def _let_go(endpoint: WebhookEndpoint) -> None:
+    held = WebhookDelivery.objects.filter(endpoint=endpoint, status="held")
+    held.filter(due_at=None).update(status="waiting", due_at=Now(), holder=None)
+    held.update(status="waiting")
 
 
 def _set(endpoint: WebhookEndpoint, **values: Any) -> None:
@@ -278,9 +306,9 @@ def _set(endpoint: WebhookEndpoint, **values: Any) -> None:
     endpoint.save(update_fields=list(values))
 
 
-def _locked(endpoint_id: uuid.UUID, *, own: bool = False) -> WebhookEndpoint:
-    """The endpoint, locked; with `own` only one with an address of its own."""
-    rows = WebhookEndpoint.objects.select_for_update(no_key=True).filter(pk=endpoint_id)
+def _locked(endpoint_id: uuid.UUID, *, own: bool = False, alone: bool = False) -> WebhookEndpoint:
+    """The endpoint, locked; with `own` only one with an address of its own. With `alone` nobody writes events for it."""
+    rows = WebhookEndpoint.objects.select_for_update(no_key=not alone).filter(pk=endpoint_id)
     endpoint: WebhookEndpoint | None = rows.first()
     if endpoint is None or (own and endpoint.kind != WebhookEndpoint.Kind.ENDPOINT):
         raise NotFound("There is no such endpoint.")

@@ -1,8 +1,8 @@
 """One attempt: to the address that was checked a moment ago, once, within 15 s, and no further than the first answer."""
 
 import asyncio
+import functools
 import time
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -12,7 +12,8 @@ import structlog
 from integrations.body import BadAnswer
 from integrations.transport import Answer, Lost, NotSent, Origin, Pool
 from integrations.webhooks import addresses, signing
-from integrations.webhooks.claim import UNSEALED, Job
+from integrations.webhooks.claim import Job
+from integrations.webhooks.names import Names, NoTurn
 from tenants.failpoints import reach
 
 log = structlog.get_logger(__name__)
@@ -24,7 +25,8 @@ KEPT_ANSWER = 4_096
 
 @dataclass(slots=True)
 class Attempted:
-    """What came of an attempt. `error` is a fixed phrase, empty when the receiver took it."""
+    """What came of an attempt. `error` is a fixed phrase, empty when the receiver took it. `untried`: nobody was asked
+    anything, which is not the receiver's affair."""
 
     job: Job
     started_at: datetime
@@ -33,13 +35,14 @@ class Attempted:
     error: str = ""
     answer: str = ""
     retry_after: float | None = None
+    untried: bool = False
 
     @property
     def ok(self) -> bool:
         return not self.error
 
 
-async def post(pool: Pool, names: Executor, job: Job, *, timeout: float = TIMEOUT_S) -> Attempted:
+async def post(pool: Pool, names: Names, job: Job, *, timeout: float = TIMEOUT_S) -> Attempted:
     """Try a delivery. `names` looks host names up. Never raises but for being cancelled."""
     attempted = Attempted(job, datetime.now(UTC))
     began = time.monotonic()
@@ -47,6 +50,8 @@ async def post(pool: Pool, names: Executor, job: Job, *, timeout: float = TIMEOU
         _judge(attempted, await _exchange(pool, names, job, attempted, began + timeout))
     except TimeoutError:
         attempted.error = f"no answer within {timeout:g} s"
+    except NoTurn:
+        attempted.untried, attempted.error = True, "other host names are being looked up"
     except addresses.RefusedAddress as problem:
         attempted.error = str(problem)[:120]
     except NotSent as problem:
@@ -62,12 +67,10 @@ async def post(pool: Pool, names: Executor, job: Job, *, timeout: float = TIMEOU
     return attempted
 
 
-async def _exchange(pool: Pool, names: Executor, job: Job, attempted: Attempted, deadline: float) -> Answer:
-    if not job.keys:
-        raise NotSent(UNSEALED)
+async def _exchange(pool: Pool, names: Names, job: Job, attempted: Attempted, deadline: float) -> Answer:
     target = addresses.read(job.url)
     async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-        address = await addresses.resolve(target, names)
+        address = await addresses.resolve(target, functools.partial(names.find, job.tenant_id))
     origin = Origin(target.host, target.port, target.tls, address)
     headers = {
         "Host": origin.name,

@@ -20,8 +20,10 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 
 from integrations.transport import Pool
-from integrations.webhooks import claim, notices, outbox, settle
+from integrations.webhooks import claim, notices, outbox, settle, strays
 from integrations.webhooks.claim import Job
+from integrations.webhooks.lanes import Lanes
+from integrations.webhooks.names import Names
 from integrations.webhooks.post import TIMEOUT_S, Attempted, post
 from tenants.ids import uuid7
 
@@ -29,13 +31,13 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 AT_ONCE = 1_000
+AT_ONCE_FAILING = 500
+"""Of them; the rest is kept for lanes that do not fail."""
 LOOK_EVERY_S = 0.5
 GATHER_S = 0.02
 LEASE_S = TIMEOUT_S + 15.0
 RETRY_DATABASE_S = 1.0
 NOTICES_EVERY_S = 30.0
-NAME_THREADS = 32
-"""Host names are looked up by the system's resolver, which may take its time for each."""
 
 
 class Sender:
@@ -57,6 +59,7 @@ class Sender:
         self._done: asyncio.Event
         self._attempts: list[Attempted] = []
         self._sending: dict[asyncio.Task[None], Job] = {}
+        self._lanes = Lanes()
 
     def start(self) -> None:
         self._thread = threading.Thread(
@@ -88,7 +91,7 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         self._due, self._done = asyncio.Event(), asyncio.Event()
         self._pool = Pool()
-        self._names = ThreadPoolExecutor(NAME_THREADS, thread_name_prefix="webhook-names")
+        self._names = Names()
         # What was sent is written down beside what is taken next.
         self._taking = ThreadPoolExecutor(1, thread_name_prefix="webhook-take")
         self._settling = ThreadPoolExecutor(1, thread_name_prefix="webhook-settle")
@@ -106,7 +109,7 @@ class Sender:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             self._pool.close()
-            self._names.shutdown(wait=False, cancel_futures=True)
+            self._names.close()
             for thread in (self._taking, self._settling):
                 await self._database(thread, connections.close_all)
                 thread.shutdown(wait=False)
@@ -133,6 +136,7 @@ class Sender:
             return 0
         before = time.monotonic()
         under_way = list(self._sending.values())
+        failing, resting = self._lanes.failing, self._lanes.resting
         try:
             jobs = await self._database(
                 self._taking,
@@ -142,6 +146,9 @@ class Sender:
                     tenants=Counter(job.tenant_id for job in under_way),
                     room=room,
                     lease_s=self._lease_s,
+                    failing=failing,
+                    resting=resting,
+                    room_failing=AT_ONCE_FAILING - sum(job.failing for job in under_way),
                 ),
             )
         except DatabaseError as error:
@@ -157,6 +164,7 @@ class Sender:
 
     async def _send(self, job: Job) -> None:
         attempted = await post(self._pool, self._names, job, timeout=self._timeout_s)
+        self._lanes.note(attempted)
         self._attempts.append(attempted)  # the list of now: the one of before is being settled
         job.keys = []
         self._done.set()
@@ -178,23 +186,22 @@ class Sender:
 
     async def _settle(self) -> None:
         attempts, self._attempts = self._attempts, []
-        while attempts:
-            try:
-                await self._database(self._settling, lambda: settle.settle(attempts))
-            except DatabaseError as error:
-                # Those of tenants that were written find themselves no longer held; written twice, they change nothing.
-                log.warning("webhooks_not_settled", error=str(error)[:200], attempts=len(attempts))
-                await asyncio.sleep(RETRY_DATABASE_S)
-            else:
-                return
+        if not attempts:
+            return
+        again = await self._database(self._settling, lambda: settle.settle(attempts))
+        if again:
+            self._attempts = again + self._attempts
+            await asyncio.sleep(RETRY_DATABASE_S)
+            self._done.set()
 
     async def _notice_loop(self) -> None:
         while True:
             await asyncio.sleep(NOTICES_EVERY_S)
             try:
                 await self._database(self._settling, notices.tell)
-            except DatabaseError as error:
-                log.warning("webhook_notices_not_sent", error=type(error).__name__)
+                await self._database(self._settling, strays.hold)
+            except Exception:  # the next time, and nothing that is sent waits for it
+                log.exception("webhook_notices_not_sent")
 
     async def _drain(self) -> None:
         deadline = time.monotonic() + self._timeout_s + 5
@@ -217,12 +224,12 @@ def send_due(
     """Send what is due now in this thread and settle it, once around; returns how many attempts. For tests and commands."""
 
     async def work(jobs: list[Job]) -> list[Attempted]:
-        pool, names = Pool(), ThreadPoolExecutor(4)
+        pool, names = Pool(), Names()
         try:
             return list(await asyncio.gather(*(post(pool, names, job, timeout=timeout_s) for job in jobs)))
         finally:
             pool.close()
-            names.shutdown(wait=False)
+            names.close()
 
     jobs = claim.take(holder or uuid7(), lanes={}, tenants={}, room=AT_ONCE, lease_s=lease_s)
     attempts = asyncio.run(work(jobs))

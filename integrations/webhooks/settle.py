@@ -10,34 +10,62 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connections
+import structlog
+from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
 from integrations.models import WebhookEndpoint
-from integrations.webhooks import schedule
+from integrations.webhooks import claim, schedule
+from integrations.webhooks.lanes import rest_of
 from integrations.webhooks.operations import disable_for_trouble
 from integrations.webhooks.post import Attempted
 from tenants.failpoints import reach
 from tenants.ids import uuid7
-from tenants.scope import APP_ALIAS, tenant_scope
+from tenants.scope import APP_ALIAS, is_away, tenant_scope
 
 GONE = 410
-LONGEST_ASKED_REST_S = 3_600.0
+UNTRIED_AGAIN_S = 2.0
+log = structlog.get_logger(__name__)
 
 
-def settle(attempts: Sequence[Attempted]) -> None:
-    """Write these down, by tenant. Raises django.db.Error; what was written before is not written again then."""
+def settle(attempts: Sequence[Attempted]) -> list[Attempted]:
+    """Write these down, tenant by tenant; returns those to be handed in again, as the database did not take them now.
+
+    What cannot be written for another reason is logged and let go: it is due again when its lease ends.
+    """
     tenants: dict[uuid.UUID, list[Attempted]] = defaultdict(list)
     for attempted in attempts:
         tenants[attempted.job.tenant_id].append(attempted)
+    again: list[Attempted] = []
     for tenant_id in sorted(tenants):
-        with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
-            endpoints = _lock(tenants[tenant_id])
-            mine = _move(cursor, tenant_id, tenants[tenant_id])
-            _log(cursor, tenant_id, tenants[tenant_id])
-            _judge(endpoints, [a for a in tenants[tenant_id] if a.job.delivery_id in mine])
-            reach("webhook.settling")
+        theirs = tenants.pop(tenant_id)
+        try:
+            _settle(tenant_id, theirs)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("webhooks_not_settled", tenant=str(tenant_id), error=str(error)[:200])
+            again += theirs
+            if is_away(APP_ALIAS):
+                return again + [attempted for several in tenants.values() for attempted in several]
+        except Exception:
+            log.exception("webhooks_not_settled", tenant=str(tenant_id))
     reach("webhook.settled")
+    return again
+
+
+def _settle(tenant_id: uuid.UUID, attempts: Sequence[Attempted]) -> None:
+    tried = [a for a in attempts if not a.untried]
+    untried = [a.job for a in attempts if a.untried]
+    with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
+        endpoints = _lock(tried)
+        mine = _move(cursor, tenant_id, tried)
+        _log(cursor, tenant_id, tried)
+        _judge(endpoints, [a for a in tried if a.job.delivery_id in mine])
+        if untried:
+            claim.put_back(
+                tenant_id, [job.delivery_id for job in untried], [job.holder for job in untried],
+                after_s=UNTRIED_AGAIN_S, why="",
+            )  # fmt: skip
+        reach("webhook.settling")
 
 
 def _lock(attempts: Sequence[Attempted]) -> dict[uuid.UUID, WebhookEndpoint]:
@@ -47,7 +75,8 @@ def _lock(attempts: Sequence[Attempted]) -> dict[uuid.UUID, WebhookEndpoint]:
 
 
 def _move(cursor: Any, tenant_id: uuid.UUID, attempts: Sequence[Attempted]) -> set[uuid.UUID]:
-    """Say of each delivery where it stands; returns those that are still ours to say it of."""
+    """Say of each delivery where it stands; returns those that are still ours to say it of. One whose endpoint was switched
+    off meanwhile is kept for when it is on again, unless it is over."""
     rows = []
     for a in attempts:
         delay = None
@@ -59,8 +88,10 @@ def _move(cursor: Any, tenant_id: uuid.UUID, attempts: Sequence[Attempted]) -> s
         )
     cursor.execute(
         """UPDATE integrations_webhookdelivery d
-           SET status = t.status, holder = NULL, tries = d.tries + 1, attempts = d.attempts + 1,
-               due_at = clock_timestamp() + t.delay * interval '1 second', last_status = t.http_status,
+           SET status = CASE WHEN t.status = 'waiting' THEN d.status ELSE t.status END,
+               holder = NULL, tries = d.tries + 1, attempts = d.attempts + 1,
+               due_at = CASE WHEN d.status = 'waiting' THEN clock_timestamp() + t.delay * interval '1 second' END,
+               last_status = t.http_status,
                last_error = t.error, last_at = t.at,
                finished_at = CASE WHEN t.delay IS NULL THEN clock_timestamp() END
            FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::float[], %s::int[], %s::text[], %s::timestamptz[])
@@ -135,7 +166,7 @@ def weigh(endpoint: WebhookEndpoint, attempted: Attempted, now: datetime) -> Non
         return
     endpoint.failures += 1
     endpoint.failing_since = endpoint.failing_since or now
-    seconds = max(schedule.rest(endpoint.failures), min(attempted.retry_after or 0.0, LONGEST_ASKED_REST_S))
+    seconds = rest_of(endpoint.failures, attempted)
     if seconds:
         endpoint.rest_until = now + timedelta(seconds=seconds)
     long = now - endpoint.failing_since >= schedule.WARN_AFTER

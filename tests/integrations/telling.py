@@ -5,13 +5,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from django.db import connections
 from django.utils import timezone
 
 from integrations.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from integrations.webhooks import operations
+from integrations.webhooks import operations, outbox
 from tenants.events import emit
 from tenants.models import Tenant
-from tenants.scope import tenant_scope
+from tenants.scope import APP_ALIAS, tenant_scope
 from tenants.secret import Secret
 from tests.factories import ACTOR
 
@@ -24,6 +25,13 @@ def listen(tenant: Tenant, url: str, **options: Any) -> tuple[WebhookEndpoint, S
 def tell(tenant: Tenant, number: int = 1, *, event: str = "plan.changed", key: str = "") -> None:
     with tenant_scope(tenant):
         emit(event, {"number": number}, key=key)
+
+
+def call_back(tenant: Tenant, *urls: str) -> None:
+    """A run ends for each of these addresses."""
+    events = [outbox.Event("run.completed", {"number": n}, callback_url=url) for n, url in enumerate(urls)]
+    with tenant_scope(tenant), connections[APP_ALIAS].cursor() as cursor:
+        outbox.write(cursor, tenant.pk, events)
 
 
 def deliveries(tenant: Tenant) -> list[WebhookDelivery]:

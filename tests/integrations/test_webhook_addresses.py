@@ -6,7 +6,6 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +15,7 @@ from integrations.transport import Pool
 from integrations.webhooks import addresses, post, signing
 from integrations.webhooks.addresses import RefusedAddress, is_public, read
 from integrations.webhooks.claim import Job
+from integrations.webhooks.names import Names
 from integrations.webhooks.post import Attempted
 from tests.integrations.receiver import receiving
 from tests.integrations.rig import Wire, wire_server
@@ -82,14 +82,14 @@ def job(url: str) -> Job:
 
 def attempt(*urls: str, timeout: float = 5.0) -> list[Attempted]:
     async def work() -> list[Attempted]:
-        pool, names = Pool(), ThreadPoolExecutor(8)
+        pool, names = Pool(), Names()
         try:
             return list(
                 await asyncio.gather(*(post.post(pool, names, job(url), timeout=timeout) for url in urls))
             )
         finally:
             pool.close()
-            names.shutdown(wait=False)
+            names.close()
 
     return asyncio.run(work())
 
@@ -209,7 +209,7 @@ def test_an_answer_over_a_megabyte_is_cut(settings: Any) -> None:
 
     async def work() -> Attempted:
         async with wire_server(flood) as served:
-            pool, names = Pool(), ThreadPoolExecutor(1)
+            pool, names = Pool(), Names()
             attempted = await post.post(pool, names, job(served.url + "/"), timeout=5)
             pool.close()
             return attempted
@@ -235,7 +235,7 @@ def test_an_answer_that_takes_too_long_is_cut(settings: Any, drip: bytes) -> Non
 
     async def work() -> Attempted:
         async with wire_server(slow) as served:
-            pool, names = Pool(), ThreadPoolExecutor(1)
+            pool, names = Pool(), Names()
             attempted = await post.post(pool, names, job(served.url + "/"), timeout=0.4)
             pool.close()
             return attempted
