@@ -1,6 +1,7 @@
 """The double of Stripe, asked through the real SDK: what our billing relies on, it does as Stripe does."""
 
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -9,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 import stripe
 
-from tests.stripe_double import DAY, Double
+from tests.stripe_double import DAY, KEY, Double
 
 NOT_ALWAYS = {"quantity"}
 
@@ -285,6 +286,41 @@ def test_faults_strike_before_or_after_the_work(v1, double, fault, error, done):
     with pytest.raises(error):
         v1.customers.create({"email": "a@tenant.example"})
     assert len(v1.customers.list().data) == done
+
+
+@pytest.mark.parametrize(
+    ("fault", "done_while_it_hangs", "done_after"),
+    [("hang_before", 0, 0), ("hang_after", 1, 1), ("hang_late", 0, 1)],
+)
+def test_no_answer_comes_until_the_caller_gives_up(v1, double, fault, done_while_it_hangs, done_after):
+    impatient = stripe.StripeClient(
+        KEY, base_addresses={"api": double.url}, http_client=stripe.RequestsClient(timeout=0.8)
+    )
+    double.fault(fault, count=1, path="/customers")
+    failed = []
+
+    def make():
+        try:
+            impatient.v1.customers.create({"email": "a@tenant.example"})
+        except stripe.APIConnectionError as error:
+            failed.append(error)
+
+    caller = threading.Thread(target=make)
+    caller.start()
+    assert _soon(lambda: double.control("GET", "state")["struck"] == {fault: 1})
+    assert len(v1.customers.list().data) == done_while_it_hangs
+    caller.join()
+    assert failed
+    assert _soon(lambda: len(v1.customers.list().data) == done_after)
+    time.sleep(0.1)
+    assert len(v1.customers.list().data) == done_after
+
+
+def _soon(true, seconds=5.0):
+    until = time.monotonic() + seconds
+    while not true() and time.monotonic() < until:
+        time.sleep(0.02)
+    return true()
 
 
 def test_events_are_signed_and_sent_as_the_endpoint_asked(v1, shop, double):
