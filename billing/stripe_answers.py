@@ -4,11 +4,14 @@ Facts: objects as API version 2026-10-28.endive has them, for the SDK stripe==16
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 PLAN = "plan"
 """The key of our metadata on prices: a plan's older prices still give it."""
+LATE_PERIOD, LATE_RECORDS = "late_period", "late_records"
+"""The keys of our metadata on invoice items that charge late usage: the month's first day, and how many records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,37 @@ class MeteredLine:
     """A line of an invoice that bills usage: so many units from `start` up to `end` (UTC); amount in cents."""
 
     invoice_id: str
+    price_id: str
     quantity: int
     amount: int
     start: datetime
     end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LateCharge:
+    """What was charged for a month after its invoice was final: so many records, in cents; negative ones were credited."""
+
+    period: date
+    records: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What a metered price charges. `tiers`: (up to how many units, None for all that follow; cents for each)."""
+
+    currency: str
+    tiers: tuple[tuple[int | None, Decimal], ...]
+
+    def cents(self, quantity: int) -> int:
+        """For so many units of one period, as Stripe's graduated tiers do: rounded once, half up."""
+        total, below = Decimal(0), 0
+        for up_to, each in self.tiers:
+            top = quantity if up_to is None else min(quantity, up_to)
+            total += max(0, top - below) * each
+            below = max(below, top)
+        return int(total.quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 
 def told_of(event: dict[str, Any], body: str) -> Told:
@@ -126,7 +156,30 @@ def line_of(invoice_id: str, row: dict[str, Any]) -> MeteredLine:
     """`row`: a line of this invoice's."""
     period = row["period"]
     return MeteredLine(
-        invoice_id, int(row["quantity"] or 0), row["amount"], moment(period["start"]), moment(period["end"])
+        invoice_id, price_of(row), int(row["quantity"] or 0), row["amount"], moment(period["start"]),
+        moment(period["end"]),
+    )  # fmt: skip
+
+
+def price_of(row: dict[str, Any]) -> str:
+    """The price of an invoice's line; empty for none."""
+    return str(((row.get("pricing") or {}).get("price_details") or {}).get("price") or "")
+
+
+def late_of(row: dict[str, Any]) -> LateCharge | None:
+    """`row`: an invoice item; None for one that is no late usage of ours."""
+    about = row.get("metadata") or {}
+    if LATE_PERIOD not in about:
+        return None
+    return LateCharge(date.fromisoformat(about[LATE_PERIOD]), int(about[LATE_RECORDS]), row["amount"])
+
+
+def rate_of(row: dict[str, Any]) -> Rate:
+    """`row`: a price with its tiers expanded, or one without tiers."""
+    tiers = row.get("tiers") or [{"up_to": None, "unit_amount_decimal": row["unit_amount_decimal"]}]
+    return Rate(
+        row["currency"],
+        tuple((tier["up_to"], Decimal(str(tier["unit_amount_decimal"] or 0))) for tier in tiers),
     )
 
 

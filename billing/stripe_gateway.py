@@ -228,8 +228,34 @@ def metered_lines(customer_id: str) -> list[answers.MeteredLine]:
             for invoice in found
             if invoice.status != "draft"
             for line in invoice.to_dict()["lines"]["data"]
-            if ((line.get("pricing") or {}).get("price_details") or {}).get("price") in metered
+            if answers.price_of(line) in metered
         ]
+
+
+def rate(price_id: str) -> answers.Rate:
+    """What a metered price charges now and for ever: prices do not change."""
+    with _asking() as client:
+        return answers.rate_of(client.v1.prices.retrieve(price_id, {"expand": ["tiers"]}).to_dict())
+
+
+def late_charges(customer_id: str) -> list[answers.LateCharge]:
+    """What `charge_late` charged, of the customer's last hundred invoice items."""
+    with _asking() as client:
+        found = client.v1.invoice_items.list({"customer": customer_id, "limit": _PAGE}).data
+        return [late for row in found if (late := answers.late_of(row.to_dict()))]
+
+
+def charge_late(
+    customer_id: str, subscription_id: str, charge: answers.LateCharge, *, currency: str, text: str, key: str
+) -> None:
+    """Put a charge, or a credit, on the subscription's next invoice. Raises StripeRefused where there is no next one."""
+    about = {answers.LATE_PERIOD: charge.period.isoformat(), answers.LATE_RECORDS: str(charge.records)}
+    params: Any = {
+        "customer": customer_id, "subscription": subscription_id, "amount": charge.amount, "currency": currency,
+        "description": text, "metadata": about,
+    }  # fmt: skip
+    with _asking() as client:
+        client.v1.invoice_items.create(params, {"idempotency_key": key})
 
 
 # --- Meters

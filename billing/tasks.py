@@ -7,7 +7,15 @@ from celery import shared_task
 
 from billing import reconcile as stripe_meter
 from billing import stripe_gateway
-from billing.operations import metering, notices, quota_notices, reconcile, stripe_events, subscriptions
+from billing.operations import (
+    late_usage,
+    metering,
+    notices,
+    quota_notices,
+    reconcile,
+    stripe_events,
+    subscriptions,
+)
 from billing.queries import current_period
 from tenants.errors import WeirError
 from tenants.task_base import TenantTask
@@ -86,12 +94,20 @@ def tell_quotas() -> None:
 
 @shared_task(name="billing.tasks.compare_usage", ignore_result=True)
 def compare_usage() -> None:
-    """Compare this month's counters with the ledger, and with Stripe's meter; what differs is an error for operators."""
+    """Compare this month's counters with the ledger, and with Stripe's meter; what differs is an error for operators.
+    What ended months differ in from their invoices is charged with the next."""
     for one in reconcile.compare(current_period()).differences:
         _log.error(
             "usage_differs", tenant_id=str(one.tenant_id), period=f"{one.period:%Y-%m}", counted=one.counted,
             ledger=one.ledger,
         )  # fmt: skip
+    if not stripe_gateway.enabled():
+        return
+    for tenant_id in metering.metered_tenants():
+        try:
+            late_usage.settle(tenant_id)
+        except WeirError as error:
+            _log.warning("late_usage_waits", tenant_id=str(tenant_id), error=type(error).__name__)
     _compare_with_stripe()
 
 

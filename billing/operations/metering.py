@@ -318,9 +318,9 @@ def _cancel(batch: MeterBatch, customer_id: str) -> dict[str, Any]:
 def _arrived(batch: MeterBatch, answer: str) -> dict[str, Any]:
     now = timezone.now()
     if now > bounds(batch.period)[1] + DRAFT:
-        # In the meter, and on no invoice: somebody has to bill it.
+        # In the meter, and not on its invoice: `late_usage` charges it with the next one.
         answer = f"after its month's invoice was final; {answer}".rstrip("; ")
-        _log.error(
+        _log.warning(
             "usage_after_invoice", batch=batch.identifier, quantity=batch.quantity, period=str(batch.period)
         )
     return {"state": State.SENT, "sent_at": now, "answer": answer}

@@ -30,3 +30,11 @@ def plans_stay(committed):
     with ops_scope("tests"):
         for row in before:
             Plan.objects.using(OPS_ALIAS).filter(slug=row.pop("slug")).update(**row)
+
+
+@pytest.fixture
+def paying(rig):
+    """Subscribed to Pro, with nothing used."""
+    rig.buy("pro")
+    rig.deliver()
+    return rig

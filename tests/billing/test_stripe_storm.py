@@ -4,7 +4,7 @@ import random
 import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,11 +13,12 @@ from django.db.models import Sum
 
 from billing import entries, reconcile, stripe_gateway
 from billing.models import MeterBatch, Plan, UsageEvent
-from billing.operations import metering, stripe_events
+from billing.operations import late_usage, metering, stripe_events
 from billing.operations import reconcile as counters
 from tenants.ids import uuid7
 from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
 from tests.billing.stripe_rig import accept
+from tests.billing.usage import cents
 from tests.billing.workers import SharedRig
 from tests.stripe_double import DAY
 
@@ -67,6 +68,8 @@ class Storm:
                 self._hear(all_of_it=True)
                 self.rig.advance(7 * HOUR)
                 self._wait()
+        with self.rig.clock():
+            late_usage.settle(self.rig.tenant.pk)
 
     def _hours(self):
         self._accept(self.chance.choice([0, 3, 20, 60]))
@@ -97,9 +100,11 @@ class Storm:
             if self.chance.random() < 0.3:
                 self.rig.workers.kill(self.chance)
             self.rig.advance(60)
-        self._fresh.clear()
         self.rig.advance(2 * HOUR)
         self._hear()
+        self._accept(9, month)  # after its invoice
+        self._give_back(4)
+        self._fresh.clear()
 
     def _accept(self, number, month=None):
         """One transaction: an entry for each record, and the count. Some come to nothing."""
@@ -179,12 +184,6 @@ def _month_end(rig):
     return metering.bounds(_month(rig))[1]
 
 
-def cents(plan, quantity):
-    """What a month of so many records costs beside the base price, by our own plan."""
-    over = max(0, quantity - plan.monthly_records)
-    return int((over * plan.overage_price * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
-
-
 def check(storm):
     """Recount, ledger, counters, batches, meter and invoices, month by month; returns how many months."""
     rig, plan = storm.rig, storm.rig.plans["pro"]
@@ -202,17 +201,26 @@ def check(storm):
     assert rig.workers.broken == 0
     customer = rig.row.customer_id
     lines = {line.start.date().replace(day=1): line for line in stripe_gateway.metered_lines(customer)}
-    invoices = {row["id"]: row for row in rig.double.control("GET", "state")["rows"]["invoice"].values()}
+    rows = rig.double.control("GET", "state")["rows"]
+    invoices = {row["id"]: row for row in rows["invoice"].values()}
+    items = rows.get("invoiceitem", {}).values()
+    late = stripe_gateway.late_charges(customer)
     for month in months:
         units = storm.recount[month]
         line = lines[month]
-        assert (ledger[month], told[month], line.quantity) == (units, units, units)
+        more = [charge for charge in late if charge.period == month]
+        assert (ledger[month], told[month]) == (units, units)
         assert stripe_gateway.usage_between(customer, *metering.bounds(month)) == units
-        assert line.amount == cents(plan, units)
-        assert invoices[line.invoice_id]["total"] == plan.price * 100 + cents(plan, units)
+        assert line.quantity + sum(charge.records for charge in more) == units
+        assert line.amount + sum(charge.amount for charge in more) == cents(plan, units)
+        assert line.amount == cents(plan, line.quantity)
+        others = sum(item["amount"] for item in items if item["invoice"] == line.invoice_id)
+        assert invoices[line.invoice_id]["total"] == plan.price * 100 + line.amount + others
         with tenant_scope(rig.tenant):
             assert sum(entry.quantity for entry in entries.of_line(line.start, line.end)) == units
-    assert sum(line.quantity for line in lines.values()) == storm.recount.total()
+    assert sum(part.amount for part in (*lines.values(), *late)) == sum(
+        cents(plan, storm.recount[m]) for m in months
+    )
     assert len(stripe_gateway.metered_lines(customer)) == len(lines)
     assert counters.compare().differences == []
     with rig.clock():

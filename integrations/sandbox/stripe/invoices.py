@@ -34,6 +34,8 @@ def start(book: Book, subscription: Row, reason: str, *, first: int, last: int) 
     waiting = book.hidden(subscription["id"]).pop("prorations", [])
     for line in waiting:
         line["invoice"] = invoice["id"]
+        if item := line["parent"]["invoice_item_details"]:
+            book.get("invoiceitem", item["invoice_item"])["invoice"] = invoice["id"]
         invoice["lines"]["data"].append(line)
     return invoice
 

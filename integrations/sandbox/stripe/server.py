@@ -75,7 +75,7 @@ class Stripe:
             arrived = self.book.now()
             if fault in ("hang_before", "hang_late"):
                 await _until_gone(request)
-            if fault == "hang_before":
+            if fault == "hang_before" or (key and self.answers.find(key, path, params, arrived)):
                 return _hang_up(request)
             with self.book.at(arrived) if fault == "hang_late" else nullcontext():
                 status, answer = self._done(request.method, path, params, key)

@@ -179,6 +179,43 @@ def line(
     }  # fmt: skip
 
 
+def invoice_item(at: int, *, amount: int, subscription: str, **given: Any) -> Row:
+    row = new(
+        "invoiceitem", at, amount=amount, customer_account=None, date=at, discountable=amount > 0, discounts=[],
+        invoice=None, net_amount=amount, period={"end": at, "start": at}, proration=False, quantity=1,
+        quantity_decimal="1", tax_rates=[], test_clock=None,
+        parent={
+            "subscription_details": {"subscription": subscription, "subscription_item": None},
+            "type": "subscription_details",
+        },
+        pricing={
+            "price_details": {"price": name("price"), "product": name("product")}, "type": "price_details",
+            "unit_amount_decimal": str(amount),
+        },
+    )  # fmt: skip
+    del row["created"]
+    return row | given
+
+
+def line_of_item(row: Row) -> Row:
+    """The line of an invoice that an invoice item becomes."""
+    subscription = row["parent"]["subscription_details"]["subscription"]
+    return {
+        "id": name("line_item"), "object": "line_item", "amount": row["amount"], "currency": row["currency"],
+        "description": row["description"], "discount_amounts": [], "discountable": row["discountable"],
+        "discounts": [], "invoice": "", "livemode": False, "metadata": row["metadata"],
+        "parent": {
+            "invoice_item_details": {
+                "invoice_item": row["id"], "proration": False, "proration_details": {"credited_items": None},
+                "subscription": subscription,
+            },
+            "subscription_item_details": None, "type": "invoice_item_details",
+        },
+        "period": row["period"], "pretax_credit_amounts": [], "pricing": row["pricing"], "quantity": 1,
+        "quantity_decimal": "1", "subscription": subscription, "subtotal": row["amount"], "taxes": [],
+    }  # fmt: skip
+
+
 def session(at: int, **given: Any) -> Row:
     return new(
         "checkout.session", at, adaptive_pricing={"enabled": False}, after_expiration=None,

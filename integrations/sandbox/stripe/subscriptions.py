@@ -191,3 +191,33 @@ def _new_item(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
 @route("GET", "charges/{}")
 def _charge(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     return api.book.get("charge", ids[0])
+
+
+# --- Invoice items
+@route("POST", "invoiceitems")
+def _new_invoice_item(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    """A charge that waits for the subscription's next invoice."""
+    book = api.book
+    for name in ("customer", "subscription", "amount", "currency"):
+        if not params.get(name):
+            raise needed(name)
+    customer = book.get("customer", params["customer"], "customer")
+    subscription = book.get("subscription", params["subscription"], "subscription")
+    if subscription["status"] in cycle.ENDED:
+        raise Refusal("This subscription is cancelled: no invoice follows.", param="subscription")
+    amount = whole(params, "amount")
+    assert amount is not None
+    item = book.add(
+        shapes.invoice_item(
+            book.now(customer["id"]), customer=customer["id"], amount=amount, currency=params["currency"],
+            subscription=subscription["id"], description=params.get("description"),
+            metadata=dict(params.get("metadata") or {}),
+        )
+    )  # fmt: skip
+    book.hidden(subscription["id"]).setdefault("prorations", []).append(shapes.line_of_item(item))
+    return item
+
+
+@route("GET", "invoiceitems")
+def _invoice_items(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    return api.listed(api.book.all("invoiceitem"), params, "/v1/invoiceitems", ("customer", "invoice"))

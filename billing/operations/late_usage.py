@@ -1,0 +1,80 @@
+"""Usage that became known after its month's invoice was final: charged, or credited, with the next invoice.
+
+What a month was charged is what Stripe has of it, the invoice's line and the items before; what it should have been is what
+the ledger has. Only the difference is charged. So whatever was lost, or done twice, the next one to look puts right.
+"""
+
+import uuid
+from datetime import UTC, date
+
+import structlog
+from django.db.models import Sum
+from django.utils import timezone
+
+from billing import entitlement, stripe_gateway
+from billing.models import Subscription, UsageEvent
+from billing.operations.metering import bounds, month_before
+from billing.stripe_answers import LateCharge, MeteredLine
+from tenants.scope import tenant_scope
+
+_log = structlog.stdlib.get_logger("weir.metering")
+
+
+def settle(tenant_id: uuid.UUID) -> list[LateCharge]:
+    """Charge what the last two ended months differ in; returns what was charged.
+
+    Call it outside any scope, again and again: what was charged is read first. A month counts once its whole is on one
+    invoice that is final. Raises StripeAway, StripeRefused.
+    """
+    last = month_before(timezone.now().astimezone(UTC).date().replace(day=1))
+    months = (month_before(last), last)
+    with tenant_scope(tenant_id):
+        row = Subscription.objects.exclude(metered_from=None).first()
+        ledger = dict(
+            UsageEvent.objects.filter(kind=UsageEvent.Kind.RECORD, livemode=True, period__in=months)
+            .values_list("period")
+            .annotate(Sum("quantity"))
+        )
+    if row is None:
+        return []
+    lines = stripe_gateway.metered_lines(row.customer_id)
+    late = stripe_gateway.late_charges(row.customer_id)
+    charged = []
+    for period in months:
+        whole = [line for line in lines if line.end == bounds(period)[1]]
+        before = [charge for charge in late if charge.period == period]
+        # An invoice may have a line for each tier; two invoices of one month are nobody's to sum up.
+        if len({(line.invoice_id, line.price_id) for line in whole}) == 1 and (
+            charge := _settle(row, whole, before, period, ledger.get(period, 0))
+        ):
+            charged.append(charge)
+    return charged
+
+
+def _settle(
+    row: Subscription, lines: list[MeteredLine], before: list[LateCharge], period: date, records: int
+) -> LateCharge | None:
+    told = sum(line.quantity for line in lines) + sum(charge.records for charge in before)
+    if told == records:
+        return None
+    rate = stripe_gateway.rate(lines[0].price_id)
+    amount = (
+        rate.cents(records) - sum(line.amount for line in lines) - sum(charge.amount for charge in before)
+    )
+    charge = LateCharge(period, records - told, amount)
+    if amount == 0:
+        return None
+    about = {
+        "tenant_id": str(row.tenant_id), "period": f"{period:%Y-%m}", "records": charge.records, "cents": amount,
+    }  # fmt: skip
+    if row.status not in (*entitlement.PAYING, *entitlement.OVERDUE):
+        _log.error("usage_not_charged", **about)  # no invoice follows: somebody has to bill it
+        return None
+    stripe_gateway.charge_late(
+        row.customer_id, row.subscription_id, charge, currency=rate.currency,
+        text=f"{charge.records:+,} records of {period:%B %Y}, known after its invoice",
+        # The same until it is there; another each day, as a key would repeat a saved 500.
+        key=f"weir-late-{row.subscription_id}-{period}-{told}-{records}-{timezone.now():%Y%m%d}",
+    )  # fmt: skip
+    _log.warning("late_usage_charged", **about)
+    return charge

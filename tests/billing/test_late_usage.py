@@ -1,0 +1,121 @@
+"""What became known of a month after its invoice was final is on the next one: once, to the cent."""
+
+from decimal import Decimal
+
+import pytest
+import structlog
+
+from billing import stripe_gateway, tasks
+from billing.operations import late_usage
+from billing.stripe_answers import LateCharge, Rate, rate_of
+from tests.billing.usage import metered, settle_month, use, work
+
+WITHIN = 100_000
+"""What Pro includes; each record beyond it is a cent."""
+
+
+@pytest.fixture
+def month(paying):
+    """A month that was charged for 100,007 records: its first day."""
+    month = paying.now().date().replace(day=1)
+    use(paying, WITHIN + 7)
+    settle_month(paying)
+    return month
+
+
+def settle(rig):
+    with rig.clock():
+        return late_usage.settle(rig.tenant.pk)
+
+
+def totals(rig):
+    """Of the invoices that charged or credited, oldest first."""
+    rows = rig.double.control("GET", "state")["rows"]["invoice"].values()
+    return [row["total"] for row in rows if row["status"] != "draft"]
+
+
+def test_what_was_charged_in_time_is_not_charged_again(paying, month):
+    assert settle(paying) == []
+
+
+def test_late_records_are_on_the_next_invoice(paying, month):
+    use(paying, 150, period=month)
+    work(paying, 2)
+    assert metered(paying) == WITHIN + 157
+    assert settle(paying) == [LateCharge(month, 150, 150)]
+    assert settle(paying) == []
+    use(paying, 3, period=month)
+    assert settle(paying) == [LateCharge(month, 3, 3)]
+    settle_month(paying)
+    first, second = totals(paying)[-2:]
+    assert (first, second) == (9_900 + 7, 9_900 + 153)
+    assert settle(paying) == []
+
+
+def test_records_given_back_after_the_invoice_are_credited(paying, month):
+    use(paying, -5, period=month)
+    assert settle(paying) == [LateCharge(month, -5, -5)]
+    use(paying, -10, period=month)  # to below what the plan includes
+    assert settle(paying) == [LateCharge(month, -10, -2)]
+    settle_month(paying)
+    assert totals(paying)[-1] == 9_900 - 7
+
+
+def test_what_the_plan_includes_costs_nothing_late_either(paying):
+    month = paying.now().date().replace(day=1)
+    use(paying, 40)
+    settle_month(paying)
+    use(paying, 9, period=month)
+    assert settle(paying) == []
+    assert stripe_gateway.late_charges(paying.row.customer_id) == []
+
+
+@pytest.mark.parametrize(
+    "fault", ["error_before", "error_after", "lost_before", "lost_after", "hang_after", "hang_late"]
+)
+def test_a_fault_charges_nothing_twice(paying, impatient, month, fault):
+    use(paying, 150, period=month)
+    paying.double.fault(fault, count=1, path="/invoiceitems")
+    paying.double.fault(fault, count=1, path="/invoiceitems")
+    for _ in range(4):
+        with paying.clock():
+            tasks.compare_usage()
+    assert sum(late.amount for late in stripe_gateway.late_charges(paying.row.customer_id)) == 150
+
+
+def test_what_two_charged_at_once_is_credited(paying, month):
+    use(paying, 150, period=month)
+    row, twice = paying.row, LateCharge(month, 150, 150)
+    for key in ("one", "another"):
+        stripe_gateway.charge_late(
+            row.customer_id, row.subscription_id, twice, currency="usd", text="late", key=key
+        )
+    assert settle(paying) == [LateCharge(month, -150, -150)]
+    assert settle(paying) == []
+
+
+def test_what_no_invoice_follows_is_shown_to_somebody(paying, month):
+    stripe_gateway.cancel(paying.row.subscription_id)
+    paying.deliver()
+    use(paying, 150, period=month)
+    with structlog.testing.capture_logs() as lines:
+        assert settle(paying) == []
+    [line] = [line for line in lines if line["log_level"] == "error"]
+    assert (line["event"], line["records"], line["cents"]) == ("usage_not_charged", 150, 150)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "cents"), [(0, 0), (100, 0), (101, 1), (102, 3), (110, 14), (111, 15), (150, 50)]
+)
+def test_tiers_are_added_up_and_rounded_once(quantity, cents):
+    rate = Rate("usd", ((100, Decimal(0)), (110, Decimal("1.37")), (None, Decimal("0.9"))))
+    assert rate.cents(quantity) == cents
+
+
+def test_a_price_without_tiers_is_one_for_each(paying):
+    assert rate_of({"currency": "usd", "unit_amount_decimal": "0.5"}).cents(3) == 2
+
+
+def test_our_reading_of_a_price_is_what_stripe_charges(paying, month):
+    [line] = stripe_gateway.metered_lines(paying.row.customer_id)
+    assert stripe_gateway.rate(line.price_id).cents(line.quantity) == line.amount == 7
