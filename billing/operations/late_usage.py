@@ -23,8 +23,8 @@ _log = structlog.stdlib.get_logger("weir.metering")
 def settle(tenant_id: uuid.UUID) -> list[LateCharge]:
     """Charge what the last two ended months differ in; returns what was charged.
 
-    Call it outside any scope, again and again: what was charged is read first. A month counts once its whole is on one
-    invoice that is final. Raises StripeAway, StripeRefused.
+    Call it outside any scope, again and again: what was charged is read first. A month counts once its invoice is
+    final. Raises StripeAway, StripeRefused.
     """
     last = month_before(timezone.now().astimezone(UTC).date().replace(day=1))
     months = (month_before(last), last)
@@ -41,14 +41,18 @@ def settle(tenant_id: uuid.UUID) -> list[LateCharge]:
     late = stripe_gateway.late_charges(row.customer_id)
     charged = []
     for period in months:
-        whole = [line for line in lines if line.end == bounds(period)[1]]
+        found = touching(lines, period)
         before = [charge for charge in late if charge.period == period]
-        # An invoice may have a line for each tier; two invoices of one month are nobody's to sum up.
-        if len({(line.invoice_id, line.price_id) for line in whole}) == 1 and (
-            charge := _settle(row, whole, before, period, ledger.get(period, 0))
-        ):
+        if found and (charge := _settle(row, found, before, period, ledger.get(period, 0))):
             charged.append(charge)
     return charged
+
+
+def touching(lines: list[MeteredLine], period: date) -> list[MeteredLine]:
+    """The lines that bill usage of a month; none unless they reach its end: the rest is on no invoice yet, or on none."""
+    first, end = bounds(period)
+    found = [line for line in lines if line.start < end and line.end > first]
+    return found if any(line.end == end for line in found) else []
 
 
 def _settle(
@@ -56,6 +60,16 @@ def _settle(
 ) -> LateCharge | None:
     told = sum(line.quantity for line in lines) + sum(charge.records for charge in before)
     if told == records:
+        return None
+    if len({(line.invoice_id, line.price_id) for line in lines}) > 1:
+        # Its price changed within the month: at which the rest is charged is for somebody to say.
+        _log.error(
+            "usage_not_charged",
+            tenant_id=str(row.tenant_id),
+            period=f"{period:%Y-%m}",
+            records=records - told,
+            cents=None,
+        )
         return None
     rate = stripe_gateway.rate(lines[0].price_id)
     amount = (

@@ -1,5 +1,7 @@
 """What became known of a month after its invoice was final is on the next one: once, to the cent."""
 
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -7,7 +9,7 @@ import structlog
 
 from billing import stripe_gateway, tasks
 from billing.operations import late_usage
-from billing.stripe_answers import LateCharge, Rate, rate_of
+from billing.stripe_answers import LateCharge, MeteredLine, Rate, rate_of
 from tests.billing.usage import metered, settle_month, use, work
 
 WITHIN = 100_000
@@ -102,6 +104,42 @@ def test_what_no_invoice_follows_is_shown_to_somebody(paying, month):
         assert settle(paying) == []
     [line] = [line for line in lines if line["log_level"] == "error"]
     assert (line["event"], line["records"], line["cents"]) == ("usage_not_charged", 150, 150)
+
+
+def line(first, last, *, price="price_1"):
+    """Of December 2026, by days; one for each tier has the same invoice and price."""
+    start, end = (datetime(2026, 12, 1, tzinfo=UTC) + timedelta(days=day) for day in (first, last))
+    return MeteredLine("in_1", price, 60, 60, start, end)
+
+
+@pytest.mark.parametrize(
+    ("lines", "number"),
+    [
+        ([line(0, 31)], 1),
+        ([line(0, 31), line(0, 31)], 2),
+        ([line(9, 31)], 1),
+        ([line(0, 9), line(9, 31)], 2),
+        ([line(0, 9)], 0),
+        ([line(-30, 0), line(31, 62)], 0),
+        ([], 0),
+    ],
+)
+def test_the_lines_of_a_month_are_all_that_touch_it_once_they_reach_its_end(lines, number):
+    assert len(late_usage.touching(lines, date(2026, 12, 1))) == number
+
+
+def test_a_month_of_two_prices_is_left_to_somebody(paying, month, monkeypatch):
+    [whole] = stripe_gateway.metered_lines(paying.row.customer_id)
+    half = whole.start + (whole.end - whole.start) / 2
+    lines = [
+        replace(whole, quantity=whole.quantity - 7, end=half), replace(whole, quantity=7, start=half, price_id="price_2"),
+    ]  # fmt: skip
+    monkeypatch.setattr(stripe_gateway, "metered_lines", lambda customer_id: lines)
+    assert settle(paying) == []
+    use(paying, 150, period=month)
+    with structlog.testing.capture_logs() as told:
+        assert settle(paying) == []
+    assert [(entry["event"], entry["records"]) for entry in told] == [("usage_not_charged", 150)]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import fcntl
 import itertools
 import multiprocessing
+import os
 import time
 import traceback
 from contextlib import contextmanager
@@ -118,7 +119,7 @@ def _work(rig, broken):
         connection.connection = None  # the parent's
     stripe_gateway._client.cache_clear()
     with rig.clock():
-        for turn in itertools.count():
+        for turn in itertools.count(os.getpid()):
             with rig.gate.inside():
                 for task in (
                     tasks.meter,
