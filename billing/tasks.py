@@ -108,6 +108,8 @@ def compare_usage() -> None:
             late_usage.settle(tenant_id)
         except WeirError as error:
             _log.warning("late_usage_waits", tenant_id=str(tenant_id), error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on, and somebody sees it
+            _log.error("late_usage_broke", tenant_id=str(tenant_id), exc_info=error)
     _compare_with_stripe()
 
 

@@ -1,6 +1,5 @@
 """What became known of a month after its invoice was final is on the next one: once, to the cent."""
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -128,18 +127,20 @@ def test_the_lines_of_a_month_are_all_that_touch_it_once_they_reach_its_end(line
     assert len(late_usage.touching(lines, date(2026, 12, 1))) == number
 
 
-def test_a_month_of_two_prices_is_left_to_somebody(paying, month, monkeypatch):
-    [whole] = stripe_gateway.metered_lines(paying.row.customer_id)
-    half = whole.start + (whole.end - whole.start) / 2
-    lines = [
-        replace(whole, quantity=whole.quantity - 7, end=half), replace(whole, quantity=7, start=half, price_id="price_2"),
-    ]  # fmt: skip
-    monkeypatch.setattr(stripe_gateway, "metered_lines", lambda customer_id: lines)
-    assert settle(paying) == []
+def test_a_month_on_two_invoices_is_left_to_somebody(paying):
+    month = paying.now().date().replace(day=1)
+    use(paying, 40)
+    work(paying)
+    stripe_gateway.cancel(paying.row.subscription_id)
+    paying.deliver()
+    paying.buy("pro")
+    paying.deliver()
+    settle_month(paying)
+    assert len(late_usage.touching(stripe_gateway.metered_lines(paying.row.customer_id), month)) == 2
     use(paying, 150, period=month)
     with structlog.testing.capture_logs() as told:
         assert settle(paying) == []
-    assert [(entry["event"], entry["records"]) for entry in told] == [("usage_not_charged", 150)]
+    assert "usage_not_charged" in [entry["event"] for entry in told]
 
 
 @pytest.mark.parametrize(

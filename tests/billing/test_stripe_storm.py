@@ -58,7 +58,7 @@ class Storm:
             self._hours()
             self._outage()
             while self.rig.now() < end:
-                if _month_end(self.rig) - self.rig.now() < timedelta(hours=13):
+                if _month_end(self.rig) - self.rig.now() < timedelta(hours=16):
                     self._turn_of_the_month()
                 self._hours()
             self._peace()
@@ -73,7 +73,7 @@ class Storm:
 
     def _hours(self):
         self._accept(self.chance.choice([0, 3, 20, 60]))
-        if self.chance.random() < 0.3:
+        if self.chance.random() < 0.15 and self._outage_until is None:
             self._give_back(self.chance.randint(1, 10))
         if self.chance.random() < 0.1:
             self.rig.double.control("POST", "forget_keys", {})
@@ -94,17 +94,21 @@ class Storm:
         self._accept(30)
         self.rig.advance(1_201)
         self._accept(10, month)  # begun before midnight
-        for _ in range(55):
-            if self._wait() and not self._waiting():
-                break
-            if self.chance.random() < 0.3:
-                self.rig.workers.kill(self.chance)
-            self.rig.advance(60)
+        self._minutes(55)
         self.rig.advance(2 * HOUR)
         self._hear()
         self._accept(9, month)  # after its invoice
         self._give_back(4)
         self._fresh.clear()
+
+    def _minutes(self, number, step=1):
+        """Until all of it is told and taken back, for so many minutes at most."""
+        for _ in range(0, number, step):
+            if self._wait() and not self._waiting():
+                return
+            if self.chance.random() < 0.3:
+                self.rig.workers.kill(self.chance)
+            self.rig.advance(60 * step)
 
     def _accept(self, number, month=None):
         """One transaction: an entry for each record, and the count. Some come to nothing."""
@@ -118,21 +122,29 @@ class Storm:
             self._fresh += [(record, month, self.rig.now()) for record in made]
 
     def _give_back(self, number):
+        """What was told of them can be taken back within a day, so there are hours for it."""
         for record, month, _ in self.chance.sample(self._fresh, min(number, len(self._fresh))):
             self._fresh = [f for f in self._fresh if f[0] != record]
             accept(self.rig.tenant, [("back", record, -1)], month)
             self.recount[month] -= 1
+        self._minutes(200, step=10)
 
     def _hear(self, *, all_of_it=False):
         """Deliveries in any order, a fifth of them twice, half of them later."""
-        self._deliveries += self.rig.fetch()
+        # Signed anew where they wait for long: a signature is good for five minutes.
+        waiting, self._deliveries = self._deliveries, []
+        for delivery in waiting:
+            self.rig.double.control("POST", "resend", {"event": delivery["event"]})
+        self._deliveries = self.rig.fetch()
         self.chance.shuffle(self._deliveries)
         half = 0 if all_of_it else len(self._deliveries) // 2
         now, self._deliveries = self._deliveries[half:], self._deliveries[:half]
         again = [delivery for delivery in now if self.chance.random() < 0.2]
-        old = self.chance.sample(self.rig.sent, 1) if self.chance.random() < 0.2 and self.rig.sent else []
-        for delivery in now + again + old:
+        for delivery in now + again:
             assert self.rig.post(delivery).status_code == 202
+        if self.chance.random() < 0.2 and self.rig.sent:
+            old = self.chance.choice(self.rig.sent)
+            self.rig.double.control("POST", "resend", {"event": old["event"]})
 
     # --- What goes wrong
     def _trouble(self):
@@ -161,12 +173,23 @@ class Storm:
         """Until nothing is due at this moment; whether it came to that."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            with self.rig.clock():
-                left = metering.untold() or self._waiting(due_at__lte=self.rig.now()) or stripe_events.due()
-            if not left:
+            if not self._untold() and not self._waiting(due_at__lte=self.rig.now()) and not self._unheard():
                 return True
             time.sleep(0.02)
         return False
+
+    def _untold(self):
+        with tenant_scope(self.rig.tenant):
+            told = dict(
+                MeterBatch.objects.filter(state__in=metering.COUNTED)
+                .values_list("period")
+                .annotate(Sum("quantity"))
+            )
+        return any(number > told.get(month, 0) for month, number in self.recount.items())
+
+    def _unheard(self):
+        with self.rig.clock():
+            return stripe_events.due()
 
     def _waiting(self, **narrowed):
         with ops_scope("tests"):
@@ -260,8 +283,8 @@ def test_b1_after_a_short_storm_all_that_was_accepted_is_billed_once(rig):
 def test_b1_after_months_of_storm_all_that_was_accepted_is_billed_once(rig, seed):
     began = time.monotonic()
     storm = Storm(rig, seed)
-    storm.go_on(days=65)
-    assert check(storm) >= 3
+    storm.go_on(days=45)
+    assert check(storm) >= 2
     assert set(FAULTS) <= set(storm.struck)
     assert rig.workers.killed >= 20
     hung = sum(number for kind, number in storm.struck.items() if kind.startswith("hang"))

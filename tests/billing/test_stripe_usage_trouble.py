@@ -11,17 +11,10 @@ from billing.operations import metering
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.billing.stripe_rig import Rig
-from tests.billing.test_stripe_metering import batches, ledger, metered, settle_month, states, use, work
+from tests.billing.usage import batches, ledger, metered, settle_month, states, use, work
 
 KEY = "sk_test_sandbox"
 HOUR = 3_600
-
-
-@pytest.fixture
-def paying(rig):
-    rig.buy("pro")
-    rig.deliver()
-    return rig
 
 
 def test_a_wrong_key_makes_usage_wait_and_no_more(paying, monkeypatch):

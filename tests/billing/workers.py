@@ -17,7 +17,7 @@ from tests.billing.stripe_rig import Rig
 
 FORK = multiprocessing.get_context("fork")
 GLANCE_S = 0.002
-SELDOM, SELDOM_EVERY = (tasks.catch_up, tasks.compare_usage), 20
+SELDOM, SELDOM_EVERY = (tasks.catch_up, tasks.compare_usage), 50
 
 
 class Gate:
