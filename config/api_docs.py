@@ -16,18 +16,19 @@ from markdown_it.token import Token
 
 from config.env import BASE_DIR
 
-# Name in the address -> file in docs/api, title.
+# Name in the address -> file in docs, title.
 PAGES: Final = {
-    "": ("guide", "Guide"),
-    "errors": ("errors", "Errors"),
-    "changelog": ("changelog", "Changelog"),
+    "": ("api/guide", "Guide"),
+    "webhooks": ("webhooks", "Webhooks"),
+    "errors": ("api/errors", "Errors"),
+    "changelog": ("api/changelog", "Changelog"),
 }
 ORIGIN: Final = "{{origin}}"
-_LANGUAGES: Final = {"bash": "curl", "python": "Python"}
+_LANGUAGES: Final = {"bash": "curl", "sh": "curl", "python": "Python"}
 
 
 def page(request: HttpRequest, name: str = "") -> HttpResponse:
-    """A page of docs/api as HTML."""
+    """A page of the documentation for integrators as HTML."""
     if name not in PAGES:
         raise Http404
     file, title = PAGES[name]
@@ -46,9 +47,9 @@ def page(request: HttpRequest, name: str = "") -> HttpResponse:
 
 @cache
 def rendered(file: str) -> tuple[SafeString, list[tuple[str, str]]]:
-    """(HTML of docs/api/<file>.md, [(anchor, heading)]). The text is ours; what looks like HTML in it is shown as text."""
+    """(HTML of docs/<file>.md, [(anchor, heading)]). The text is ours; what looks like HTML in it is shown as text."""
     reader = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable("table")
-    tokens = reader.parse((BASE_DIR / "docs" / "api" / f"{file}.md").read_text())
+    tokens = reader.parse((BASE_DIR / "docs" / f"{file}.md").read_text())
     headings = []
     for token, inner in itertools.pairwise(tokens):
         if token.type == "heading_open" and token.tag == "h2":

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any, Final
 
-from config import api_examples
+from config import api_examples, webhook_schema
 from config.api_errors import CODES
 
 METHODS: Final = ("get", "post", "put", "patch", "delete")
@@ -73,6 +73,7 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     """The description with what every operation has in common (a hook of drf-spectacular)."""
     components = result.setdefault("components", {})
     components["headers"] = _HEADERS
+    result["webhooks"] = webhook_schema.webhooks()
     components["responses"] = {
         f"Problem{status}": _problem(status) for status in sorted({s for _, (s, *_) in CODES.items()})
     }

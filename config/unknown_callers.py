@@ -14,6 +14,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
 from config.problems import problem
+from config.shortcut import API
 from tenants import context
 from tenants.api.authentication import ApiKeyAuthentication
 
@@ -36,7 +37,8 @@ class UnknownCallersMiddleware:
         if not area:
             return self.get_response(request)
         if area == "api":
-            if not any(name in request.headers for name in KEY_HEADERS):
+            # Beside the API itself no key is looked at: there, one is worth nothing.
+            if not request.path.startswith(API) or not any(name in request.headers for name in KEY_HEADERS):
                 return _refusal(request, area) or self.get_response(request)
             response = self.get_response(request)
             if response.status_code not in (401, 403, 404) or _has_valid_key(request):

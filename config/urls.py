@@ -3,11 +3,11 @@
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
-from rest_framework.negotiation import DefaultContentNegotiation
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from billing import webhook
 from config import api_docs, health
+from config.api_schema_view import SchemaView
 from tenants.web import invitations
 from workflows import hooks
 
@@ -20,11 +20,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("tenants.web.urls")),
     path("accounts/", include("allauth.urls")),
-    path(
-        "api/schema/",
-        SpectacularAPIView.as_view(content_negotiation_class=DefaultContentNegotiation),
-        name="schema",
-    ),
+    path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", api_docs.page, name="docs"),
     path(
         "api/docs/reference/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs_reference"

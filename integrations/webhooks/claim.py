@@ -75,8 +75,8 @@ class Job:
     body: bytes
     tries: int
     attempts: int
-    failing: bool = False
     keys: list[Secret] = field(default_factory=list)
+    failing: bool = False
 
 
 def take(
@@ -136,7 +136,7 @@ def _read(tenant_id: uuid.UUID, found: Mapping[uuid.UUID, bool], holder: uuid.UU
             Job(
                 tenant_id, row.pk, row.message_id, row.endpoint_id, row.endpoint.kind == WebhookEndpoint.Kind.CALLBACK,
                 row.lane, holder, row.url or row.endpoint.url, row.message.body.encode(), row.tries, row.attempts,
-                found[row.pk],
+                failing=found[row.pk],
             )
             for row in rows.select_related("message", "endpoint").order_by("due_at", "id")
         ]  # fmt: skip

@@ -71,9 +71,7 @@ class ApiView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if "chunked" in request.headers.get("Transfer-Encoding", "") and not request.META.get(
-            "CONTENT_LENGTH"
-        ):
+        if request.headers.get("Transfer-Encoding") and not request.META.get("CONTENT_LENGTH"):
             raise LengthRequired("Send the body with a Content-Length, not in chunks.")
         if request.method == "POST" and not self.keeps_answers:
             key = once.check_key(request.headers.get(once.HEADER))

@@ -22,6 +22,7 @@ from tests.factories import make_key
 from workflows.lanes.runner import Runner
 
 GUIDE = (BASE_DIR / "docs" / "api" / "guide.md").read_text()
+_EXPORT = re.compile(r"^export (\w+)=(\S+)$", re.MULTILINE)
 _BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PORT = 8_931
 
@@ -32,6 +33,17 @@ def jobs():
         blocks = _BLOCK.findall(section)
         if blocks:
             yield section.partition("\n")[0], blocks
+
+
+def exported(heading, **values):
+    """What a section has its reader put into the shell, with a reader's own values in place of what it shows."""
+    section = next(
+        text for text in re.split(r"^## ", GUIDE, flags=re.MULTILINE) if text.startswith(f"{heading}\n")
+    )
+    shown = dict(_EXPORT.findall(section))
+    for name, value in values.items():
+        assert value.startswith(shown[name].partition("…")[0]) or "…" not in shown[name]
+    return shown | values
 
 
 def run(argv, folder, environment):
@@ -76,8 +88,7 @@ def running(committed, tenant, sandbox, tmp_path, monkeypatch, settings):
             sender.start()
             yield folder, {
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder),
-                "WEIR_KEY": make_key(tenant), "WEIR_URL": url, "HOOK_URL": f"http://127.0.0.1:{PORT}/weir",
-                "PORT": str(PORT),
+                **exported("Your first call", WEIR_KEY=make_key(tenant), WEIR_URL=url),
             }  # fmt: skip
     finally:
         sender.stop()
@@ -93,20 +104,26 @@ def test_the_examples_do_what_they_say(running):
     assert run([sys.executable, "-c", begin], folder, environment) == "Acme\n"
 
     receiver, said = None, {}
+    told = "Be told when a run is done"
     try:
         for heading, blocks in sections.items():
             files = [(name, code) for _, name, code in blocks if name]
             for name, code in files:
                 (folder / name).write_text(code)
             for language, name, code in blocks:
+                if heading == told:
+                    environment["HOOK_URL"] = f"http://127.0.0.1:{PORT}/weir"
                 if language == "bash":
                     said[heading] = bash(code, folder, environment)
                 if language == "bash" and files:
                     secret = json.loads(said[heading])["secret"]
+                    environment |= exported(
+                        told, WEIR_WEBHOOK_SECRET=secret, HOOK_URL=environment["HOOK_URL"], PORT=str(PORT)
+                    )
                     with (folder / "got").open("w") as got:
                         receiver = subprocess.Popen(
                             [sys.executable, files[0][0]], cwd=folder,
-                            env=environment | {"WEIR_WEBHOOK_SECRET": secret}, stdout=got, stderr=subprocess.STDOUT,
+                            env=environment, stdout=got, stderr=subprocess.STDOUT,
                         )  # fmt: skip
                     until_open(PORT)
                 if language == "python" and not name:

@@ -1,6 +1,6 @@
 """Filters of GET /runs. That each has an index: tests/workflows/test_plans.py."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 import pytest
@@ -37,6 +37,20 @@ def test_runs_are_found_by_workflow_time_status_and_mode(api, tenant, test_key):
     assert ids(api.get(f"/runs?created_before={later}&workflow=other")) == {other}
     page = api.get("/runs?limit=1&workflow=email-waterfall").json()
     assert ids(api.get(page["next"])) == {live}
+
+
+@pytest.mark.parametrize("upload", [False, True])
+def test_runs_are_found_by_the_very_moment_that_they_show(api, tenant, upload):
+    connect_all(tenant)
+    body = {"records": [contact(number) for number in range(50)]}
+    if upload:
+        body = {"upload": api.upload(b"First Name,Last Name,Website\nAda,Byron,e.example\n").json()["id"]}
+    run = api.post("/runs", {"workflow": "email-waterfall", **body}).json()
+    shown = datetime.fromisoformat(run["created_at"])
+    for microseconds in (-1000, -1, 0, 1, 500, 1000):
+        moment = quote((shown + timedelta(microseconds=microseconds)).isoformat())
+        assert (ids(api.get(f"/runs?created_since={moment}")) == {run["id"]}) == (microseconds <= 0)
+        assert (ids(api.get(f"/runs?created_before={moment}")) == {run["id"]}) == (microseconds > 0)
 
 
 @pytest.mark.parametrize(

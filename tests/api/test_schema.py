@@ -1,7 +1,10 @@
 """The OpenAPI description: complete, without warnings, and true of what is answered."""
 
+import json
+
 import jsonschema
 import pytest
+import yaml
 from django.test import Client
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
@@ -9,6 +12,7 @@ from drf_spectacular.validation import validate_schema
 
 from config import api_examples
 from config.api_urls import urlpatterns
+from tenants.events import EVENTS
 from tenants.scope import tenant_scope
 from tests.factories import connect_all, make_run
 from workflows.models import Record
@@ -62,6 +66,25 @@ def test_every_operation_has_an_example_of_the_shape_that_it_says(schema):
                     assert_valid(schema, content["schema"], content["example"], f"{name}: {status}")
     known = {*api_examples.REQUESTS, *api_examples.ANSWERS}
     assert known <= operations.keys(), known - operations.keys()
+
+
+def test_every_event_is_described_with_an_example_of_its_shape(schema):
+    assert schema["webhooks"].keys() == EVENTS.keys()
+    for name, path in schema["webhooks"].items():
+        (content,) = path["post"]["requestBody"]["content"].values()
+        assert content["example"]["type"] == name
+        assert_fits(schema, content["schema"], content["example"] | {"test": True}, name)
+        assert_valid(schema, content["schema"], content["example"], name)
+
+
+@pytest.mark.parametrize("kind", ["json", "yaml"])
+def test_it_is_served_and_made_once_in_each_process(db, schema, kind, monkeypatch):
+    address = f"/api/schema/{'?format=json' if kind == 'json' else ''}"
+    first = Client().get(address)
+    assert yaml.safe_load(first.content) == json.loads(json.dumps(schema))
+    assert first["Content-Disposition"] == f'inline; filename="weir.{kind}"'
+    monkeypatch.setattr(SchemaGenerator, "get_schema", None)
+    assert Client().get(address).content == first.content
 
 
 def test_every_problem_has_an_example_of_each_code(schema):

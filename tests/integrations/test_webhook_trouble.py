@@ -106,8 +106,13 @@ def test_a_tenant_that_is_erased_meanwhile_ends_no_worker(
     committed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender_module, "NOTICES_EVERY_S", 0.05)
-    asked = []
-    monkeypatch.setattr(notices, "_due", lambda: asked.append(1) or {uuid.uuid4(): [uuid.uuid4()]})
+    asked: list[int] = []
+
+    def due() -> dict[uuid.UUID, list[uuid.UUID]]:
+        asked.append(1)
+        return {uuid.uuid4(): [uuid.uuid4()]}
+
+    monkeypatch.setattr(notices, "_due", due)
     broken: list[int] = []
     sender = Sender(on_broken=lambda: broken.append(1))
     sender.start()
@@ -142,7 +147,8 @@ def test_what_the_database_does_not_take_now_is_written_later_and_once(
 ) -> None:
     listen(tenant, receiver.url)
     tell(tenant)
-    real, failed = settle._log, []
+    real = settle._log
+    failed: list[int] = []
 
     def fails_once(*given: Any) -> None:
         real(*given)
