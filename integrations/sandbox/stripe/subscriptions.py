@@ -155,39 +155,6 @@ def pay(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     return invoice
 
 
-@route("POST", "invoiceitems")
-def _new_item(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
-    """An amount of its own on the subscription's next invoice."""
-    row = api.book.get("subscription", params.get("subscription"), "subscription")
-    base = row["items"]["data"][0]
-    now, amount = api.book.now(row["customer"]), whole(params, "amount", 0) or 0
-    line = shapes.line(
-        invoice="", subscription=row["id"], item=base, price=base["price"], amount=amount, quantity=1,
-        start=now, end=now, proration=False, text=params.get("description") or "",
-    )  # fmt: skip
-    line["pricing"] = None
-    api.book.hidden(row["id"]).setdefault("prorations", []).append(line)
-    return api.book.add(
-        shapes.new(
-            "invoiceitem",
-            now,
-            amount=amount,
-            currency=params.get("currency", row["currency"]),
-            customer=row["customer"],
-            date=now,
-            description=params.get("description"),
-            discountable=True,
-            invoice=None,
-            metadata=params.get("metadata") or {},
-            period={"start": now, "end": now},
-            proration=False,
-            quantity=1,
-            quantity_decimal="1",
-            test_clock=row["test_clock"],
-        )
-    )
-
-
 @route("GET", "charges/{}")
 def _charge(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     return api.book.get("charge", ids[0])
