@@ -19,7 +19,7 @@ from workflows.catalog import Taken
 from workflows.lanes import book, counts, doubtful, job_rows, lease
 from workflows.lanes.month import Month
 from workflows.lanes.shield import Shield
-from workflows.lanes.stamp import not_yet_stamped, stamp, unstamp
+from workflows.lanes.stamp import not_yet_stamped, stamp, unpark, unstamp
 from workflows.lanes.tally import Tally
 from workflows.lanes.wire import engine_cursor
 from workflows.lanes.work import Batch, Flushed, Settlement
@@ -319,18 +319,13 @@ class _TenantFlush:
         self.tally.mark_running([s.work.record_id for s in going_on if not s.work.taken])
 
     def _release_reserved(self, kept: Sequence[Settlement]) -> None:
-        """What was reserved for these calls is free again; runs parked at their limit may have room now."""
+        """What was reserved for these calls is free again; runs parked at their limit may have room now, also where calls
+        in doubt turned out to have cost less."""
         held = [s for s in kept if s.work.reserved and not s.job]
         for s in held:
             self.tally.release(s.work)
-        limited = [s for s in held if s.work.run.credit_limit is not None]
-        if limited:
-            lanes = self._ids(
-                """UPDATE lane_run SET state = 'active' WHERE tenant_id = %s AND run_id = ANY(%s) AND state = 'budget'
-                   RETURNING lane_id""",
-                [self.tenant_id, sorted({s.work.run.id for s in limited})],
-            )
-            self.result.woken |= {(self.tenant_id, lane_id) for lane_id in lanes}
+        freed = [*held, *(s for s in kept if s.released)]
+        unpark(self.cursor, self.tenant_id, [s.work for s in freed], self.result)
 
     def _ids(self, statement: str, parameters: Sequence[Any]) -> set[uuid.UUID]:
         return book.ids(self.cursor, statement, parameters)

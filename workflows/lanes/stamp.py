@@ -8,7 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from tenants.ids import uuid7
 from workflows.lanes import book
@@ -145,15 +145,35 @@ def unstamp(
     result.woken |= book.drop_leads(cursor, tenant_id, [work for work in back if work.job is None])
     for work in back:
         tally.release(work, held=work.held)
-    limited = sorted({work.run.id for work in back if work.run.credit_limit is not None})
-    if limited:  # what was parked for their sake has room again
-        lanes = book.ids(
-            cursor,
-            """UPDATE lane_run SET state = 'active' WHERE tenant_id = %s AND run_id = ANY(%s) AND state = 'budget'
-               RETURNING lane_id""",
-            [tenant_id, limited],
-        )
-        result.woken |= {(tenant_id, lane_id) for lane_id in lanes}
+    unpark(cursor, tenant_id, back, result)
+
+
+def unpark(cursor: Any, tenant_id: uuid.UUID, freed: Sequence[Work], result: Flushed) -> None:
+    """What was parked for these calls' sake has room again, maybe: where it has none, it parks again."""
+    limited = sorted({work.run.id for work in freed if work.run.credit_limit is not None})
+    if not limited:
+        return
+    lanes = book.ids(
+        cursor,
+        """UPDATE lane_run SET state = 'active' WHERE tenant_id = %s AND run_id = ANY(%s) AND state = 'budget'
+           RETURNING lane_id""",
+        [tenant_id, limited],
+    )
+    result.woken |= {(tenant_id, lane_id) for lane_id in lanes}
+
+
+class Parking(NamedTuple):
+    """Why a run waits in a lane: for its tenant's month or for its own limit, and how much room the cheapest of what was
+    refused needs (thousandths)."""
+
+    for_month: bool
+    worst: int
+
+    def beside(self, other: "Parking") -> "Parking":
+        """One of both: the month's, which says when it ends at the latest."""
+        if self.for_month != other.for_month:
+            return self if self.for_month else other
+        return Parking(self.for_month, min(self.worst, other.worst))
 
 
 class _Room:
@@ -195,15 +215,14 @@ class _Room:
             kept.append(entry)
         return kept, refused
 
-    def without(self, refused: Sequence[Stamp]) -> dict[tuple[uuid.UUID, uuid.UUID], int]:
-        """The (lane, run) pairs that have no room in truth, once the starts are marked; with what was too much for the
-        month, 0 where it was the run's own limit."""
-        found: dict[tuple[uuid.UUID, uuid.UUID], int] = {}
+    def without(self, refused: Sequence[Stamp]) -> dict[tuple[uuid.UUID, uuid.UUID], Parking]:
+        """The (lane, run) pairs that have no room in truth, once the starts are marked."""
+        found: dict[tuple[uuid.UUID, uuid.UUID], Parking] = {}
         for work, _, worst in refused:
             short = [limit for limit in self._limits(work) if worst > self._now(limit)]
             if short:
-                pair = (work.lane_id, work.run.id)
-                found[pair] = max(found.get(pair, 0), worst if MONTH in short else 0)
+                pair, parking = (work.lane_id, work.run.id), Parking(MONTH in short, worst)
+                found[pair] = parking.beside(found.get(pair, parking))
         return found
 
     def _limits(self, work: Work) -> list[uuid.UUID | None]:
@@ -238,18 +257,19 @@ def _take_what_comes_before_runs(cursor: Any, tenant_id: uuid.UUID, stamps: Sequ
     )
 
 
-def _park(cursor: Any, tenant_id: uuid.UUID, pairs: Mapping[tuple[uuid.UUID, uuid.UUID], int]) -> None:
+def _park(cursor: Any, tenant_id: uuid.UUID, pairs: Mapping[tuple[uuid.UUID, uuid.UUID], Parking]) -> None:
     """Runs at a limit wait in their lanes, until calls in flight cost less or the limit is raised; at the tenant's
-    monthly one until the month ends at the latest. The sweep lets them go on.
+    monthly one until the month ends at the latest. Whoever settles such a call lets them go on, and the sweep all those
+    that have room: what another process freed before this parking was committed has found nobody to wake.
 
     Told once for each limit: a run at its limit is parked and let go with every call that costs less than it might.
     """
     ordered = sorted(pairs)
     cursor.execute(
         """WITH parked AS (
-               UPDATE lane_run l SET state = 'budget', parked_for = t.worst, parked_until = CASE WHEN t.worst > 0 THEN
+               UPDATE lane_run l SET state = 'budget', parked_for = t.worst, parked_until = CASE WHEN t.for_month THEN
                       (date_trunc('month', now() AT TIME ZONE 'utc') + interval '1 month') AT TIME ZONE 'utc' END
-               FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[]) t(lane_id, run_id, worst)
+               FROM unnest(%s::uuid[], %s::uuid[], %s::bool[], %s::bigint[]) t(lane_id, run_id, for_month, worst)
                WHERE l.tenant_id = %s AND l.lane_id = t.lane_id AND l.run_id = t.run_id AND l.state = 'active'
                RETURNING l.run_id)
            SELECT DISTINCT p.run_id FROM parked p WHERE NOT EXISTS (
@@ -259,7 +279,8 @@ def _park(cursor: Any, tenant_id: uuid.UUID, pairs: Mapping[tuple[uuid.UUID, uui
         [
             [pair[0] for pair in ordered],
             [pair[1] for pair in ordered],
-            [pairs[pair] for pair in ordered],
+            [pairs[pair].for_month for pair in ordered],
+            [pairs[pair].worst for pair in ordered],
             tenant_id,
             tenant_id,
         ],

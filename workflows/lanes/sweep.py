@@ -59,7 +59,8 @@ def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
         promoted += _follow_runs(cursor)
         woken, late = _posted(cursor)
         promoted += woken
-        promoted += _unpark(cursor)
+        promoted += _unpark_months(cursor)
+        promoted += _unpark_runs(cursor)
         idle = rows(cursor, LANES_WITH_WORK, [])
         leaving.ring_if_due(cursor)
         cancelled = rows(
@@ -141,7 +142,7 @@ def _heal_followers(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
     )
 
 
-def _unpark(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
+def _unpark_months(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
     """Let work go on that waits for its tenant's monthly limit, when there is room again or the month is over."""
     return rows(
         cursor,
@@ -152,6 +153,20 @@ def _unpark(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
            WHERE l.parked_until IS NOT NULL AND t.id = l.tenant_id AND (
                l.state <> 'budget' OR t.monthly_credit_limit IS NULL
                OR t.monthly_credit_limit - coalesce(m.spent + m.reserved, 0) >= l.parked_for)
+           RETURNING l.tenant_id, l.lane_id""",
+        [],
+    )
+
+
+def _unpark_runs(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Let runs go on that wait at their own limit and have room. Whoever frees it wakes them at once where it can, and
+    cannot where the parking was committed after it looked, or where what was freed came by another way than a call."""
+    return rows(
+        cursor,
+        """UPDATE lane_run l SET state = 'active', parked_for = 0 FROM run r
+           WHERE l.state = 'budget' AND l.parked_until IS NULL AND r.id = l.run_id AND r.tenant_id = l.tenant_id
+             AND (r.credit_limit IS NULL
+                  OR r.credit_limit - r.credits_spent - r.credits_reserved >= greatest(l.parked_for, 1))
            RETURNING l.tenant_id, l.lane_id""",
         [],
     )
