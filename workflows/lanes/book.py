@@ -124,7 +124,8 @@ def enter_lanes(cursor: Any, tenant_id: uuid.UUID, pairs: Sequence[tuple[uuid.UU
     cursor.execute(
         f"""INSERT INTO lane_run (id, tenant_id, lane_id, run_id, state, priority, vtime)
            SELECT t.id, %(tenant)s, t.lane_id, t.run_id,
-                  CASE r.status WHEN 'paused' THEN 'paused' WHEN 'cancelled' THEN 'cancelled' ELSE 'active' END,
+                  CASE r.status WHEN 'paused' THEN 'paused' WHEN 'cancelled' THEN 'cancelled'
+                                WHEN 'failed' THEN 'cancelled' ELSE 'active' END,
                   r.priority, {_LEVEL}
            FROM unnest(%(ids)s::uuid[], %(lanes)s::uuid[], %(runs)s::uuid[]) t(id, lane_id, run_id)
                 JOIN run r ON r.id = t.run_id
@@ -249,13 +250,19 @@ def write_events(
 def wake_followers(
     cursor: Any, tenant_id: uuid.UUID, fingerprints: Sequence[str]
 ) -> set[tuple[uuid.UUID, uuid.UUID]]:
-    """Let the steps go on that wait for somebody else's answer to these questions; returns their lanes."""
+    """Let the steps go on that wait for somebody else's answer to these questions; returns their lanes.
+
+    One that somebody else is writing at this moment is left to the sweep: whoever comes here has locked entries and
+    lookups, and must not wait for another entry.
+    """
     if not fingerprints:
         return set()
     lanes = ids(
         cursor,
-        """UPDATE step_queue SET not_before = NULL, reason = ''
-           WHERE fingerprint = ANY(%s) AND reason = 'duplicate' AND tenant_id = %s RETURNING lane_id""",
+        """UPDATE step_queue q SET not_before = NULL, reason = ''
+           FROM (SELECT id FROM step_queue WHERE fingerprint = ANY(%s) AND reason = 'duplicate' AND tenant_id = %s
+                 FOR NO KEY UPDATE SKIP LOCKED) follows
+           WHERE q.id = follows.id RETURNING q.lane_id""",
         [list(fingerprints), tenant_id],
     )
     return {(tenant_id, lane_id) for lane_id in lanes}
@@ -274,7 +281,10 @@ def drop_leads_of(
         return set()
     fingerprints = [lead[1] for lead in leads]
     cursor.execute(
-        "DELETE FROM lookup WHERE tenant_id = %s AND fingerprint = ANY(%s) AND leader = ANY(%s) AND outcome = ''",
+        """DELETE FROM lookup l USING (
+               SELECT id FROM lookup WHERE tenant_id = %s AND fingerprint = ANY(%s) AND leader = ANY(%s) AND outcome = ''
+               ORDER BY provider, livemode, fingerprint FOR UPDATE) mine
+           WHERE l.id = mine.id""",
         [tenant_id, fingerprints, [lead[0] for lead in leads]],
     )
     return wake_followers(cursor, tenant_id, fingerprints)

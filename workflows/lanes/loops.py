@@ -90,8 +90,10 @@ class Loops:
     async def _sweep(self) -> None:
         while True:
             try:
-                for _, lane_id in await self._desk.database(sweep.sweep):
+                found = await self._desk.database(sweep.look)
+                for _, lane_id in found.lanes:
                     self._fleet.poke(lane_id)
+                await self._desk.database(sweep.see_to, found)
             except DatabaseError as error:
                 log.warning("sweep_failed", error=type(error).__name__)
             await asyncio.sleep(SWEEP_EVERY_S)

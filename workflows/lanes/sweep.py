@@ -5,7 +5,11 @@ Runs as the ops login: it looks across tenants.
 """
 
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
+import structlog
 from django.db import connections, transaction
 
 from tenants import leaving
@@ -15,6 +19,8 @@ from workflows.lanes import lease, ring
 from workflows.lanes.book import rows
 from workflows.operations.cancel import cancel_waiting
 from workflows.operations.settle_late import settle_late
+
+log = structlog.get_logger(__name__)
 
 LOCK = 0x57454952  # "WEIR"
 BATCH = 2_000
@@ -40,13 +46,37 @@ LANES_WITH_WORK = f"""
       AND (s.rung_at IS NULL OR s.rung_at < clock_timestamp() - interval '5 seconds')
 """  # noqa: S608 - a fragment of ours
 
+# Asked for apart: posts that wait with their steps, as a paused run's do, must not hide those that wait for nobody.
+LATE_POSTS = """
+    SELECT c.tenant_id, c.id FROM callback c
+    WHERE c.state = 'new' AND NOT EXISTS (SELECT 1 FROM step_queue q WHERE q.id = c.entry_id)
+    ORDER BY c.received_at LIMIT %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a sweep came across: (tenant, id) pairs each."""
+
+    lanes: list[tuple[uuid.UUID, uuid.UUID]] = field(default_factory=list)  # with work and no live holder
+    late: list[tuple[uuid.UUID, uuid.UUID]] = field(default_factory=list)  # posts that nobody waits for
+    stalled: list[tuple[uuid.UUID, uuid.UUID]] = field(default_factory=list)  # runs whose file is not read on
+    cancelled: list[tuple[uuid.UUID, uuid.UUID]] = field(default_factory=list)  # runs of which steps may wait
+
 
 def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
     """One sweep; returns (tenant, lane) of the lanes that have work and no live holder. Nothing if another sweeps."""
+    found = look()
+    see_to(found)
+    return found.lanes
+
+
+def look() -> Found:
+    """Put right what a statement can, in one transaction, and see what else there is to do. Nothing if another sweeps."""
     with ops_scope("sweep"), transaction.atomic(using=OPS_ALIAS), connections[OPS_ALIAS].cursor() as cursor:
         cursor.execute(f"SELECT pg_try_advisory_xact_lock(%s), {lease.HURRY}", [LOCK, lease.STALLED])
         if not cursor.fetchone()[0]:
-            return []
+            return Found()
         promoted = rows(
             cursor,
             """UPDATE step_queue q SET not_before = NULL, reason = ''
@@ -57,11 +87,11 @@ def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
         )
         promoted += _heal_followers(cursor)
         promoted += _follow_runs(cursor)
-        woken, late = _posted(cursor)
-        promoted += woken
+        promoted += _wake_posted(cursor)
         promoted += _unpark_months(cursor)
         promoted += _unpark_runs(cursor)
         idle = rows(cursor, LANES_WITH_WORK, [])
+        late = rows(cursor, LATE_POSTS, [POSTS])
         leaving.ring_if_due(cursor)
         cancelled = rows(
             cursor, "SELECT DISTINCT tenant_id, run_id FROM lane_run WHERE state = 'cancelled'", []
@@ -76,15 +106,29 @@ def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
         )
         reach("sweep.written")
     reach("sweep.committed")
-    for tenant_id in sorted({row[0] for row in late}):
-        settle_late(tenant_id, [row[1] for row in late if row[0] == tenant_id])
-    ring.ring_purge_if_due()
-    ring.ring_by_the_clock()
-    for tenant_id, run_id in stalled:
-        ring.ring_fill(tenant_id, run_id)
-    for tenant_id, run_id in cancelled:
-        cancel_waiting(tenant_id, run_id)
-    return sorted({(row[0], row[1]) for row in (*promoted, *idle)})
+    return Found(
+        sorted({(row[0], row[1]) for row in (*promoted, *idle)}),
+        *([(row[0], row[1]) for row in found] for found in (late, stalled, cancelled)),
+    )
+
+
+def see_to(found: Found) -> None:
+    """What takes transactions of its own. What goes wrong with one tenant's is told, and holds up nobody else's."""
+    for tenant_id in sorted({row[0] for row in found.late}):
+        _apart(settle_late, tenant_id, [row[1] for row in found.late if row[0] == tenant_id])
+    _apart(ring.ring_purge_if_due)
+    _apart(ring.ring_by_the_clock)
+    for tenant_id, run_id in found.stalled:
+        _apart(ring.ring_fill, tenant_id, run_id)
+    for tenant_id, run_id in found.cancelled:
+        _apart(cancel_waiting, tenant_id, run_id)
+
+
+def _apart(work: Callable[..., object], *args: Any) -> None:
+    try:
+        work(*args)
+    except Exception:
+        log.exception("sweep_left_something", what=work.__name__, about=[str(arg) for arg in args[:2]])
 
 
 def has_work(lane_id: uuid.UUID) -> bool:
@@ -99,45 +143,44 @@ def has_work(lane_id: uuid.UUID) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _posted(
-    cursor: object,
-) -> tuple[list[tuple[uuid.UUID, uuid.UUID]], list[tuple[uuid.UUID, uuid.UUID]]]:
-    """What vendors posted: (tenant, lane) of steps that can go on with it, (tenant, post) of those that came too late."""
-    found = rows(
+def _wake_posted(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Let steps go on that wait for what their vendors have posted."""
+    return rows(
         cursor,
-        """SELECT c.tenant_id, c.id, q.id, q.reason FROM callback c LEFT JOIN step_queue q ON q.id = c.entry_id
-           WHERE c.state = 'new' ORDER BY c.received_at LIMIT %s""",
+        """UPDATE step_queue q SET not_before = NULL, reason = ''
+           FROM (SELECT w.id FROM callback c JOIN step_queue w ON w.id = c.entry_id
+                 WHERE c.state = 'new' AND w.reason = 'callback' LIMIT %s FOR UPDATE OF w SKIP LOCKED) posted
+           WHERE q.id = posted.id RETURNING q.tenant_id, q.lane_id""",
         [POSTS],
     )
-    waiting = [row[2] for row in found if row[3] == "callback"]
-    woken = rows(
-        cursor,
-        """UPDATE step_queue SET not_before = NULL, reason = '' WHERE id = ANY(%s) AND reason = 'callback'
-           RETURNING tenant_id, lane_id""",
-        [waiting],
-    ) if waiting else []  # fmt: skip
-    return woken, [(row[0], row[1]) for row in found if row[2] is None]
 
 
 def _heal_followers(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
     """Let steps go on that wait for an answer which has come, or whose asker is gone or waits itself: one that leads may
-    come to be stamped beside an equal question, and the other was taken for the leader."""
+    come to be stamped beside an equal question, and the other was taken for the leader. One that was put back to be asked
+    again leads no more while its run is paused or at a limit; what a vendor has taken on keeps its lead until its time is
+    over."""
     rows(
         cursor,
         """DELETE FROM lookup l USING step_queue f
            WHERE f.reason = 'duplicate' AND l.tenant_id = f.tenant_id AND l.fingerprint = f.fingerprint
              AND l.outcome = '' AND NOT EXISTS (
-                 SELECT 1 FROM step_queue q WHERE q.id = l.leader AND q.reason <> 'duplicate') RETURNING l.id""",
+                 SELECT 1 FROM step_queue q WHERE q.id = l.leader AND q.reason <> 'duplicate'
+                 AND (q.sent_at IS NOT NULL OR q.job_until > clock_timestamp() OR EXISTS (
+                     SELECT 1 FROM lane_run lr WHERE lr.tenant_id = q.tenant_id AND lr.lane_id = q.lane_id
+                     AND lr.run_id = q.run_id AND lr.state = 'active'))) RETURNING l.id""",
         [],
     )
     return rows(
         cursor,
         """UPDATE step_queue q SET not_before = NULL, reason = ''
-           WHERE q.reason = 'duplicate' AND NOT EXISTS (
-               SELECT 1 FROM lookup l JOIN run r ON r.id = q.run_id
-               WHERE l.tenant_id = q.tenant_id AND l.fingerprint = q.fingerprint AND l.livemode = r.livemode
-                 AND l.provider = split_part(q.name, ':', 2) AND l.outcome = '')
-           RETURNING q.tenant_id, q.lane_id""",
+           FROM (SELECT w.id FROM step_queue w
+                 WHERE w.reason = 'duplicate' AND NOT EXISTS (
+                     SELECT 1 FROM lookup l JOIN run r ON r.id = w.run_id
+                     WHERE l.tenant_id = w.tenant_id AND l.fingerprint = w.fingerprint AND l.livemode = r.livemode
+                       AND l.provider = split_part(w.name, ':', 2) AND l.outcome = '')
+                 FOR UPDATE OF w SKIP LOCKED) alone
+           WHERE q.id = alone.id RETURNING q.tenant_id, q.lane_id""",
         [],
     )
 
@@ -176,9 +219,11 @@ def _follow_runs(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
     """Bring entries in line that the engine made while their run was being paused, resumed or cancelled."""
     return rows(
         cursor,
-        """UPDATE lane_run l SET state = CASE WHEN r.status IN ('paused', 'cancelled') THEN r.status ELSE 'active' END
+        """UPDATE lane_run l SET state = CASE r.status WHEN 'paused' THEN 'paused' WHEN 'cancelled' THEN 'cancelled'
+                                              WHEN 'failed' THEN 'cancelled' ELSE 'active' END
            FROM run r WHERE r.id = l.run_id AND (
                (r.status IN ('paused', 'cancelled') AND l.state <> r.status)
+               OR (r.status = 'failed' AND l.state <> 'cancelled')
                OR (r.status IN ('queued', 'running') AND l.state = 'paused'))
            RETURNING l.tenant_id, l.lane_id""",
         [],

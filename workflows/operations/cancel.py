@@ -2,6 +2,7 @@
 
 import uuid
 from collections import Counter
+from typing import Any
 
 from django.db import connections
 
@@ -45,7 +46,9 @@ def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
                              SELECT 1 FROM step s WHERE s.tenant_id = q.tenant_id AND s.record_id = q.record_id
                              AND s.status IN ('done', 'dead', 'ambiguous')),
                          q.job IS NOT NULL AND NOT coalesce((q.job->>'counted')::boolean, false),
-                         q.reserved, q.job->>'month'""",
+                         q.reserved, q.job->>'month',
+                         (SELECT coalesce(sum((t.step->>'credits')::bigint), 0)
+                          FROM jsonb_array_elements(q.context) t(step))""",
             [run_id, tenant_id, CHUNK],
         )
         if gone:
@@ -61,10 +64,11 @@ def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
             book.drop_leads_of(cursor, tenant_id, [(row[0], row[7]) for row in gone])
             moved = book.rows(
                 cursor,
-                """UPDATE record r SET status = 'cancelled', finished_at = now()
-                   FROM (SELECT id, status FROM record WHERE id = ANY(%s) AND tenant_id = %s FOR UPDATE) was
-                   WHERE r.id = was.id AND r.finished_at IS NULL RETURNING was.status""",
-                [[row[2] for row in gone], tenant_id],
+                """UPDATE record r SET status = 'cancelled', finished_at = now(), credits = r.credits + paid.credits
+                   FROM (SELECT id, status FROM record WHERE id = ANY(%s) AND tenant_id = %s FOR UPDATE) was,
+                        unnest(%s::uuid[], %s::bigint[]) paid(id, credits)
+                   WHERE r.id = was.id AND r.id = paid.id AND r.finished_at IS NULL RETURNING was.status""",
+                [[row[2] for row in gone], tenant_id, [row[2] for row in gone], [row[12] for row in gone]],
             )
             _count_jobs(cursor, tenant_id, run_id, [(row[0], row[4]) for row in gone if row[9]])
             counts: Counter[str] = Counter()
@@ -79,7 +83,20 @@ def _chunk(tenant_id: uuid.UUID, run_id: uuid.UUID) -> int:
             free = [row[2] for row in gone if row[8]]
             quota.give_back(cursor, tenant_id, [uuid7() for _ in free], free)
             book.count_runs(cursor, tenant_id, {run_id: counts})
+        else:
+            _forget_ended(cursor, tenant_id, run_id)
     return len(gone)
+
+
+def _forget_ended(cursor: Any, tenant_id: uuid.UUID, run_id: uuid.UUID) -> None:
+    """A run that failed has its end before its records have: its lanes forget it with its last step."""
+    cursor.execute(
+        """DELETE FROM lane_run l USING run r
+           WHERE l.tenant_id = %s AND l.run_id = %s AND l.state = 'cancelled' AND r.tenant_id = l.tenant_id
+             AND r.id = l.run_id AND r.finished_at IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM step_queue q WHERE q.tenant_id = l.tenant_id AND q.run_id = l.run_id)""",
+        [tenant_id, run_id],
+    )
 
 
 def _free_month(cursor: object, tenant_id: uuid.UUID, run_id: uuid.UUID, held: list[tuple[str, int]]) -> None:

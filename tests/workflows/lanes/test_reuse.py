@@ -1,23 +1,28 @@
 """How old an answer may be to be used again: `reuse_days`, counted back from when the run was accepted."""
 
+import threading
+import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connections
 
-from integrations.outcomes import Miss
+from integrations.outcomes import Miss, Retry
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
 from tests.factories import ACTOR, make_connection, make_tenant
 from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import again, people
 from tests.workflows.lanes.test_recovery import Hand
-from workflows.lanes import claim, lease, settle
+from workflows.lanes import book, claim, lease, settle, sweep
 from workflows.lanes.outcome import cached
 from workflows.lanes.work import Batch, Settlement, Work
-from workflows.models import Lookup, Run, RunVendor, StepQueue, Workflow
+from workflows.models import LaneRun, Lookup, Run, RunVendor, StepQueue, Workflow
 from workflows.operations.accept_run import accept_run, find_workflow
+from workflows.operations.control_run import cancel_run, pause_run, resume_run
 
 DAY = timedelta(days=1)
 TICK = timedelta(microseconds=1)
@@ -162,3 +167,93 @@ def test_an_answer_that_grew_old_between_two_runs_is_replaced_by_the_new_one(
     _, runs = lease.look([hand.lane.pk])
     facts = [(entry, 10) for entry in runs[hand.lane.pk]]
     assert [work for _, works, _ in claim.claim(tenant.pk, hand.lane.pk, facts, []) for work in works] == []
+
+
+@pytest.mark.parametrize("how", ["paused", "parked"])
+def test_a_question_that_is_to_be_asked_again_keeps_nobody_waiting_while_its_run_stands_still(
+    tenant: Tenant, hand: Hand, how: str
+) -> None:
+    still, goes_on = start(tenant, 0), start(tenant, 0)
+    (asking,) = of(hand, still)
+    assert hand.stamp([asking]) == {asking.id}
+    hand.settle([hand.answer(asking, Retry("error", "vendor fault"))])
+    (waiting,) = of(hand, goes_on)
+    assert hand.stamp([waiting]) == set(), "it is asked soon, and then there is an answer for both"
+    with tenant_scope(tenant):
+        if how == "paused":
+            pause_run(run_id=still.pk, actor=ACTOR)
+        else:
+            LaneRun.objects.filter(run_id=still.pk).update(state="budget", parked_for=10**9)
+            Run.objects.filter(pk=still.pk).update(credit_limit=0)
+    sweep.sweep()
+    ask(hand, goes_on)
+    with tenant_scope(tenant):
+        resume_run(run_id=still.pk, actor=ACTOR)
+        StepQueue.objects.filter(pk=asking.id).update(not_before=None, reason="")
+        LaneRun.objects.update(state="active")
+    assert [work.cached_outcome for work in of(hand, still)] == ["hit"]
+
+
+def test_a_call_in_flight_leads_though_its_run_is_paused(tenant: Tenant, hand: Hand) -> None:
+    paused, other = start(tenant, 0), start(tenant, 0)
+    (asking,) = of(hand, paused)
+    assert hand.stamp([asking]) == {asking.id}
+    (waiting,) = of(hand, other)
+    assert hand.stamp([waiting]) == set()
+    with tenant_scope(tenant):
+        pause_run(run_id=paused.pk, actor=ACTOR)
+    sweep.sweep()
+    with tenant_scope(tenant):
+        assert StepQueue.objects.get(pk=waiting.id).reason == "duplicate"
+    hand.settle([hand.answer(asking)])
+    assert [work.cached_outcome for work in of(hand, other)] == ["hit"]
+
+
+def test_cancelling_a_run_and_an_answer_that_wakes_equal_questions_do_not_wait_for_each_other(
+    tenant: Tenant, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cancel has one of the waiting steps in hand and would wake the other, as the settling of the answer would."""
+    ask_first, kept, cancelled = (start(tenant, 0) for _ in range(3))
+    (asking,) = of(hand, ask_first)
+    hand.stamp([asking])
+    assert hand.stamp([*of(hand, kept), *of(hand, cancelled)]) == set()
+    has_it, go_on = threading.Event(), threading.Event()
+    drop = book.drop_leads_of
+
+    def hold(*args: Any) -> set[tuple[uuid.UUID, uuid.UUID]]:
+        if threading.current_thread().name == "cancel":
+            has_it.set()
+            go_on.wait(10)
+        return drop(*args)
+
+    monkeypatch.setattr(book, "drop_leads_of", hold)
+    troubles: list[BaseException] = []
+
+    def beside(name: str, act: Callable[[], object]) -> threading.Thread:
+        def run() -> None:
+            try:
+                act()
+            except BaseException as error:  # noqa: BLE001 - told by the test
+                troubles.append(error)
+            finally:
+                connections.close_all()
+
+        thread = threading.Thread(target=run, name=name)
+        thread.start()
+        return thread
+
+    def cancel() -> None:
+        with tenant_scope(tenant):
+            cancel_run(run_id=cancelled.pk, actor=ACTOR)
+
+    cancels = beside("cancel", cancel)
+    assert has_it.wait(10)
+    settles = beside("settle", lambda: hand.settle([hand.answer(asking)]))
+    settles.join(5)
+    assert not settles.is_alive(), "it waits for what the cancel has in hand"
+    go_on.set()
+    cancels.join(10)
+    assert not troubles
+    sweep.sweep()
+    assert [work.cached_outcome for work in of(hand, kept)] == ["hit"]
+    assert again(cancelled).status == "cancelled"
