@@ -25,17 +25,25 @@ COUNT = f"""
     ON CONFLICT (tenant_id, period, slot)
     DO UPDATE SET records = c.records + excluded.records, share = 0, share_of = NULL"""  # noqa: S608 - constants
 """The counting where the plan does not stop, as a part of whatever statement accepts: what `take_ahead` left for it."""
-_GIVE_BACK = """
+ROUND = """CASE WHEN EXISTS (SELECT 1 FROM billing_usageevent b WHERE b.tenant_id = %(tenant)s
+                                AND b.key = 'back:' || t.record_id)
+                THEN ':' || 1 + (SELECT count(*) FROM generate_series(1, 99) n JOIN billing_usageevent b
+                                 ON b.tenant_id = %(tenant)s AND b.key = 'back:' || t.record_id || ':' || n)
+                ELSE '' END"""
+"""In SQL, what ends the keys of a record's entries in its present round: a record that was given back and is asked for
+after all is counted again, under a key of its own. `t.record_id` is the record, `%(tenant)s` its tenant."""
+_GIVE_BACK = f"""
     WITH back AS (
         INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period, livemode)
-        SELECT t.id, e.tenant_id, 'back:' || t.record_id, 'record', -1, 0, '', e.run_id, e.period, e.livemode
-        FROM unnest(%(ids)s::uuid[], %(records)s::uuid[]) t(id, record_id)
-        JOIN billing_usageevent e ON e.tenant_id = %(tenant)s AND e.key = 'record:' || t.record_id
-        WHERE {only}
+        SELECT t.id, e.tenant_id, 'back:' || t.record_id || t.round, 'record', -1, 0, '', e.run_id, e.period, e.livemode
+        FROM (SELECT t.id, t.record_id, {ROUND} AS round
+              FROM unnest(%(ids)s::uuid[], %(records)s::uuid[]) t(id, record_id)) t
+        JOIN billing_usageevent e ON e.tenant_id = %(tenant)s AND e.key = 'record:' || t.record_id || t.round
+        WHERE {{only}}
         ON CONFLICT DO NOTHING RETURNING period, quantity)
     INSERT INTO billing_usagecounter AS c (id, tenant_id, period, slot, records)
     SELECT gen_random_uuid(), %(tenant)s, period, -pg_backend_pid(), sum(quantity) FROM back GROUP BY period
-    ON CONFLICT (tenant_id, period, slot) DO UPDATE SET records = c.records + excluded.records"""
+    ON CONFLICT (tenant_id, period, slot) DO UPDATE SET records = c.records + excluded.records"""  # noqa: S608 - constants
 
 
 def take(cursor: Any, tenant_id: uuid.UUID, records: int) -> None:
@@ -86,8 +94,8 @@ def give_back(
     *,
     only: str = "true",
 ) -> None:
-    """Correct the ledger for records that no call was made for: an entry each, in the period of the first one, with
-    the count. `ids` are those of the new entries; `only` is a condition over `e` (the first entry) and `t.record_id`.
+    """Correct the ledger for records that no call was made for: an entry each, in the period of the one that counted it,
+    with the count. `ids` are those of the new entries; `only` is a condition over `e` (that entry) and `t.record_id`.
 
     Records that were not counted, or were given back before, are left out.
     """

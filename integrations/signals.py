@@ -16,5 +16,8 @@ secret_replaced = Signal()
 # actor. A receiver that raises is heard: nothing is removed.
 connection_removed = Signal()
 
+# Sent inside the transaction that took entries off the tenant's suppression list, in the tenant's scope.
+suppressions_removed = Signal()
+
 # Sent when every data key is wrapped by the newest master key: for what else master keys seal. Receivers return a count.
 master_key_rotated = Signal()

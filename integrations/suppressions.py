@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connections
 
 from integrations.models import Suppression
+from integrations.signals import suppressions_removed
 from integrations.suppression_keys import HELP, KINDS, MAX_VALUE, Entry, keys_of, read_entry
 from tenants import audit
 from tenants.errors import InvalidInput, NotFound
@@ -85,6 +86,7 @@ def remove_suppressions(*, actor: str, ids: Collection[uuid.UUID] = (), values: 
         count, _ = rows.delete()
         if not count:
             raise NotFound("This is not on the suppression list.")
+        suppressions_removed.send(sender=Suppression)
         audit.record(actor=actor, verb="suppressions.removed", subject=Tenant(pk=tenant_id), count=count)
     return count
 

@@ -51,5 +51,22 @@ def replay(
         taken.append(known)
 
 
+def questions(
+    template: str, config: Mapping[str, Any], record: Mapping[str, str], answers: Answers
+) -> list[Ask]:
+    """What would be asked of vendors if they answered as they did, to the first question that has no answer."""
+    asked: list[Ask] = []
+    taken: list[Taken] = []
+    while True:
+        plan, skipped = decide(template, config, record, taken)
+        if isinstance(plan, Final):
+            return asked
+        asked.append(plan)
+        known = answers.get((plan.operation, plan.provider, _address(plan.operation, plan.query)))
+        if known is None or known in taken:
+            return asked
+        taken = [*taken, *skipped, known]
+
+
 def _address(operation: str, values: Mapping[str, Any]) -> str:
     return str(values.get("email") or "").casefold() if operation == "verify" else ""

@@ -19,7 +19,7 @@ from tenants.export import registry as export
 from tenants.scope import require_tenant_id
 from workflows import catalog, export_extras
 from workflows.lanes import host
-from workflows.operations import answer_once, control_lane, edit_workflow, halt_tenant, month_limit
+from workflows.operations import answer_once, control_lane, edit_workflow, halt_tenant, month_limit, withheld
 
 
 def connect() -> None:
@@ -31,6 +31,9 @@ def connect() -> None:
         _stop_lane_for_good, dispatch_uid="weir_stop_lane_for_good"
     )
     integration_signals.connection_to_be_made.connect(_lane_left, dispatch_uid="weir_lane_left")
+    integration_signals.suppressions_removed.connect(
+        _forget_withheld, dispatch_uid="weir_forget_withheld_answers"
+    )
     tenant_signals.seat_to_be_taken.connect(_seat_left, dispatch_uid="weir_seat_left")
     tenant_signals.tenant_changed.connect(_monthly_limit, dispatch_uid="weir_monthly_limit")
     tenant_signals.plan_set.connect(_plan_set, dispatch_uid="weir_plan_set")
@@ -80,6 +83,10 @@ def _go_on_with_new_key(*, connection: Connection, actor: str, **kwargs: Any) ->
 
 def _stop_lane_for_good(*, connection: Connection, actor: str, **kwargs: Any) -> None:
     control_lane.stop_for_good(connection=connection, actor=actor)
+
+
+def _forget_withheld(**kwargs: Any) -> None:
+    withheld.forget_withheld()
 
 
 def _monthly_limit(*, changes: dict[str, list[Any]], **kwargs: Any) -> None:

@@ -3,6 +3,7 @@
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 from tenants.ids import uuid7
@@ -12,14 +13,16 @@ from workflows.lanes.work import Settlement
 
 def write_usage(cursor: Any, tenant_id: uuid.UUID, month: Month, settlements: Sequence[Settlement]) -> None:
     """Append what these attempts cost to the ledger; a key that is there already is left as it is."""
-    entries: list[tuple[str, int, int, Settlement]] = []
+    entries: list[tuple[str, int, int, date, Settlement]] = []
     for s in settlements:
+        own = s.work.month or month.today
         if s.called:
-            entries.append((f"attempt:{s.attempt_id}", s.calls, s.credits, s))
+            entries.append((f"attempt:{s.attempt_id}", s.calls, s.credits, own, s))
         if s.booked:
-            entries.append((f"doubt:{s.attempt_id}", 0, s.booked, s))
-        if s.released:
-            entries.append((f"doubt-back:{s.attempt_id}", 0, -s.released, s))
+            entries.append((f"doubt:{s.attempt_id}", 0, s.booked, own, s))
+        for booked_in, amount in s.released_by_month:
+            of_month = f":{booked_in}" if booked_in else ""
+            entries.append((f"doubt-back:{s.attempt_id}{of_month}", 0, -amount, booked_in or own, s))
     if not entries:
         return
     cursor.execute(
@@ -32,13 +35,13 @@ def write_usage(cursor: Any, tenant_id: uuid.UUID, month: Month, settlements: Se
         [
             tenant_id,
             [uuid7() for _ in entries],
-            [key for key, _, _, _ in entries],
-            [calls for _, calls, _, _ in entries],
-            [cost for _, _, cost, _ in entries],
+            [key for key, *_ in entries],
+            [calls for _, calls, *_ in entries],
+            [cost for _, _, cost, *_ in entries],
             [s.work.provider for *_, s in entries],
             [s.work.run.id for *_, s in entries],
             [s.work.run.livemode for *_, s in entries],
-            [(s.work.month or month.today).isoformat() for *_, s in entries],
+            [of_month.isoformat() for *_, of_month, _ in entries],
         ],
     )
 

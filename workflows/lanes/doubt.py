@@ -6,6 +6,7 @@ own (`ambiguous`), so that the cap per record counts it; templates never see it.
 
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from integrations.connectors import registry
@@ -41,7 +42,8 @@ def doubt(settlement: Settlement) -> None:
 
 def entry(attempt_id: uuid.UUID, work: Work, credits: int) -> dict[str, Any]:
     """A call in doubt among a record's steps."""
-    answer = {"attempt": str(attempt_id), "of": work.fingerprint}
+    month = work.month.isoformat() if work.month else ""
+    answer = {"attempt": str(attempt_id), "of": work.fingerprint, "month": month}
     return {
         "operation": work.operation, "provider": work.provider, "outcome": AMBIGUOUS, "answer": answer,
         "credits": credits,
@@ -50,7 +52,7 @@ def entry(attempt_id: uuid.UUID, work: Work, credits: int) -> dict[str, Any]:
 
 def carried(call: Any) -> Taken:
     """A call in doubt from the list, as a step of its record."""
-    answer = {"attempt": str(call.pk), "of": call.fingerprint}
+    answer = {"attempt": str(call.pk), "of": call.fingerprint, "month": call.month.isoformat()}
     return Taken(call.operation, call.provider, AMBIGUOUS, answer, call.may_cost)
 
 
@@ -65,6 +67,10 @@ def settle_doubts(settlement: Settlement, *, was_free: bool) -> None:
     settled = _same(work)
     if settled:
         settlement.released = sum(step["credits"] for step in settled)
+        for step in settled:
+            if said := step["answer"].get("month"):
+                month = date.fromisoformat(said)
+                settlement.released_in[month] = settlement.released_in.get(month, 0) + step["credits"]
         settlement.settles = [uuid.UUID(step["answer"]["attempt"]) for step in settled]
         work.taken = [step for step in work.taken if step not in settled]
 

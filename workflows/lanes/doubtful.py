@@ -26,7 +26,7 @@ def write(
         if s.in_doubt:  # its own holder was quicker: there is no doubt
             s.in_doubt, s.called, s.booked = False, False, 0
         elif s.called:
-            s.released, s.settles = 0, []
+            s.released, s.released_in, s.settles = 0, {}, []
             late.append(s)
     if late:
         _answered_late(cursor, tenant_id, late)

@@ -15,7 +15,8 @@ from workflows.lanes.caller import Caller
 from workflows.lanes.desk import Desk
 from workflows.lanes.doubt import AMBIGUOUS
 from workflows.lanes.holder import IDLE_RELEASE_S, LaneHolder
-from workflows.lanes.outcome import cached, in_doubt, lost, passed_over, posted
+from workflows.lanes.outcome import cached, in_doubt, lost, passed_over, posted, suppressed
+from workflows.lanes.shield import TOLD_WITHHELD
 from workflows.lanes.work import Settlement, Work
 
 log = structlog.get_logger(__name__)
@@ -171,4 +172,6 @@ class LaneDriver:
 def _without_a_call(work: Work) -> Settlement:
     if work.cached_outcome == AMBIGUOUS:
         return in_doubt(work)
+    if work.cached_outcome == TOLD_WITHHELD:
+        return suppressed(work)
     return cached(work) if work.cached_outcome else posted(work)

@@ -1,7 +1,8 @@
 """The tenant's monthly limit inside a flush: the month's row is locked first, and written last.
 
-A call counts in the month in which it was stamped, by the database's clock, whenever its answer comes. Tenants without
-a limit have no such row, and none of this costs them a statement.
+A call counts in the month in which it was stamped, by the database's clock, whenever its answer comes; what it was booked
+at, in doubt, is taken back from that month too, when a later call tells. Tenants without a limit have no such row, and
+none of this costs them a statement.
 """
 
 import uuid
@@ -23,11 +24,11 @@ class Month:
         self._used = 0
         self._changes: dict[date, Counter[str]] = defaultdict(Counter)
 
-    def lock(self, works: Iterable[Work]) -> None:
-        """Lock the rows that this transaction may change, the present month's for certain."""
+    def lock(self, works: Iterable[Work], others: Iterable[date] = ()) -> None:
+        """Lock the rows that this transaction may change, of these works and `others`; the present month's for certain."""
         if self.limit is None:
             return
-        months = sorted({self.today, *(work.month for work in works if work.month)})
+        months = sorted({self.today, *(work.month for work in works if work.month), *others})
         found = self._lock(months)
         if self.today not in found:
             self.cursor.execute(

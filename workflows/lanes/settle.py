@@ -18,7 +18,7 @@ from workflows import telling
 from workflows.catalog import Taken
 from workflows.lanes import book, counts, doubtful, job_rows, lease
 from workflows.lanes.month import Month
-from workflows.lanes.shield import Shield
+from workflows.lanes.shield import TOLD_WITHHELD, Shield
 from workflows.lanes.stamp import not_yet_stamped, stamp, unpark, unstamp
 from workflows.lanes.tally import Tally
 from workflows.lanes.wire import engine_cursor
@@ -83,7 +83,7 @@ def _standing(cursor: Any, tenant_id: uuid.UUID) -> tuple[Any, ...] | None:
 
 
 # What is shared by those who ask the same; of anything else each asks for itself.
-TOLD = ("hit", "miss", "invalid", doubtful.AMBIGUOUS)
+TOLD = ("hit", "miss", "invalid", doubtful.AMBIGUOUS, TOLD_WITHHELD)
 
 
 class _TenantFlush:
@@ -101,7 +101,10 @@ class _TenantFlush:
 
     def write(self, part: Batch) -> None:
         self.retried = part.retried
-        self.month.lock([*(s.work for s in part.settlements), *part.unstamps])
+        self.month.lock(
+            [*(s.work for s in part.settlements), *part.unstamps],
+            (month for s in part.settlements for month in s.released_in),
+        )
         settlements = self._not_yet_written(part.settlements) if part.retried else part.settlements
         unstamp(self.cursor, self.tenant_id, self.holder, part.unstamps, self.tally, self.result)
         if settlements:
@@ -133,9 +136,9 @@ class _TenantFlush:
         if len(kept) < len(settlements):
             job_rows.cost_once(self.cursor, self.tenant_id, [s for s in settlements if s not in kept])
         kept_ids = {s.attempt_id for s in kept}
-        self._answer_lookups(kept)
         if self.shield is not None:
             self.shield.withhold(kept)
+        self._answer_lookups(kept)
         doubtful.write(self.cursor, self.tenant_id, self.month, settlements, kept_ids)
         self._write_history(settlements, kept_ids)
         counts.write_usage(self.cursor, self.tenant_id, self.month, settlements)
@@ -146,7 +149,9 @@ class _TenantFlush:
         self._queue_next([s for s in kept if s.ask])
         counts.count_vendors(self.cursor, self.tenant_id, settlements)
         for s in settlements:
-            self.tally.spend(s.work, s.credits + s.booked - s.released)
+            self.tally.spend(s.work, s.credits + s.booked)
+            for booked_in, amount in s.released_by_month:
+                self.tally.take_back(s.work, amount, booked_in)
         self._release_reserved(kept)
 
     def _carry_on(self, settlements: Sequence[Settlement]) -> list[Settlement]:

@@ -3,6 +3,7 @@
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 from workflows.lanes import book
@@ -30,9 +31,17 @@ class Tally:
         self.month.move(work, reserved=held - work.reserved)
 
     def spend(self, work: Work, credits: int) -> None:
-        """A call of this work cost so much, or gives so much back."""
+        """A call of this work cost so much."""
         self.runs[work.run.id]["spent"] += credits
         self.month.move(work, spent=credits)
+
+    def take_back(self, work: Work, credits: int, booked_in: date | None) -> None:
+        """An earlier call of this work was booked at so much in that month (None: the work's own), and did not cost it."""
+        self.runs[work.run.id]["spent"] -= credits
+        if booked_in is None:
+            self.month.move(work, spent=-credits)
+        elif self.month.counts(work):
+            self.month.move_in(booked_in, spent=-credits)
 
     def moved(self, run_id: uuid.UUID, was: str, now_is: str) -> None:
         """A record of this run went from one status to another."""

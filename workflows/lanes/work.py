@@ -158,12 +158,21 @@ class Settlement:
     released: int = (
         0  # what earlier calls in doubt were booked at, now that an answer has told what they cost
     )
+    released_in: dict[date, int] = field(
+        default_factory=dict
+    )  # of it, by the month that it was booked in; the rest is of the work's own
     settles: list[uuid.UUID] = field(default_factory=list)  # the attempts of those
     recounted: bool = False  # a late answer: its call was counted when it was taken over
 
     @property
     def leaves_queue(self) -> bool:
         return self.again_after is None
+
+    @property
+    def released_by_month(self) -> list[tuple[date | None, int]]:
+        """What is taken back, by month; None is the work's own."""
+        rest = self.released - sum(self.released_in.values())
+        return [*self.released_in.items(), *([(None, rest)] if rest else [])]
 
     @property
     def calls(self) -> int:

@@ -8,12 +8,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.utils import timezone
+from django.db import transaction
+from django.db.models.functions import Now
 
 from tenants import audit
-from tenants.errors import Conflict, InvalidInput, NotFound
+from tenants.errors import Conflict, InvalidInput, NotFound, WeirError
 from tenants.models import Tenant
-from tenants.scope import require_tenant_id, tenant_scope
+from tenants.scope import APP_ALIAS, require_tenant_id, tenant_scope
 from workflows.models import AmbiguousCall, Run
 from workflows.operations.failed_records import FailedFilter
 from workflows.operations.retry import CLOSED, retry_run
@@ -24,14 +25,16 @@ CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """How many calls were decided, and how many are left as they were: their run is over, or they were decided."""
+    """How many calls were decided, and how many are left as they were: their run is over or cannot go on, or they were
+    decided."""
 
     calls: int
     left: int
 
 
 def decide_call(*, call_id: uuid.UUID, decision: str, actor: str) -> AmbiguousCall:
-    """Decide about one call of the open tenant. Raises NotFound, and Conflict when it needs no decision any more."""
+    """Decide about one call of the open tenant. Raises NotFound, Conflict when it needs no decision any more, and
+    MissingConnection where its vendor is to be asked again and is not connected any more."""
     tenant_id = require_tenant_id()
     with tenant_scope(tenant_id):
         call = AmbiguousCall.objects.select_for_update().filter(pk=call_id).first()
@@ -39,7 +42,7 @@ def decide_call(*, call_id: uuid.UUID, decision: str, actor: str) -> AmbiguousCa
             raise NotFound("There is no such call.")
         if call.status != AmbiguousCall.Status.OPEN:
             raise Conflict(f"This call needs no decision: {call.get_status_display().lower()}.")
-        if not _decide(tenant_id, [call], decision, actor):
+        if not _decide(tenant_id, [call], decision, actor, alone=True):
             raise Conflict("Its run is over, so that it cannot be asked again. You can accept the loss.")
         call.refresh_from_db()
     return call
@@ -66,8 +69,14 @@ def decide_calls(
         after = chunk[-1].pk
 
 
-def _decide(tenant_id: uuid.UUID, calls: Sequence[AmbiguousCall], decision: str, actor: str) -> int:
-    """Decide about locked calls, and let their records go on; returns how many it was."""
+def _decide(
+    tenant_id: uuid.UUID, calls: Sequence[AmbiguousCall], decision: str, actor: str, *, alone: bool = False
+) -> int:
+    """Decide about locked calls, and let their records go on; returns how many it was.
+
+    What keeps the records of one run from going on (a vendor that is not connected any more) keeps no other's, and is
+    raised only where a call is decided `alone` and to be asked again.
+    """
     if decision not in (REPEAT, ACCEPT):
         raise InvalidInput(
             "decision: repeat or accept.", errors=[{"field": "decision", "message": "repeat or accept."}]
@@ -78,13 +87,19 @@ def _decide(tenant_id: uuid.UUID, calls: Sequence[AmbiguousCall], decision: str,
     runs = Run.objects.in_bulk(list(by_run))
     if decision == ACCEPT:
         AmbiguousCall.objects.filter(pk__in=[call.pk for call in calls]).update(
-            status=AmbiguousCall.Status.ACCEPTED, decided_by=actor, decided_at=timezone.now()
+            status=AmbiguousCall.Status.ACCEPTED, decided_by=actor, decided_at=Now()
         )
     for run_id, run in sorted(runs.items()):
         mine = by_run[run_id]
         if run.status not in CLOSED:
             ids = tuple(call.record_id for call in mine)
-            retry_run(tenant_id=tenant_id, run_id=run_id, actor=actor, which=FailedFilter(ids=ids))
+            try:
+                with transaction.atomic(using=APP_ALIAS):
+                    retry_run(tenant_id=tenant_id, run_id=run_id, actor=actor, which=FailedFilter(ids=ids))
+            except WeirError:
+                # As with a run that is closed: a loss that is accepted stays so, and its record as it is.
+                if alone and decision == REPEAT:
+                    raise
     still = AmbiguousCall.objects.filter(pk__in=[call.pk for call in calls], status=AmbiguousCall.Status.OPEN)
     open_ids = set(still.values_list("pk", flat=True))
     decided = [call for call in calls if call.pk not in open_ids]

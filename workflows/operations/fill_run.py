@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 import structlog
 from django.core.files.storage import default_storage
 from django.db import connections
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from tenants.failpoints import reach
 from tenants.scope import APP_ALIAS, tenant_scope
@@ -62,7 +62,7 @@ def _fill(tenant_id: uuid.UUID, run: Run, rows: Iterator[RowIn]) -> int | None:
                 return None
             write_records(locked, chunk)
             taken += len(chunk)
-            Run.objects.filter(pk=run.pk).update(filled=taken, filled_at=timezone.now())
+            Run.objects.filter(pk=run.pk).update(filled=taken, filled_at=Now())
             reach("fill.written")
         reach("fill.committed")
         size = CHUNK
@@ -79,8 +79,7 @@ def _fail(tenant_id: uuid.UUID, run_id: uuid.UUID, reason: str) -> None:
     log.error("run_failed", run_id=str(run_id), reason=reason)
     with tenant_scope(tenant_id):
         run = Run.objects.select_for_update(of=("self",)).get(pk=run_id)
-        run.status, run.error, run.finished_at = RunStatus.FAILED, reason, timezone.now()
-        run.save(update_fields=["status", "error", "finished_at"])
+        Run.objects.filter(pk=run_id).update(status=RunStatus.FAILED, error=reason, finished_at=Now())
         LaneRun.objects.filter(run_id=run_id).update(state=LaneRunState.CANCELLED)
         RunEvent.objects.create(run=run, kind="run.failed", actor="system:engine", detail={"reason": reason})
         with connections[APP_ALIAS].cursor() as cursor:

@@ -4,11 +4,9 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any
 
 from django.db import connections
-from django.utils import timezone
 
 from billing import quota
 from integrations.suppressions import covers_subdomains, suppressed_of
@@ -170,8 +168,3 @@ def storable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [storable(item) for item in value]
     return value
-
-
-def first_of_month() -> date:
-    """The period that usage counts in now: the first day of the calendar month, UTC."""
-    return timezone.now().date().replace(day=1)

@@ -19,7 +19,7 @@ from tenants import audit
 from tenants.errors import InvalidInput, NotFound
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, require_tenant_id, tenant_scope
-from workflows.catalog import TEMPLATES, Final, Taken
+from workflows.catalog import TEMPLATES, Ask, Final, Taken
 from workflows.errors import RecordNotRetryable, RunIsFinal
 from workflows.lanes import book, doubt
 from workflows.lanes.decide import fingerprint
@@ -29,7 +29,7 @@ from workflows.operations.failed_records import FailedFilter, lock_failed
 from workflows.operations.records_in import storable
 from workflows.operations.retry_in_doubt import can_be_looked_up, in_doubt, look_up_first
 from workflows.operations.setup import setup_of
-from workflows.replay import answers_of, replay
+from workflows.replay import answers_of, questions, replay
 from workflows.states import RecordStatus, RunStatus
 
 CHUNK = 1_000
@@ -115,8 +115,9 @@ def retry_record(
     """Ask again for one record of the open tenant: from the step that failed, or from the start.
 
     `changes` are fields of the input to be replaced, None to remove one; answers that the record has are kept unless it
-    restarts. A record that is under way already is returned as it is. Raises NotFound, RunIsFinal, RecordNotRetryable
-    (it was found, or is under way with another input), MissingConnection, InvalidInput for an input that cannot be used.
+    restarts: then its vendors are asked, and paid, again. A record that is under way already is returned as it is. Raises
+    NotFound, RunIsFinal, RecordNotRetryable (it was found, or is under way with another input), MissingConnection,
+    InvalidInput for an input that cannot be used.
     """
     with tenant_scope(require_tenant_id()):
         run = _open_run(run_id)
@@ -137,6 +138,10 @@ def retry_record(
                 )
             history = _history([record.pk])[record.pk]
             retry = _planned(run, record.pk, record.status, values, history, restart=restart)
+            if restart:
+                _forget_answers(
+                    cursor, run, questions(run.template, run.config, values, answers_of(*history))
+                )
             _write_input(cursor, run, record, values, edited)
             _write(cursor, run, [retry], actor)
             detail: dict[str, Any] = {"mode": "restart" if restart else "resume", "fields": sorted(edited)}
@@ -246,7 +251,8 @@ def _write_input(cursor: Any, run: Run, record: Record, values: dict[str, str], 
 
 
 def _meter(cursor: Any, run: Run, record_ids: Sequence[uuid.UUID]) -> None:
-    """Count those that never were: their input was faulty, or there was no room for them. Raises QuotaExceeded.
+    """Count those that never were (their input was faulty, or there was no room for them) and those that were given back
+    because nobody had been asked. Raises QuotaExceeded.
 
     Before the run is locked, which whoever fills it takes after the quota.
     """
@@ -255,10 +261,16 @@ def _meter(cursor: Any, run: Run, record_ids: Sequence[uuid.UUID]) -> None:
     cursor.execute(
         f"""INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period,
                                             livemode)
-            SELECT t.id, %s, 'record:' || t.record_id, 'record', 1, 0, '', %s, {quota.PERIOD}, true
-            FROM unnest(%s::uuid[], %s::uuid[]) t(id, record_id)
-            ON CONFLICT (tenant_id, key) DO NOTHING RETURNING 1""",  # noqa: S608 - a constant
-        [run.tenant_id, run.pk, [uuid7() for _ in record_ids], list(record_ids)],
+            SELECT t.id, %(tenant)s, 'record:' || t.record_id || {quota.ROUND}, 'record', 1, 0, '', %(run)s,
+                   {quota.PERIOD}, true
+            FROM unnest(%(ids)s::uuid[], %(records)s::uuid[]) t(id, record_id)
+            ON CONFLICT (tenant_id, key) DO NOTHING RETURNING 1""",  # noqa: S608 - constants
+        {
+            "tenant": run.tenant_id,
+            "run": run.pk,
+            "ids": [uuid7() for _ in record_ids],
+            "records": list(record_ids),
+        },
     )
     quota.take(cursor, run.tenant_id, len(cursor.fetchall()))
 
@@ -311,6 +323,19 @@ def _ask_again(
            WHERE l.tenant_id = %s AND l.livemode = %s AND l.provider = t.provider AND l.fingerprint = t.fingerprint
              AND l.outcome = 'ambiguous'""",
         [providers, list(fingerprints), run.tenant_id, run.livemode],
+    )
+
+
+def _forget_answers(cursor: Any, run: Run, asks: Sequence[Ask]) -> None:
+    """Whoever begins anew wants the vendors' word and not what is kept of it; what is being asked now is waited for."""
+    cursor.execute(
+        """DELETE FROM lookup l USING (
+               SELECT k.id FROM lookup k JOIN unnest(%s::text[], %s::text[]) t(provider, fingerprint)
+                      ON t.provider = k.provider AND t.fingerprint = k.fingerprint
+               WHERE k.tenant_id = %s AND k.livemode = %s AND k.outcome <> ''
+               ORDER BY k.provider, k.livemode, k.fingerprint FOR UPDATE OF k) kept
+           WHERE l.id = kept.id""",
+        [[ask.provider for ask in asks], [fingerprint(ask) for ask in asks], run.tenant_id, run.livemode],
     )
 
 

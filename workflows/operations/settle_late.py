@@ -11,7 +11,7 @@ from integrations.outcomes import Done, Miss, Outcome
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.lanes import book
-from workflows.operations.records_in import first_of_month
+from workflows.lanes.month import Month
 
 AT_ONCE = 50
 
@@ -33,7 +33,8 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
     """Write down what these posts say; returns how many. Harmless twice. A call is paid once: a post about one that was
     answered, or that came late before, is shown and costs nothing."""
     with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
-        if not book.hold_tenant(cursor, tenant_id):
+        month = _month(cursor, tenant_id)
+        if month is None:
             return 0
         found = book.rows(cursor, _WAITING, [tenant_id, posts, AT_ONCE])
         steps: dict[uuid.UUID, list[tuple[Any, ...]]] = defaultdict(list)
@@ -44,6 +45,7 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
         history: list[tuple[Any, ...]] = []
         usage: list[tuple[Any, ...]] = []
         spent: dict[uuid.UUID, Counter[str]] = defaultdict(Counter)
+        paid_for: Counter[uuid.UUID] = Counter()
         paid: set[tuple[uuid.UUID, int]] = {
             (entry, step[5])
             for entry, mine in steps.items()
@@ -66,17 +68,44 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
             if cost:
                 paid.add((entry_id, attempt))
                 spent[run_id]["spent"] += cost
+                paid_for[record_id] += cost
+                month.move_in(month.today, spent=cost if livemode else 0)
                 usage.append((uuid7(), f"attempt:{attempt_id}", cost, provider, run_id, livemode))
         book.write_history(cursor, tenant_id, history)
-        _write_usage(cursor, tenant_id, usage)
+        _write_usage(cursor, tenant_id, month, usage)
         if spent:
+            _raise_records(cursor, tenant_id, paid_for)
             book.count_runs(cursor, tenant_id, spent)
+        month.write()
         cursor.execute(
             """UPDATE callback SET state = 'late', body = ''::bytea, read_at = now()
                WHERE tenant_id = %s AND id = ANY(%s)""",
             [tenant_id, [row[0] for row in found]],
         )
     return len(found)
+
+
+def _month(cursor: Any, tenant_id: uuid.UUID) -> Month | None:
+    """The tenant's month, locked where it has a limit, and the tenant kept until the end; None where it is gone."""
+    cursor.execute(
+        """SELECT monthly_credit_limit, date_trunc('month', now() AT TIME ZONE 'utc')::date
+           FROM tenants_tenant WHERE id = %s FOR KEY SHARE""",
+        [tenant_id],
+    )
+    found = cursor.fetchone()
+    if found is None:
+        return None
+    month = Month(cursor, tenant_id, *found)
+    month.lock([])
+    return month
+
+
+def _raise_records(cursor: Any, tenant_id: uuid.UUID, paid_for: Counter[uuid.UUID]) -> None:
+    cursor.execute(
+        """UPDATE record r SET credits = r.credits + t.credits FROM unnest(%s::uuid[], %s::bigint[]) t(id, credits)
+           WHERE r.tenant_id = %s AND r.id = t.id""",
+        [list(paid_for), list(paid_for.values()), tenant_id],
+    )
 
 
 def _cost(outcome: Outcome | None) -> int:
@@ -91,8 +120,8 @@ def _reason(outcome: Outcome | None, *, again: bool) -> str:
     return "The vendor posted its answer after the step had ended."
 
 
-def _write_usage(cursor: Any, tenant_id: uuid.UUID, usage: list[tuple[Any, ...]]) -> None:
-    """The call itself was counted when the step ended; what is left is its cost."""
+def _write_usage(cursor: Any, tenant_id: uuid.UUID, month: Month, usage: list[tuple[Any, ...]]) -> None:
+    """The call itself was counted when the step ended; what is left is its cost, in the month in which it is told."""
     if not usage:
         return
     cursor.execute(
@@ -101,5 +130,5 @@ def _write_usage(cursor: Any, tenant_id: uuid.UUID, usage: list[tuple[Any, ...]]
            FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::uuid[], %s::bool[])
                 t(id, key, credits, provider, run_id, livemode)
            ON CONFLICT DO NOTHING""",
-        [tenant_id, first_of_month(), *(list(column) for column in zip(*usage, strict=True))],
+        [tenant_id, month.today, *(list(column) for column in zip(*usage, strict=True))],
     )
