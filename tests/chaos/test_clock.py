@@ -30,7 +30,7 @@ ALLOWED = {
 }
 ENGINE = (
     "workflows/lanes/*.py",
-    "workflows/operations/control_*.py",
+    "workflows/operations/*.py",
     "tenants/leaving.py",
     "tenants/doorbell.py",
 )

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connections
+from django.db.models.functions import Now
 from django.urls import reverse
-from django.utils import timezone
 
 from integrations.connectors import registry
 from integrations.models import Connection
@@ -64,12 +64,11 @@ def tell_admins(lane_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
     """
     with tenant_scope(tenant_id):
         lane = Lane.objects.select_related("connection").filter(pk=lane_id, paused=True).first()
-        resumed = (
-            AuditEvent.objects.filter(verb="lane.resumed", subject_id=str(lane_id)).order_by("-id").first()
-        )
+        lately = AuditEvent.objects.filter(at__gt=Now() - AGAIN, verb="lane.resumed", subject_id=str(lane_id))
+        resumed = lately.order_by("-id").first()
         admins = addresses_of_admins()
         tenant_name = Tenant.objects.values_list("name", flat=True).get(pk=tenant_id)
-    if lane is None or (resumed and resumed.actor == ENGINE and timezone.now() - resumed.at < AGAIN):
+    if lane is None or (resumed and resumed.actor == ENGINE):
         return False
     return mails.send_lane_paused(
         admins,

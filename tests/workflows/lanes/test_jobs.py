@@ -408,6 +408,8 @@ class TestNotKnown:
         assert wait(run).found == 1
         assert jobs.summary()["jobs"]["calls"] == 1
         agrees(run, jobs)
+        began = [step.started_at for step in steps(run) if step.started_at]
+        assert [moment > run.created_at for moment in began] == [True] * 2
 
     def test_the_connections_policy_repeats_nothing_that_would_do_harm(
         self, tenant: Tenant, jobs: Sandbox

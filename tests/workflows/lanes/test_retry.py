@@ -324,3 +324,24 @@ def test_a_vendor_whose_key_was_replaced_by_another_connection_is_asked_through_
     run = wait(run)
     assert (run.status, run.found) == ("completed", 2)
     assert run.lanes["zerobounce"] != str(removed.pk)
+
+
+@pytest.mark.parametrize("last", ["Everyone", "Nobody"])
+def test_whoever_begins_anew_asks_every_vendor_again(
+    tenant: Tenant, vendors: Sandbox, runner: Runner, last: str
+) -> None:
+    """The answers that the run keeps for equal questions are those that somebody does not want to have again."""
+    configure(tenant, finders=["prospeo", "findymail"])
+    run = (
+        fail(tenant, vendors, 1, last=last)
+        if last == "Everyone"
+        else wait(start(tenant, people(1, last=last)))
+    )
+    before = calls(vendors)
+    with tenant_scope(tenant):
+        retry_record(run_id=run.pk, record_id=records(run)[0].pk, actor=ACTOR, restart=True)
+    assert wait(run).status == "completed"
+    asked = {name: count - before.get(name, 0) for name, count in calls(vendors).items()}
+    wanted = {"prospeo": 1, "zerobounce": 1} if last == "Everyone" else {"prospeo": 1, "findymail": 1}
+    assert {name: count for name, count in asked.items() if count} == wanted
+    assert_books_balance(again(run), vendors)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 
 from billing.models import UsageEvent
 from integrations.http import CallResult
@@ -15,6 +16,7 @@ from tests.factories import ACTOR
 from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import again, people, start, wait
 from tests.workflows.lanes.test_recovery import Hand, expire
+from workflows.errors import MissingConnection
 from workflows.lanes import claim, sweep
 from workflows.lanes.outcome import in_doubt, judge, lost
 from workflows.lanes.runner import Runner
@@ -180,6 +182,42 @@ def test_a_person_accepts_the_losses_of_a_vendor_and_nothing_is_asked_again(
     assert (again(run).not_found, again(run).failed, again(run).status) == (3, 0, "completed")
     assert booked(run) == 3_000
     assert retry_run(tenant_id=tenant.pk, run_id=run.pk, actor=ACTOR) == 0
+
+
+@pytest.fixture
+def disconnected(tenant: Tenant, hand: Hand) -> tuple[Run, Run]:
+    """Two runs with a call in doubt each; the vendor that the first one would go on with is not connected any more."""
+    configure(tenant, finders=["findymail", "prospeo"])
+    first = start(tenant, people(1))
+    lose(hand, hand.claim()[0], "ask")
+    configure(tenant, finders=["findymail"])
+    second = start(tenant, people(2)[1:])
+    lose(hand, hand.claim()[0], "ask")
+    with tenant_scope(tenant):
+        Connection.objects.filter(provider="prospeo").update(removed_at=Now())
+    return first, second
+
+
+def test_a_run_that_cannot_go_on_keeps_no_other_from_a_decision(
+    tenant: Tenant, disconnected: tuple[Run, Run]
+) -> None:
+    first, second = disconnected
+    decided = decide_calls(tenant_id=tenant.pk, decision="repeat", actor=ACTOR)
+    assert (decided.calls, decided.left) == (1, 1)
+    assert {call.run_id: call.status for call in calls(tenant)} == {first.pk: "open", second.pk: "repeated"}
+    assert (again(first).failed, again(second).pending) == (1, 1)
+    with tenant_scope(tenant), pytest.raises(MissingConnection):
+        decide_call(call_id=calls(tenant)[0].pk, decision="repeat", actor=ACTOR)
+
+
+def test_a_loss_is_accepted_though_its_record_cannot_go_on(
+    tenant: Tenant, disconnected: tuple[Run, Run]
+) -> None:
+    first, second = disconnected
+    decided = decide_calls(tenant_id=tenant.pk, decision="accept", actor=ACTOR)
+    assert (decided.calls, decided.left) == (2, 0)
+    assert {call.status for call in calls(tenant)} == {"accepted"}
+    assert (again(first).failed, again(second).not_found) == (1, 1)
 
 
 def test_a_call_of_a_cancelled_run_can_be_accepted_alone(tenant: Tenant, hand: Hand) -> None:

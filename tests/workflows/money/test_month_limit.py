@@ -1,14 +1,19 @@
 """The tenant's monthly limit: live work parks at it, and goes on when it is raised, lifted, or the month is over."""
 
 import time
+from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from django.db import connections
+from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
+from billing.models import UsageEvent
 from integrations.connectors import registry
-from integrations.outcomes import Done, Miss
+from integrations.http import CallResult
+from integrations.outcomes import AwaitCallback, Done, Miss, Retry
 from tenants.models import AuditEvent, Tenant
 from tenants.operations.tenant_settings import change_tenant
 from tenants.scope import ops_scope, tenant_scope
@@ -17,14 +22,17 @@ from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import again, people, start, wait
 from tests.workflows.lanes.test_change_run import parked
 from tests.workflows.lanes.test_recovery import Hand, expire
+from workflows.callback_tokens import Token
 from workflows.lanes import claim, settle, sweep
 from workflows.lanes.doubt import worst_of
-from workflows.lanes.outcome import lost
+from workflows.lanes.outcome import judge, lost
 from workflows.lanes.runner import Runner
 from workflows.lanes.work import Batch
-from workflows.models import CreditMonth, LaneRun, Run, Workflow
+from workflows.models import CreditMonth, LaneRun, Record, Run, Step, StepQueue, Workflow
 from workflows.operations.accept_run import accept_run, find_workflow
+from workflows.operations.control_run import cancel_run
 from workflows.operations.month_limit import MonthUse, month_use
+from workflows.operations.receive_callback import receive_callback
 
 
 def limit(tenant: Tenant, credits: int | None) -> None:
@@ -217,3 +225,65 @@ def test_a_limit_holds_for_every_run_of_the_tenant_and_for_no_other(
         assert not CreditMonth.objects.exists()
     with tenant_scope(tenant):
         assert Run.objects.get(pk=run.pk).credits_reserved == 0
+
+
+def test_what_was_booked_last_month_is_given_back_to_last_month(tenant: Tenant, vendors: Sandbox) -> None:
+    """A call breaks off in the month's last minute; its repeat tells in the next month that it cost something after all."""
+    limit(tenant, 1_000)
+    run = start(tenant, people(2))
+    hand = Hand(tenant)
+    first, second = hand.claim()
+    hand.stamp([first])
+    with tenant_scope(tenant):
+        [this] = CreditMonth.objects.all()
+        last = (this.month - timedelta(days=1)).replace(day=1)
+        CreditMonth.objects.filter(pk=this.pk).update(month=last)
+    first.month = last
+    broken = CallResult(Retry("timeout", "no answer in time", uncertain=True), None, 5)
+    hand.settle([judge(first, hand.holder, broken, 1.0, 2.0).settlement])
+    assert months(tenant) == {last: (1_000, 0), this.month: (0, 0)}
+    with tenant_scope(tenant):
+        StepQueue.objects.filter(pk=first.id).update(not_before=None, reason="")
+    works = {work.id: work for work in hand.claim()}
+    worst = worst_of(works[first.id], registry.get("prospeo"))
+    settle.flush(Batch(stamps=[(works[first.id], 30.0, worst)]), hand.holder)
+    hand.settle([hand.answer(works[first.id])])
+    assert months(tenant) == {last: (0, 0), this.month: (1_000, 0)}
+    assert ledger(tenant) == {last: 0, this.month: 1_000}
+    assert use(tenant).spent == again(run).credits_spent == 1_000
+    assert hand.stamp([works[second.id]]) == set(), "this month's limit is used up"
+
+
+def months(tenant: Tenant) -> dict[date, tuple[int, int]]:
+    with tenant_scope(tenant):
+        return {month.month: (month.spent, month.reserved) for month in CreditMonth.objects.all()}
+
+
+def ledger(tenant: Tenant) -> dict[date, int]:
+    with tenant_scope(tenant):
+        found = UsageEvent.objects.filter(kind="attempt").values("period").annotate(n=Sum("credits"))
+        return {row["period"]: row["n"] for row in found}
+
+
+def test_what_is_posted_after_a_steps_end_counts_in_the_month_and_for_its_record(
+    tenant: Tenant, committed: None, connect: Callable[..., Any]
+) -> None:
+    for provider in ("jobs", "zerobounce"):
+        connect(provider, mode="sandbox")
+    configure(tenant, "jobs")
+    limit(tenant, 5_000)
+    run = start(tenant, people(1))
+    hand = Hand(tenant, "jobs")
+    [work] = hand.claim()
+    hand.stamp([work])
+    hand.settle([judge(work, hand.holder, CallResult(AwaitCallback("j1", 60), 202, 5), 1.0, 2.0).settlement])
+    with tenant_scope(tenant):
+        cancel_run(run_id=run.pk, actor=ACTOR)
+    body = b'{"job":"j1","status":"done","result":{"email":"a@b.example","verdict":"valid"}}'
+    receive_callback(token=Token(tenant.pk, work.id, work.record_id, 1), body=body)
+    sweep.sweep()
+    with tenant_scope(tenant):
+        [late] = Step.objects.filter(status="late")
+        assert Record.objects.get().credits == late.credits > 0
+    assert row(tenant) == (late.credits, 0)
+    assert use(tenant).spent == again(run).credits_spent == late.credits

@@ -30,7 +30,18 @@ from tests.factories import ACTOR, connect_all, make_run
 from workflows.apps import ensure_partitions
 from workflows.lanes import book, partitions
 from workflows.lanes.partitions import first_id_of, months
-from workflows.models import Callback, IdempotencyKey, Lookup, Record, Run, RunEvent, Step, StepQueue, Upload
+from workflows.models import (
+    AmbiguousCall,
+    Callback,
+    IdempotencyKey,
+    Lookup,
+    Record,
+    Run,
+    RunEvent,
+    Step,
+    StepQueue,
+    Upload,
+)
 from workflows.operations import retention
 from workflows.operations.retention import purge
 
@@ -86,6 +97,23 @@ def test_a_runs_records_and_steps_go_after_the_tenants_retention_and_its_counts_
         assert not RunEvent.objects.filter(run_id=old.pk).exclude(record_id=None).exists()
         assert RunEvent.objects.filter(run_id=old.pk).exists()
     assert purge()["runs"] == 0
+
+
+def test_the_address_of_a_call_in_doubt_goes_with_its_record_and_its_cost_stays(ready: Tenant) -> None:
+    old, young = ended(ready, 91), ended(ready, 89)
+    with tenant_scope(ready):
+        for run in (old, young):
+            record = Record.objects.filter(run=run).first()
+            assert record is not None
+            AmbiguousCall.objects.create(
+                lane_id=uuid7(), run_id=run.pk, record_id=record.pk, queue_id=uuid7(), attempt=1, provider="zerobounce",
+                operation="verify", fingerprint="f", email="ada@firm.example", livemode=True, may_cost=1_000,
+                repeat_is_free=False, month="2026-01-01", status="open",
+            )  # fmt: skip
+    purge()
+    with tenant_scope(ready):
+        left_of = {call.run_id: (call.email, call.may_cost) for call in AmbiguousCall.objects.all()}
+    assert left_of == {old.pk: ("", 1_000), young.pk: ("ada@firm.example", 1_000)}
 
 
 def test_each_tenant_has_a_retention_of_its_own(ready: Tenant, other_tenant: Tenant) -> None:
