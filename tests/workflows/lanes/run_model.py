@@ -1,33 +1,44 @@
-"""A run as a state machine: hypothesis does to it whatever people, vendors, crashes and the clock can do, in any order,
-through the engine's own functions against the real database. Vendors are simulated, and nobody sleeps.
+"""Two runs about the same people, as a state machine: hypothesis does to them whatever people, vendors, crashes and the
+clock can do, in any order, through the engine's own functions against the real database. Vendors are simulated, and
+nobody sleeps.
 """
 
 import time
 import uuid
+from collections import Counter
 from typing import Any, ClassVar
 
 from django.db import connections
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from integrations.connectors import registry
 from integrations.http import CallResult
+from integrations.models import Suppression
 from integrations.outcomes import Done, Fail, Miss, Outcome, Retry
+from integrations.suppressions import add_suppressions, remove_suppressions, suppressed_of
 from tenants.errors import WeirError
 from tenants.models import Tenant
 from tenants.scope import APP_ALIAS, OPS_ALIAS, ops_scope, tenant_scope
 from tests.factories import ACTOR
 from tests.workflows.lanes.helpers import people, start
 from workflows.lanes import claim, lease, settle, sweep
-from workflows.lanes.outcome import cached, judge, lost
+from workflows.lanes.doubt import worst_of
+from workflows.lanes.driver import _without_a_call
+from workflows.lanes.outcome import judge, lost, suppressed
 from workflows.lanes.work import Batch, Settlement, Work
-from workflows.models import Lane
-from workflows.operations.change_run import change_run
+from workflows.models import Lane, Record, Run
+from workflows.operations.change_run import RunChanges, change_run
 from workflows.operations.control_run import cancel_run, pause_run, resume_run
 from workflows.operations.retry import retry_run
 
 PROVIDERS = ("prospeo", "findymail", "zerobounce")
 ANSWERS = ("hit", "bad", "miss", "error", "unsure", "slow", "limited", "refused", "invalid", "broken")
 MANY = 100
+CALL = 1_000  # the most that a call costs
+LIMIT = st.integers(0, 9) | st.none()
+FOUND_AT = "found.example"
+ROUNDS = 40
 
 TRUTH = """
     SELECT r.pending, r.finished_at IS NOT NULL, r.status, r.credits_spent, r.credits_reserved, r.credit_limit,
@@ -44,9 +55,10 @@ TRUTH = """
            (SELECT count(*) FROM (SELECT queue_id, attempt FROM step s WHERE s.run_id = r.id
                 AND s.status NOT IN ('late', 'cancelled', 'failed') GROUP BY 1, 2 HAVING count(*) > 1) twice),
            (SELECT coalesce(sum(quantity), 0) FROM billing_usageevent u WHERE u.run_id = r.id AND u.kind = 'record'),
-           (SELECT count(*) FROM record c WHERE c.run_id = r.id AND (c.status <> 'cancelled' OR EXISTS (
+           (SELECT count(*) FROM record c WHERE c.run_id = r.id AND (
+                (c.status <> 'cancelled' AND coalesce(c.error->>'code', '') <> 'suppressed') OR EXISTS (
                 SELECT 1 FROM step s WHERE s.record_id = c.id AND s.status <> 'cancelled'
-                AND s.outcome NOT IN ('rate_limited', 'auth_failed', 'no_credits')))),
+                AND s.outcome NOT IN ('rate_limited', 'auth_failed', 'no_credits', 'suppressed')))),
            (SELECT jsonb_object_agg(status, n) FROM (
                 SELECT status, count(*) n FROM record c WHERE c.run_id = r.id GROUP BY 1) per),
            jsonb_build_object('queued', queued, 'running', running, 'found', found, 'not_found', not_found,
@@ -56,25 +68,34 @@ TRUTH = """
 
 
 class RunModel(RuleBasedStateMachine):
-    """One run of a few records, two of which may be the same person."""
+    """A run of a few records, two of which may be the same person, and another one about the first of them."""
 
     tenant: ClassVar[Tenant]
     lanes: ClassVar[dict[str, Lane]]
     examples: ClassVar[int] = 0
 
-    @initialize(size=st.integers(1, 4), twins=st.booleans(), limit=st.integers(0, 9) | st.none())
-    def accept(self, size: int, twins: bool, limit: int | None) -> None:
+    @initialize(
+        size=st.integers(1, 4), twins=st.booleans(), limit=LIMIT, others=st.integers(0, 2), their_limit=LIMIT
+    )
+    def accept(
+        self, size: int, twins: bool, limit: int | None, others: int = 0, their_limit: int | None = None
+    ) -> None:
         RunModel.examples += 1
-        tag = f"Model{RunModel.examples}x{uuid.uuid4().hex[:8]}"
-        records = [{**person, "last_name": tag} for person in people(size)]
-        records += [dict(records[0])] if twins else []
-        self.run = start(self.tenant, records, credit_limit=None if limit is None else limit * 1_000)
-        self.total = len(records)
+        self.tag = f"Model{RunModel.examples}x{uuid.uuid4().hex[:8]}"
+        self.people = [{**person, "last_name": self.tag} for person in people(size)]
+        with tenant_scope(self.tenant):
+            Suppression.objects.all().delete()
+        records = [*self.people, *([dict(self.people[0])] if twins else [])]
+        self.runs = [start(self.tenant, records, credit_limit=_thousands(limit))]
+        if others:
+            theirs = self.people[:others]
+            self.runs.append(start(self.tenant, theirs, credit_limit=_thousands(their_limit)))
         self.holders: dict[str, uuid.UUID] = {}
         self.foreign: dict[str, dict[uuid.UUID, uuid.UUID]] = {}
         self.in_hand: list[tuple[Work, uuid.UUID]] = []  # stamped by a holder that lives
         self.ghosts: list[tuple[Work, uuid.UUID]] = []  # stamped by one that is gone, or froze
-        self.late_credits = 0
+        self.late_credits: Counter[uuid.UUID] = Counter()
+        self.delivered: set[uuid.UUID] = set()
         for provider in PROVIDERS:
             self._lease(provider)
         self.take("prospeo", 3)  # or short stories would seldom come to an answer
@@ -110,10 +131,14 @@ class RunModel(RuleBasedStateMachine):
             )
             for work in found
         ]
-        done = [cached(work) for work in works if work.cached_outcome]
-        stamps = [(work, 30.0, 1_000) for work in works if not work.cached_outcome]
-        flushed = settle.flush(Batch(settlements=done, stamps=stamps), holder)
-        self.in_hand += [(work, holder) for work, _, _ in stamps if work.id in flushed.stamped]
+        done = [_without_a_call(work) for work in works if work.cached_outcome]
+        asked = [work for work in works if not work.cached_outcome]
+        connector = registry.get(provider)
+        batch = Batch(settlements=done, stamps=[(work, 30.0, worst_of(work, connector)) for work in asked])
+        flushed = settle.flush(batch, holder)
+        self.in_hand += [(work, holder) for work in asked if work.id in flushed.stamped]
+        held_back = [suppressed(work) for work in asked if work.id in flushed.suppressed]
+        settle.flush(Batch(settlements=held_back), holder)
 
     @rule(provider=st.sampled_from(PROVIDERS))
     def recover(self, provider: str) -> None:
@@ -153,7 +178,7 @@ class RunModel(RuleBasedStateMachine):
         work, holder = self.ghosts.pop(which % len(self.ghosts))
         settlement = self._judged(work, holder, answer)
         if settle.flush(Batch(settlements=[settlement]), holder).late:
-            self.late_credits += settlement.credits
+            self.late_credits[work.run.id] += settlement.credits
 
     @rule()
     def time_passes(self) -> None:
@@ -169,53 +194,73 @@ class RunModel(RuleBasedStateMachine):
 
     # --- people --------------------------------------------------------------------------------------------------------
 
-    @rule(what=st.sampled_from(("pause", "resume", "resume", "retry", "retry", "limit", "no limit")))
-    def person(self, what: str) -> None:
+    @rule(
+        what=st.sampled_from(("pause", "resume", "resume", "retry", "retry", "limit", "no limit")),
+        which=st.integers(0, 1),
+    )
+    def person(self, what: str, which: int = 0) -> None:
+        run = self.runs[which % len(self.runs)]
         try:
             with tenant_scope(self.tenant):
                 if what == "pause":
-                    pause_run(run_id=self.run.pk, actor=ACTOR)
+                    pause_run(run_id=run.pk, actor=ACTOR)
                 elif what == "resume":
-                    resume_run(run_id=self.run.pk, actor=ACTOR)
+                    resume_run(run_id=run.pk, actor=ACTOR)
             if what == "retry":
-                retry_run(tenant_id=self.tenant.pk, run_id=self.run.pk, actor=ACTOR)
+                retry_run(tenant_id=self.tenant.pk, run_id=run.pk, actor=ACTOR)
             elif "limit" in what:
-                now = self._truth()
+                now = self._truth(run)
                 raised = None if what == "no limit" else (now[3] + now[4]) + 2_000
-                change_run(
-                    tenant_id=self.tenant.pk,
-                    run_id=self.run.pk,
-                    actor=ACTOR,
-                    changes={"credit_limit": raised},
-                )
+                changes: RunChanges = {"credit_limit": raised}
+                change_run(tenant_id=self.tenant.pk, run_id=run.pk, actor=ACTOR, changes=changes)
         except WeirError:
-            assert self._truth()[1] or self._truth()[2] in ("cancelled", "failed")
+            assert self._truth(run)[1] or self._truth(run)[2] in ("cancelled", "failed")
 
-    @rule(sure=st.integers(0, 9))
-    def cancel(self, sure: int) -> None:
+    @rule(sure=st.integers(0, 9), which=st.integers(0, 1))
+    def cancel(self, sure: int, which: int = 0) -> None:
+        run = self.runs[which % len(self.runs)]
         if sure == 0:  # seldom, or no run would come far
             try:
                 with tenant_scope(self.tenant):
-                    cancel_run(run_id=self.run.pk, actor=ACTOR)
+                    cancel_run(run_id=run.pk, actor=ACTOR)
             except WeirError:
-                assert self._truth()[1] or self._truth()[2] == "cancelled"
+                assert self._truth(run)[1] or self._truth(run)[2] == "cancelled"
+
+    @rule(whom=st.integers(0, 3), what=st.sampled_from(("person", "domain", "address", "off", "off", "off")))
+    def suppress(self, whom: int, what: str) -> None:
+        """Somebody comes onto the list, or all are taken off it."""
+        person = self.people[whom % len(self.people)]
+        lines = {
+            "person": f"{person['first_name']} {person['last_name']}, {person['domain']}",
+            "domain": person["domain"],
+            "address": FOUND_AT,  # the domain of every address that is found
+        }
+        with tenant_scope(self.tenant):
+            if what != "off":
+                add_suppressions(lines=[lines[what]], actor=ACTOR)
+            elif values := list(Suppression.objects.values_list("value", flat=True)):
+                remove_suppressions(values=values, actor=ACTOR)
 
     # --- what always holds ---------------------------------------------------------------------------------------------
 
-    def _truth(self) -> tuple[Any, ...]:
+    def _truth(self, run: Run) -> tuple[Any, ...]:
         with tenant_scope(self.tenant), connections[APP_ALIAS].cursor() as cursor:
-            cursor.execute(TRUTH, [self.run.pk])
+            cursor.execute(TRUTH, [run.pk])
             row: tuple[Any, ...] = cursor.fetchone()
         return row
 
     @invariant()
     def holds(self) -> None:
-        if not hasattr(self, "run"):
-            return
+        for run in getattr(self, "runs", []):
+            self._holds(run)
+        if hasattr(self, "runs"):
+            self._nobody_on_the_list_was_delivered()
+
+    def _holds(self, run: Run) -> None:
         (
             pending, finished, status, spent, reserved, limit, under_way, in_history, late, in_ledger, of_answers, held,
             astray, superfluous, twice, billed, asked, per_status, counts,
-        ) = self._truth()  # fmt: skip
+        ) = self._truth(run)  # fmt: skip
         assert pending == under_way, "the run counts what is under way"
         assert astray == 0, (
             "each record that is under way is in the queue once: nothing is lost, nothing asked twice"
@@ -229,39 +274,59 @@ class RunModel(RuleBasedStateMachine):
         assert limit is None or spent + reserved <= limit + late, (
             "never above the limit but for answers given up on"
         )
-        assert late <= self.late_credits
+        assert late <= self.late_credits[run.pk]
         assert billed == asked, (
             "a record is billed once, and given back only where no vendor took a question about it"
         )
         told = _parsed(counts)
         assert {name: count for name, count in told.items() if count} == _parsed(per_status), status
 
+    def _nobody_on_the_list_was_delivered(self) -> None:
+        """Of what was found since the last look."""
+        with tenant_scope(self.tenant), connections[APP_ALIAS].cursor() as cursor:
+            found = Record.objects.filter(run_id__in=[run.pk for run in self.runs], status="found")
+            new = list(found.exclude(pk__in=self.delivered))
+            told = [{**record.input, "email": (record.output or {}).get("email")} for record in new]
+            assert not any(suppressed_of(cursor, self.tenant.pk, told, subdomains=False))
+        self.delivered |= {record.pk for record in new}
+
     def teardown(self) -> None:
-        """Left alone, with vendors that answer, every record comes to its end."""
-        if not hasattr(self, "run"):
+        """Left alone, with vendors that answer, every record comes to its end, or waits at a limit that has no room."""
+        if not hasattr(self, "runs"):
             return
-        for _ in range(40):
-            if self._truth()[1]:
-                break
-            self.person("resume")
-            self.person("no limit")
+        for which in range(len(self.runs)):
+            self.person("resume", which)  # a paused run waits for somebody
+        self._play_to_the_end()
+        for which, run in enumerate(self.runs):
+            truth = self._truth(run)
+            if not truth[1]:
+                spent, reserved, limit = truth[3:6]
+                assert limit is not None, f"not ended: {truth}"
+                assert limit - spent - reserved < CALL, f"not ended, though there is room: {truth}"
+                self.person("no limit", which)
+        self._play_to_the_end()
+        for run in self.runs:
+            assert self._truth(run)[1], f"not ended: {self._truth(run)}"
+        self.holds()
+        while self.ghosts:
+            self.wake_up(0, "hit")
+        self.holds()
+
+    def _play_to_the_end(self) -> None:
+        for _ in range(ROUNDS):
+            if all(self._truth(run)[1] for run in self.runs):
+                return
             self.time_passes()
             for provider in PROVIDERS:
                 self.recover(provider)
                 self.take(provider, 9)
             while self.in_hand:
                 self.answer(0, "miss", False)
-        truth = self._truth()
-        assert truth[1], f"not ended: {truth}"
-        self.holds()
-        while self.ghosts:
-            self.wake_up(0, "hit")
-        self.holds()
 
 
 def outcome_of(work: Work, answer: str) -> Outcome:
     verify = work.operation == "verify"
-    email = work.query.get("email") or f"{work.record_id.hex}@firm.example"
+    email = work.query.get("email") or f"{work.record_id.hex}@{FOUND_AT}"
     match answer:
         case "hit" | "bad":
             status = "valid" if answer == "hit" else "invalid"
@@ -286,3 +351,7 @@ def outcome_of(work: Work, answer: str) -> Outcome:
 
 def _parsed(value: Any) -> Any:
     return claim.load(value) or {}
+
+
+def _thousands(limit: int | None) -> int | None:
+    return None if limit is None else limit * 1_000

@@ -1,7 +1,8 @@
-"""Pausing, resuming, cancelling, retrying and changing runs at any moment, with calls in flight and vendors that fail.
+"""Pausing, resuming, cancelling, retrying and changing runs at any moment, and suppressing people whom they are about, with
+calls in flight and vendors that fail.
 
-Seeded; `WEIR_SEEDS=20` plays so many more games. Afterwards every record has one end, and the books of run, ledger and
-vendors say the same.
+Seeded; `WEIR_SEEDS=20` plays so many more games. Left alone afterwards, every run ends or waits at a limit that has no
+room; every record has one end, and the books of run, ledger and vendors say the same.
 """
 
 import os
@@ -15,12 +16,15 @@ import pytest
 from django.db.models import Sum
 
 from billing.models import UsageEvent
+from integrations.models import Suppression
+from integrations.suppressions import add_suppressions, remove_suppressions
 from tenants.errors import WeirError
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
 from tests.factories import ACTOR
 from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import again, people, start, wait
+from tests.workflows.lanes.test_change_run import parked
 from workflows.lanes.runner import Runner
 from workflows.models import Lane, LaneRun, Record, Run, RunEvent, Step, StepQueue, Workflow
 from workflows.operations.change_run import change_run
@@ -31,6 +35,7 @@ from workflows.operations.retry import retry_record, retry_run
 from workflows.states import FINAL_RECORD, RECORD_COUNTS
 
 SECONDS = 5.0
+CALL = 1_000  # the most that a call costs
 PROVIDERS = ("prospeo", "findymail", "zerobounce", "jobs")
 pytestmark = pytest.mark.timeout(180)
 
@@ -50,7 +55,9 @@ def everything(committed: None, tenant: Tenant, sandbox: Sandbox, connect: Calla
 
 def play(tenant: Tenant, dice: random.Random) -> list[Run]:
     """A few seconds of somebody who cannot make up their mind."""
-    runs = [start(tenant, people(25, last=f"Smith{number}"), credit_limit=60_000) for number in range(4)]
+    # The last run asks about the same people as the first.
+    lasts = ("Smith0", "Smith1", "Smith2", "Smith0")
+    runs = [start(tenant, people(25, last=last), credit_limit=60_000) for last in lasts]
     until = time.monotonic() + SECONDS
     done: Counter[str] = Counter()
     while time.monotonic() < until:
@@ -83,6 +90,20 @@ def _retry_one(tenant: Tenant, run: Run, dice: random.Random) -> None:
         )
 
 
+def _suppress(tenant: Tenant, run: Run, dice: random.Random) -> None:
+    number = dice.randrange(25)
+    lines = [f"Person{number} Smith{dice.randrange(3)}, firm{number}.example", f"firm{number}.example"]
+    with tenant_scope(tenant):
+        add_suppressions(lines=[dice.choice(lines)], actor=ACTOR)
+
+
+def _take_off(tenant: Tenant, run: Run, dice: random.Random) -> None:
+    with tenant_scope(tenant):
+        listed = list(Suppression.objects.values_list("pk", flat=True))
+        if listed:
+            remove_suppressions(ids=[dice.choice(listed)], actor=ACTOR)
+
+
 def _change(tenant: Tenant, run: Run, dice: random.Random) -> None:
     limit = dice.randrange(5_000, 90_000)
     change_run(tenant_id=tenant.pk, run_id=run.pk, actor=ACTOR, changes={"credit_limit": limit})
@@ -111,24 +132,33 @@ ACTIONS: dict[str, tuple[float, Callable[[Tenant, Run, random.Random], object]]]
         lambda tenant, run, dice: discard_failed(tenant_id=tenant.pk, run_id=run.pk, actor=ACTOR),
     ),
     "change": (2, _change),
+    "suppress": (1, _suppress),
+    "take off": (1, _take_off),
     "pause lane": (1, _lane(pause_lane)),
     "resume lane": (3, _lane(resume_lane)),
 }
 
 
 def let_go(tenant: Tenant, runs: list[Run]) -> list[Run]:
-    """Nothing stands in the way any more; the runs once they have ended."""
+    """Whatever was paused goes on, and then nobody does anything: the runs once they have ended, for which the limits are
+    lifted of those that wait at one that has no room."""
     with tenant_scope(tenant):
         for lane in Lane.objects.all():
             resume_lane(lane_id=lane.pk, actor=ACTOR)
     for run in runs:
         try:
-            change_run(tenant_id=tenant.pk, run_id=run.pk, actor=ACTOR, changes={"credit_limit": None})
             with tenant_scope(tenant):
                 resume_run(run_id=run.pk, actor=ACTOR)
         except WeirError:
             continue
+    for run in runs:
+        if not wait(run, until=lambda run: run.is_final or _has_no_room(run), seconds=90).is_final:
+            change_run(tenant_id=tenant.pk, run_id=run.pk, actor=ACTOR, changes={"credit_limit": None})
     return [wait(run, seconds=90) for run in runs]
+
+
+def _has_no_room(run: Run) -> bool:
+    return run.credit_limit is not None and parked(run) and run.credit_limit - run.credits_spent < CALL
 
 
 @pytest.mark.chaos
