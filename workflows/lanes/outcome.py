@@ -73,7 +73,7 @@ def judge(
         status="done",
         http_status=result.http_status,
         latency_ms=result.latency_ms,
-        started_at=moment(_began(work) or started),
+        started_at=moment(_begun_at(work) or started),
         finished_at=moment(finished),
     )
     outcome: Outcome = result.outcome
@@ -144,15 +144,17 @@ def posted(work: Work) -> Settlement:
         break
     else:
         settlement = jobs.wait_on(
-            Settlement(
-                work, uuid7(), None, "timeout", "failed", started_at=moment(_began(work) or time.time())
-            )
+            Settlement(work, uuid7(), None, "timeout", "failed", started_at=moment(_began(work)))
         )
     settlement.read = [post.id for post in work.posted]
     return settlement
 
 
 def _began(work: Work) -> float:
+    return _begun_at(work) or time.time()
+
+
+def _begun_at(work: Work) -> float:
     """When the call was made that began the job under way; 0 where there is none, or it was made in an earlier try."""
     return work.job.started if work.job is not None else 0.0
 
