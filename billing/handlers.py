@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 
-from billing import stripe_gateway
+from billing import entitlement, stripe_gateway
 from billing.errors import StripeRefused
 from billing.models import BillingNotice, StripeEvent, Subscription
 from billing.operations import notices, subscriptions
@@ -15,6 +16,7 @@ from tenants.models import Tenant
 from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
 
 WHY = "events of Stripe"
+_log = structlog.stdlib.get_logger("weir.billing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Handled:
 def handle(event: StripeEvent) -> Handled:
     """Do what an event asks for; harmless any number of times and in any order. Raises StripeAway, StripeRefused.
 
-    An event of an unknown kind, and one about a customer of nobody here, is kept and nothing more.
+    Nothing follows from an event of an unknown kind, and from one about a customer of nobody here.
     """
     follow = KINDS.get(event.type)
     if follow is None:
@@ -39,9 +41,24 @@ def handle(event: StripeEvent) -> Handled:
         customer_id = stripe_gateway.customer_of_charge(str(thing["charge"]))
     tenant_id = _tenant_of(customer_id)
     if tenant_id is None:
+        _look_for_payments_of_nobody(customer_id)
         return Handled(known=False)
     follow(tenant_id, thing)
     return Handled(known=True, tenant_id=tenant_id)
+
+
+def ids_of(body: str) -> str:
+    """What is kept of an event from which nothing follows: enough to handle it later, and nothing about people."""
+    event = orjson.loads(body)
+    thing = event["data"]["object"]
+    kept = {
+        name: thing[name]
+        for name in ("id", "object", "customer", "charge")
+        if isinstance(thing.get(name), str)
+    }
+    return orjson.dumps(
+        {"id": event["id"], "type": event["type"], "created": event["created"], "data": {"object": kept}}
+    ).decode()
 
 
 def _tenant_of(customer_id: str) -> uuid.UUID | None:
@@ -68,6 +85,22 @@ def _tenant_of(customer_id: str) -> uuid.UUID | None:
         # The customer was made, and whoever made it died before it was written down.
         row, _ = Subscription.objects.get_or_create(defaults={"customer_id": customer_id})
     return named if row.customer_id == customer_id else None
+
+
+def _look_for_payments_of_nobody(customer_id: str) -> None:
+    """Say so where a customer that we made goes on paying, and its tenant is not here any more."""
+    if not customer_id:
+        return
+    try:
+        named = stripe_gateway.tenant_of(customer_id)
+        states = stripe_gateway.subscriptions_of(customer_id) if named else []
+    except StripeRefused:
+        return
+    live = [state.id for state in states if state.status in entitlement.LIVE]
+    with ops_scope(WHY):
+        closing = Tenant.objects.using(OPS_ALIAS).filter(pk=named).exists() if live else False
+    if live and not closing:
+        _log.error("subscription_of_nobody", customer_id=customer_id, subscriptions=live)
 
 
 def _sync(tenant_id: uuid.UUID, thing: dict[str, Any]) -> None:

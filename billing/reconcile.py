@@ -7,7 +7,7 @@ from datetime import UTC, date, timedelta
 from django.db.models import Max, Sum
 from django.utils import timezone
 
-from billing import stripe_gateway
+from billing import periods, stripe_gateway
 from billing.models import MeterBatch, Subscription, UsageEvent
 from billing.operations import metering
 from tenants.scope import tenant_scope
@@ -48,7 +48,7 @@ def _rows(tenant_id: uuid.UUID, months: int) -> list[Difference]:
     this = timezone.now().astimezone(UTC).date().replace(day=1)
     first = this
     for _ in range(months - 1):
-        first = metering.month_before(first)
+        first = periods.month_before(first)
     with tenant_scope(tenant_id):
         row = Subscription.objects.exclude(metered_from=None).first()
         if row is None:
@@ -69,8 +69,8 @@ def _rows(tenant_id: uuid.UUID, months: int) -> list[Difference]:
     return [
         Difference(
             tenant_id, period, ledger.get(period, 0), told.get(period, 0),
-            stripe_gateway.usage_between(row.customer_id, *metering.bounds(period)),
+            stripe_gateway.usage_between(row.customer_id, *periods.bounds(period)),
             quiet=last is None or timezone.now() - last > SLOW,
         )
-        for period in metering.months(max(first, row.metered_from), this)
+        for period in periods.months(max(first, row.metered_from), this)
     ]  # fmt: skip

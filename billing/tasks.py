@@ -89,7 +89,8 @@ def catch_up() -> None:
 @shared_task(name="billing.tasks.tell_quotas", ignore_result=True)
 def tell_quotas() -> None:
     """Tell whoever came to 80 % or 100 % of the month's records."""
-    quota_notices.tell_quotas()
+    if quota_notices.tell_quotas():
+        notices.mail_due()
 
 
 @shared_task(name="billing.tasks.compare_usage", ignore_result=True)

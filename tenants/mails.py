@@ -20,6 +20,7 @@ SUBJECTS = {
     "payment_failed": "a payment for “{tenant}” failed",
     "trial_ending": "the trial of “{tenant}” ends soon",
     "plan_changed": "“{tenant}” has the plan {now} now",
+    "quota_warning": "{share} the month's records are used",
     "disputed": "a payment for “{tenant}” was disputed",
 }
 _log = structlog.stdlib.get_logger("weir.mails")
@@ -117,31 +118,6 @@ def send_billing(to: Iterable[str], *, kind: str, facts: dict[str, object]) -> b
     """Tell a tenant's admins of its billing. `kind` is one of SUBJECTS; its template reads `facts`."""
     subject = SUBJECTS[kind].format(**facts)
     return _send([_message(address, subject, f"mail/billing_{kind}.txt", facts) for address in to])
-
-
-def send_quota_warning(
-    to: Iterable[str],
-    *,
-    tenant_name: str,
-    plan: str,
-    percent: int,
-    used: int,
-    included: int,
-    overage_allowed: bool,
-    link: str,
-) -> bool:
-    """Tell a tenant's admins that so many per cent of the month's records are used."""
-    facts: dict[str, object] = {
-        "tenant": harmless(tenant_name), "plan": plan, "percent": percent, "used": used, "included": included,
-        "overage_allowed": overage_allowed, "link": link,
-    }  # fmt: skip
-    what = "All of" if percent >= 100 else f"{percent} % of"
-    return _send(
-        [
-            _message(address, f"{what} the month's records are used", "mail/quota_warning.txt", facts)
-            for address in to
-        ]
-    )
 
 
 def _message(to: str, subject: str, template: str, facts: dict[str, object]) -> EmailMessage:

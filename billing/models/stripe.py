@@ -74,7 +74,7 @@ class StripeEvent(models.Model):
     customer_id = models.CharField(max_length=LONGEST_ID, blank=True, default="")
     object_id = models.CharField(max_length=LONGEST_ID, blank=True, default="")
     api_version = models.CharField(max_length=40, blank=True, default="")
-    body = models.TextField(help_text="as it was posted")
+    body = models.TextField(help_text="as it was posted; ids alone where nothing follows from it")
     posts = models.PositiveIntegerField(default=1, help_text="how often it was posted")
     state = models.CharField(max_length=8, choices=State, default=State.NEW)
     tries = models.PositiveSmallIntegerField(default=0)
@@ -103,6 +103,7 @@ class BillingNotice(TenantOwned):
         TRIAL_ENDING = "trial_ending"
         PLAN_CHANGED = "plan_changed"
         DISPUTED = "disputed"
+        QUOTA_WARNING = "quota_warning"
 
     kind = models.CharField(max_length=16, choices=Kind)
     about = models.CharField(

@@ -100,21 +100,15 @@ def returned(tenant_id: uuid.UUID, session_id: str) -> stripe_answers.CheckoutSe
     return session if session.tenant == str(tenant_id) else None
 
 
-def end_for_good(tenant_id: uuid.UUID) -> bool:
-    """Cancel what a tenant pays for, for one that is being erased; what it used is billed. True when nothing is left."""
-    if not stripe_gateway.enabled():
-        return True
-    with tenant_scope(tenant_id):
-        row = Subscription.objects.first()
-    if row is None:
-        return True
+def end_for_good(row: Subscription) -> None:
+    """Cancel what a tenant pays for, for one that is being erased; what it used is billed. Raises StripeAway,
+    StripeRefused."""
     # Pages first: what is paid on one meanwhile is among the subscriptions.
     for session in stripe_gateway.open_checkouts(row.customer_id):
         stripe_gateway.expire_checkout(session.id)
     for state in stripe_gateway.subscriptions_of(row.customer_id):
         if state.status in entitlement.LIVE:
             stripe_gateway.cancel(state.id)
-    return True
 
 
 def _sold(plan: str) -> Plan:

@@ -6,7 +6,6 @@ same identifier while Stripe is sure to know it; after that nothing is sent befo
 """
 
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -18,6 +17,7 @@ from django.utils import timezone
 from billing import stripe_gateway
 from billing.errors import StripeAway, StripeRefused
 from billing.models import MeterBatch, Subscription
+from billing.periods import bounds, month_before
 from tenants import audit
 from tenants.errors import Conflict
 from tenants.ids import uuid7
@@ -38,7 +38,11 @@ METER_LOOKS_AHEAD = timedelta(minutes=4)
 """Stripe takes times up to five minutes ahead."""
 SETTLED = timedelta(hours=1)
 """After so long Stripe's meter shows what became of an event."""
-COUNTED = [State.DUE, State.UNSURE, State.SENT, State.RETRACT, State.REFUSED, State.TOO_LATE]
+WAITING = [State.DUE, State.UNSURE, State.RETRACT]
+"""These are tried until there is a definite answer."""
+LOST = [State.REFUSED, State.TOO_LATE]
+"""These are on no invoice, until somebody does something."""
+COUNTED = [*WAITING, *LOST, State.SENT]
 """Of these the ledger's records are told, or are somebody's to look at: no other batch tells them again."""
 WHY = "usage for Stripe"
 _log = structlog.stdlib.get_logger("weir.metering")
@@ -91,6 +95,17 @@ def collect(tenant_id: uuid.UUID, *, at_the_end: bool = False) -> int:
             elif missing < 0:
                 _take_back(period, -missing, now)
     return told
+
+
+def untold_of(tenant_id: uuid.UUID) -> int:
+    """How many records of this month and the last no batch of this tenant tells."""
+    this = timezone.now().astimezone(UTC).date().replace(day=1)
+    with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
+        row = Subscription.objects.exclude(metered_from=None).first()
+        if row is None:
+            return 0
+        months = [period for period in (month_before(this), this) if period >= row.metered_from]
+        return sum(max(0, _missing(cursor, tenant_id, period)) for period in months)
 
 
 def _missing(cursor: Any, tenant_id: uuid.UUID, period: date) -> int:
@@ -184,7 +199,7 @@ def send_due(most: int = AT_ONCE) -> int:
     with ops_scope(WHY):
         found = list(
             MeterBatch.objects.using(OPS_ALIAS)
-            .filter(state__in=[State.DUE, State.UNSURE, State.RETRACT], due_at__lte=timezone.now())
+            .filter(state__in=WAITING, due_at__lte=timezone.now())
             .order_by("due_at")
             .values_list("tenant_id", "pk")[:most]
         )
@@ -199,10 +214,8 @@ def send_due(most: int = AT_ONCE) -> int:
 def send_all(tenant_id: uuid.UUID) -> None:
     """Try a tenant's batches now, due or not."""
     with tenant_scope(tenant_id):
-        MeterBatch.objects.filter(state__in=[State.DUE, State.UNSURE]).update(due_at=timezone.now())
-        found = list(
-            MeterBatch.objects.filter(state__in=[State.DUE, State.UNSURE]).values_list("pk", flat=True)
-        )
+        MeterBatch.objects.filter(state__in=WAITING).update(due_at=timezone.now())
+        found = list(MeterBatch.objects.filter(state__in=WAITING).values_list("pk", flat=True))
     for batch_id in found:
         send(tenant_id, batch_id)
 
@@ -257,7 +270,7 @@ def _claim(tenant_id: uuid.UUID, batch_id: uuid.UUID) -> tuple[MeterBatch, str] 
         customer_id = Subscription.objects.values_list("customer_id", flat=True).first()
         batch = (
             MeterBatch.objects.select_for_update(skip_locked=True)
-            .filter(pk=batch_id, state__in=[State.DUE, State.UNSURE, State.RETRACT], due_at__lte=now)
+            .filter(pk=batch_id, state__in=WAITING, due_at__lte=now)
             .first()
         )
         if batch is None or customer_id is None:
@@ -331,27 +344,9 @@ def waiting_s() -> float:
     with ops_scope(WHY):
         oldest = (
             MeterBatch.objects.using(OPS_ALIAS)
-            .filter(state__in=[State.DUE, State.UNSURE, State.RETRACT])
+            .filter(state__in=WAITING)
             .order_by("created_at")
             .values_list("created_at", flat=True)
             .first()
         )
     return (timezone.now() - oldest).total_seconds() if oldest else 0.0
-
-
-def months(first: date, last: date) -> Iterator[date]:
-    while first <= last:
-        yield first
-        first = (first + timedelta(days=32)).replace(day=1)
-
-
-def month_before(period: date) -> date:
-    return (period - timedelta(days=1)).replace(day=1)
-
-
-def bounds(period: date) -> tuple[datetime, datetime]:
-    """A month's first moment, and the next one's; UTC."""
-    following = (period + timedelta(days=32)).replace(day=1)
-    return (
-        datetime(period.year, period.month, 1, tzinfo=UTC), datetime(following.year, following.month, 1, tzinfo=UTC),
-    )  # fmt: skip

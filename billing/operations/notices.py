@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing.models import BillingNotice, Plan, Subscription
+from billing.queries import current_period
 from tenants import mails
 from tenants.doorbell import send
 from tenants.models import Tenant
@@ -42,7 +43,13 @@ def mail_due() -> int:
             .order_by("due_at")
             .values_list("tenant_id", "pk")[:AT_ONCE]
         )
-    return sum(_mail(tenant_id, notice_id) for tenant_id, notice_id in found)
+    settled = 0
+    for tenant_id, notice_id in found:
+        try:
+            settled += _mail(tenant_id, notice_id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on, and somebody sees it
+            _log.error("notice_broke", tenant_id=str(tenant_id), notice_id=str(notice_id), exc_info=error)
+    return settled
 
 
 def _mail(tenant_id: uuid.UUID, notice_id: uuid.UUID) -> bool:
@@ -54,7 +61,7 @@ def _mail(tenant_id: uuid.UUID, notice_id: uuid.UUID) -> bool:
         )
         if notice is None or notice.due_at > timezone.now():
             return False
-        notice.tries, notice.due_at = notice.tries + 1, timezone.now() + WAIT * notice.tries
+        notice.tries, notice.due_at = notice.tries + 1, timezone.now() + WAIT * (notice.tries + 1)
         notice.save(update_fields=["tries", "due_at"])
         facts = _facts(notice)
         admins = addresses_of_admins()
@@ -81,6 +88,10 @@ def _facts(notice: BillingNotice) -> dict[str, object] | None:
         return facts | {
             "was": names.get(was, was), "now": names.get(now, now), "reason": notice.detail.get("reason", ""),
         }  # fmt: skip
+    if notice.kind == BillingNotice.Kind.QUOTA_WARNING:
+        if notice.detail["period"] != f"{current_period():%Y-%m}":
+            return None
+        return facts | notice.detail | {"link": f"{settings.BASE_URL.rstrip('/')}{reverse('usage')}"}
     if notice.kind == BillingNotice.Kind.PAYMENT_FAILED:
         if subscription is None or subscription.grace_until is None or not subscription.plan:
             return None

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from datetime import date
 
 import structlog
-from django.conf import settings
 from django.db import connections
 
-from billing.models import QuotaNotice
+from billing.models import BillingNotice, QuotaNotice
+from billing.operations import notices
 from billing.quota import PERIOD
-from tenants import audit, events, mails
+from tenants import audit, events
 from tenants.errors import WeirError
 from tenants.scope import APP_ALIAS, OPS_ALIAS, ops_scope, tenant_scope
-from tenants.team_queries import addresses_of_admins
 
 THRESHOLDS = (80, 100)
 ACTOR = "system:quota"
@@ -25,7 +24,6 @@ class Due:
     """A tenant that has come to a threshold of its quota and was not told yet."""
 
     tenant_id: uuid.UUID
-    tenant_name: str
     plan: str
     period: date
     used: int
@@ -48,6 +46,8 @@ def tell_quotas() -> int:
             told += tell(due)
         except WeirError as error:  # a tenant that is going; the others' turn
             _log.warning("quota_notice_failed", error=error.code)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on, and somebody sees it
+            _log.error("quota_notice_broke", tenant_id=str(due.tenant_id), exc_info=error)
     return told
 
 
@@ -57,7 +57,7 @@ def due_notices() -> list[Due]:
         cursor.execute(
             f"""WITH used AS (SELECT tenant_id, sum(records)::bigint AS n FROM billing_usagecounter
                               WHERE period = {PERIOD} GROUP BY 1)
-                SELECT t.id, t.name, q.name, {PERIOD}, u.n, q.included, q.overage
+                SELECT t.id, q.name, {PERIOD}, u.n, q.included, q.overage
                 FROM used u JOIN tenants_tenant t ON t.id = u.tenant_id
                 CROSS JOIN LATERAL (
                     SELECT p.name, coalesce(o.monthly_records, p.monthly_records) AS included,
@@ -75,7 +75,7 @@ def due_notices() -> list[Due]:
 
 
 def tell(due: Due) -> bool:
-    """Note, announce and mail one notice; False when somebody else has done so meanwhile."""
+    """Note and announce one notice, and have it mailed; False when somebody else has done so meanwhile."""
     with tenant_scope(due.tenant_id):
         notice = QuotaNotice(
             tenant_id=due.tenant_id,
@@ -99,12 +99,12 @@ def tell(due: Due) -> bool:
             included=due.included,
         )  # fmt: skip
         events.emit("quota.warning", _told(due), key=f"quota:{due.period:%Y-%m}:{due.percent}:{due.included}")
-        admins = addresses_of_admins()
-    mails.send_quota_warning(
-        admins, tenant_name=due.tenant_name, plan=due.plan, percent=due.percent, used=due.used,
-        included=due.included, overage_allowed=due.overage_allowed,
-        link=f"{settings.BASE_URL.rstrip('/')}/app/usage/",
-    )  # fmt: skip
+        notices.note(
+            kind=BillingNotice.Kind.QUOTA_WARNING, about=f"{due.period:%Y-%m}:{due.percent}:{due.included}",
+            period=f"{due.period:%Y-%m}", plan=due.plan, percent=due.percent, used=due.used, included=due.included,
+            overage_allowed=due.overage_allowed,
+            share="All of" if due.percent >= 100 else f"{due.percent} % of",
+        )  # fmt: skip
     return True
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 import structlog
 from django.db import Error as DatabaseError
 from django.db import connections, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from billing import handlers, stripe_answers, stripe_gateway
@@ -64,9 +65,15 @@ def handle(row_id: uuid.UUID) -> str:
         handled = handlers.handle(event)
     except Exception as error:  # noqa: BLE001 - whatever it is, the others go on, and somebody sees it
         return _put_off(event, error)
-    state = StripeEvent.State.DONE if handled.known else StripeEvent.State.KEPT
-    _finish(event, state=state, tenant_id=handled.tenant_id, error="", handled_at=timezone.now())
-    return str(state)
+    if not handled.known:
+        _finish(
+            event, state=StripeEvent.State.KEPT, body=handlers.ids_of(event.body), error="", handled_at=timezone.now()
+        )  # fmt: skip
+        return str(StripeEvent.State.KEPT)
+    _finish(
+        event, state=StripeEvent.State.DONE, tenant_id=handled.tenant_id, error="", handled_at=timezone.now()
+    )
+    return str(StripeEvent.State.DONE)
 
 
 def replay(*, row: StripeEvent, actor: str) -> None:
@@ -101,10 +108,13 @@ def forget_old() -> int:
         return old.filter(received_at__lt=timezone.now() - KEPT).delete()[0]
 
 
-def forget_tenant(tenant_id: uuid.UUID) -> None:
-    """Delete what was stored about a tenant that is being erased."""
+def forget_tenant(tenant_id: uuid.UUID, customer_id: str = "") -> None:
+    """Delete what was stored about a tenant that is being erased, and about its customer."""
+    its_own = Q(tenant_id=tenant_id)
+    if customer_id:
+        its_own |= Q(customer_id=customer_id)
     with ops_scope(WHY):
-        StripeEvent.objects.filter(tenant_id=tenant_id).delete()
+        StripeEvent.objects.filter(its_own).delete()
 
 
 def _claim(row_id: uuid.UUID) -> StripeEvent | None:

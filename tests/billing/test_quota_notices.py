@@ -1,19 +1,22 @@
 """At 80 % and at 100 % of the month's records a tenant is told, once each, by mail and by `quota.warning`."""
 
+import threading
 from datetime import timedelta
 
 import pytest
+import structlog
 from django.core import mail
 from django.db import connections
 from django.utils import timezone
 
 from billing import quota
 from billing.models import QuotaNotice
+from billing.operations import notices, quota_notices
 from billing.operations.plans import override_plan
 from billing.operations.quota_notices import due_notices, tell
 from billing.tasks import tell_quotas
 from tenants.models import AuditEvent, Tenant
-from tenants.scope import tenant_scope
+from tenants.scope import require_tenant_id, tenant_scope
 from tenants.signals import tenant_event
 from tests.factories import ACTOR, make_tenant, make_user
 
@@ -100,25 +103,56 @@ def test_a_larger_quota_begins_anew(tenant):
 def test_two_that_look_at_once_tell_once(tenant):
     use(tenant, 900)
     [due] = due_notices()
-    assert (tell(due), tell(due)) == (True, False)
+    together, told = threading.Barrier(4), []
+
+    def look():
+        together.wait(10)
+        told.append(tell(due))
+        connections.close_all()
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == [False, False, False, True]
+    notices.mail_due()
     assert len(mail.outbox) == 1
 
 
-def test_what_is_rolled_back_is_not_told(tenant, monkeypatch):
-    use(tenant, 900)
+def test_what_is_rolled_back_is_not_told_and_stops_nobody(tenant, monkeypatch):
+    other = make_tenant("Globex", plan="free", email="owner@globex.example").tenant
+    for one in (tenant, other):
+        use(one, 900)
+    emit = quota_notices.events.emit
 
     def fails(*args, **kwargs):
-        raise KeyError
+        if require_tenant_id() == tenant.pk:
+            raise KeyError
+        return emit(*args, **kwargs)
 
-    monkeypatch.setattr("billing.operations.quota_notices.events.emit", fails)
-    with pytest.raises(KeyError):
+    monkeypatch.setattr(quota_notices.events, "emit", fails)
+    with structlog.testing.capture_logs() as lines:
         tell_quotas()
     monkeypatch.undo()
-    assert mail.outbox == []
+    assert [message.to for message in mail.outbox] == [["owner@globex.example"]]
+    assert [line["tenant_id"] for line in lines if line["event"] == "quota_notice_broke"] == [str(tenant.pk)]
     with tenant_scope(tenant):
         assert not QuotaNotice.objects.exists()
     tell_quotas()
-    assert len(mail.outbox) == 1
+    assert len(mail.outbox) == 2
+
+
+def test_a_mail_server_that_was_down_gets_the_mail_later(tenant, monkeypatch):
+    use(tenant, 900)
+    monkeypatch.setattr("tenants.mails._send", lambda messages: False)
+    tell_quotas()
+    monkeypatch.undo()
+    assert notices.mail_due() == 0  # not before its time
+    later = timezone.now() + timedelta(minutes=3)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: later)
+    assert notices.mail_due() == 1
+    assert [message.subject for message in mail.outbox] == ["Weir: 80 % of the month's records are used"]
 
 
 def test_others_are_told_of_their_own(tenant):

@@ -5,12 +5,10 @@ import time
 import pytest
 from django.core.management import call_command
 
-from billing.models import MeterBatch, Plan, StripeEvent, Subscription, UsageEvent
-from billing.operations import checkout, end_billing, plans, stripe_setup
+from billing.models import Plan, Subscription
+from billing.operations import checkout, plans, stripe_setup
 from tenants import signals
-from tenants.ids import uuid7
-from tenants.operations.delete_tenant import close_tenant, erase
-from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
+from tenants.scope import ops_scope, tenant_scope
 
 
 def test_setting_up_twice_makes_nothing_twice(rig, capsys):
@@ -45,36 +43,6 @@ def test_an_endpoint_listens_to_what_is_handled_in_our_version(rig, capsys):
     assert {"invoice.paid", "customer.subscription.paused", "charge.dispute.created"} <= set(
         found.enabled_events
     )
-
-
-def test_a_tenant_that_goes_pays_what_it_used_and_no_more(rig):
-    rig.buy("pro")
-    rig.deliver()
-    customer_id = rig.row.customer_id
-    with tenant_scope(rig.tenant):
-        UsageEvent.objects.create(
-            key=f"record:{uuid7()}", kind="record", quantity=100_500, period=rig.now().date().replace(day=1)
-        )
-        close_tenant(actor="user:tests")
-    rig.double.fault("lost_before", count=1, path="/subscriptions")
-    rig.advance(600)
-    with rig.clock():
-        assert end_billing.halt(rig.tenant.pk) is False  # Stripe is away: not yet
-        assert erase(rig.tenant.pk) is not None
-    v1 = rig.double.client().v1
-    [subscription] = v1.subscriptions.list({"customer": customer_id, "status": "all"}).data
-    assert subscription.status == "canceled"
-    rig.advance(2 * 3600)
-    last = v1.invoices.list({"customer": customer_id}).data[0]
-    assert (last.status, last.total) == ("paid", 500)
-    with ops_scope("tests"):
-        assert not StripeEvent.objects.using(OPS_ALIAS).filter(tenant_id=rig.tenant.pk).exists()
-        assert not Subscription.objects.using(OPS_ALIAS).exists()
-        assert not MeterBatch.objects.using(OPS_ALIAS).exists()
-    for delivery in rig.fetch():  # what Stripe says afterwards is about nobody
-        rig.post(delivery)
-    rig.handle()
-    assert {event.state for event in rig.events()} == {"kept"}
 
 
 def test_who_listens_is_told_of_a_plan_that_changed(rig):

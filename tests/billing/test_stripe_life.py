@@ -2,17 +2,20 @@
 
 import os
 import random
+import threading
 from datetime import datetime
 
 import pytest
 from django.conf import settings
 from django.core import mail
+from django.db import connections
 from hypothesis import HealthCheck, given, note
 from hypothesis import settings as tries
 from hypothesis import strategies as st
 
 from billing.limits import limits_of
-from billing.operations import checkout, plans, subscriptions
+from billing.operations import checkout, notices, plans, subscriptions
+from tenants import mails
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.billing.stripe_rig import DAY, MONTH, SECRET, Rig
@@ -158,6 +161,24 @@ def test_mails_tell_once_and_only_what_is_still_so(rig):
     rig.deliver(rig.fetch() + rig.sent)
     rig.mail()
     assert mail.outbox == []  # it was paid meanwhile
+
+
+def test_a_mail_that_is_being_sent_is_sent_by_no_other(rig, monkeypatch):
+    rig.buy("pro")
+    rig.deliver()
+    known, sent = mails.send_billing, []
+
+    def slow(to, **facts):
+        sent.append(facts["kind"])
+        if len(sent) == 1:
+            other = threading.Thread(target=lambda: (notices.mail_due(), connections.close_all()))
+            other.start()
+            other.join()
+        return known(to, **facts)
+
+    monkeypatch.setattr(mails, "send_billing", slow)
+    notices.mail_due()
+    assert sent == ["plan_changed"]
 
 
 def test_a_dispute_is_told_to_the_admins(rig):

@@ -11,7 +11,7 @@ import pytest
 from django.db import transaction
 from django.db.models import Sum
 
-from billing import entries, reconcile, stripe_gateway
+from billing import entries, periods, reconcile, stripe_gateway
 from billing.models import MeterBatch, Plan, UsageEvent
 from billing.operations import late_usage, metering, stripe_events
 from billing.operations import reconcile as counters
@@ -204,7 +204,7 @@ def _month(rig):
 
 
 def _month_end(rig):
-    return metering.bounds(_month(rig))[1]
+    return periods.bounds(_month(rig))[1]
 
 
 def check(storm):
@@ -233,7 +233,7 @@ def check(storm):
         line = lines[month]
         more = [charge for charge in late if charge.period == month]
         assert (ledger[month], told[month]) == (units, units)
-        assert stripe_gateway.usage_between(customer, *metering.bounds(month)) == units
+        assert stripe_gateway.usage_between(customer, *periods.bounds(month)) == units
         assert line.quantity + sum(charge.records for charge in more) == units
         assert line.amount + sum(charge.amount for charge in more) == cents(plan, units)
         assert line.amount == cents(plan, line.quantity)
