@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from billing import entitlement, stripe_gateway
 from billing.models import Subscription, UsageEvent
-from billing.operations.metering import bounds, month_before
+from billing.periods import bounds, month_before
 from billing.stripe_answers import LateCharge, MeteredLine
 from tenants.scope import tenant_scope
 
