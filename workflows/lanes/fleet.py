@@ -149,6 +149,7 @@ class Fleet:
 
     async def look(self, lane_ids: list[uuid.UUID]) -> None:
         """See changed limits, pauses and runs of these lanes."""
+        asked_at = time.monotonic()
         try:
             facts, runs = await self._desk.database(lease.look, lane_ids)
         except DatabaseError as error:
@@ -162,7 +163,7 @@ class Fleet:
             if unread or fact.key_hash != lane.facts.key_hash:
                 self._take_anew(lane)
                 continue
-            if lane.refresh(fact, runs[lane_id], time.monotonic()):
+            if lane.refresh(fact, runs[lane_id], time.monotonic(), asked_at=asked_at):
                 self.drivers[lane_id].wake()
 
 

@@ -16,12 +16,13 @@ from workflows.lanes.driver import RETRY_DATABASE_S
 from workflows.lanes.fleet import Fleet
 from workflows.lanes.holder import HORIZON_MOST_S, HORIZON_S, LaneHolder
 from workflows.lanes.outcome import suppressed
-from workflows.lanes.work import Batch, Flushed, Work
+from workflows.lanes.work import SPARE_S, STAMP_GRACE_S, STAMP_MAX_AGE_S, Batch, Flushed, Work
 
 log = structlog.get_logger(__name__)
 
 # With many calls in flight a short breath gathers more of their answers into one transaction.
 BUSY_CALLS, BUSY_FLUSH_GAP_S = 16, 0.03
+SLOWEST_S = 20.0  # what a flush took is given to the next one's stamps; no more than this
 KEPT_S = 2.0  # until a tenant's share that could not be written is tried again
 
 
@@ -31,6 +32,7 @@ class Flusher:
     def __init__(self, fleet: Fleet, desk: Desk) -> None:
         self._fleet, self._desk = fleet, desk
         self._horizon = HORIZON_S
+        self._slowness = 0.0  # seconds that flushes take of late
         self._again = False  # something in the next batch was in one before
 
     async def run(self) -> None:
@@ -42,7 +44,7 @@ class Flusher:
             batch = self._collect()
             if batch:
                 began = time.monotonic()
-                self._apply(batch, await self._flush(batch))
+                self._apply(batch, await self._flush(batch), began)
                 self._look_ahead(time.monotonic() - began)
                 if len(desk.calls) > BUSY_CALLS:
                     await asyncio.sleep(BUSY_FLUSH_GAP_S)
@@ -50,11 +52,14 @@ class Flusher:
     def _look_ahead(self, took: float) -> None:
         """Lanes keep their rate while flushes are slow (many tenants, a busy database): what may start before the flush
         after the next is over is stamped now."""
+        self._slowness = max(took, 0.8 * self._slowness)
         self._horizon = min(HORIZON_MOST_S, max(HORIZON_S, 2 * took, 0.8 * self._horizon))
 
     def _collect(self) -> Batch:
         desk = self._desk
-        batch = Batch(settlements=desk.settlements, unstamps=desk.unstamps)
+        batch = Batch(
+            settlements=desk.settlements, unstamps=desk.unstamps, spare_s=min(self._slowness, SLOWEST_S)
+        )
         desk.settlements, desk.unstamps = [], []
         now = time.monotonic()
         lanes = [] if self._fleet.draining else list(self._fleet.lanes.values())
@@ -67,7 +72,7 @@ class Flusher:
             for work in starting:
                 worst = 0 if work.job else worst_of(work, lane.connector)
                 work.span = lane.call_seconds(work)
-                batch.stamps.append((work, work.span, worst))
+                batch.stamps.append((work, work.span + batch.spare_s, worst))
             if starting and (starts := lane.starts(now)):
                 batch.starts.append((lane.facts.tenant_id, lane.facts.id, starts))
         return batch
@@ -111,8 +116,10 @@ class Flusher:
         self._desk.unstamps.extend(part.unstamps)
         self._desk.dirty.set()
 
-    def _apply(self, batch: Batch, flushed: Flushed) -> None:
+    def _apply(self, batch: Batch, flushed: Flushed, began: float) -> None:
         now = time.monotonic()
+        # Deadlines count from the transaction's begin, which was not before this flush's.
+        send_by = min(now + STAMP_MAX_AGE_S, began + batch.spare_s + STAMP_GRACE_S - SPARE_S)
         for part in flushed.kept:
             self._keep(batch, part, now)
         for settlement in batch.settlements:
@@ -130,17 +137,17 @@ class Flusher:
         for work, _, _ in batch.stamps:
             lane = self._fleet.lanes.get(work.lane_id)
             if lane is not None and lane.stamping.pop(work.id, None) is not None:
-                self._place(lane, work, flushed, now)
+                self._place(lane, work, flushed, send_by)
                 self._fleet.drivers[work.lane_id].wake()
             elif work.id in flushed.stamped:  # the lane went while it was being stamped
                 self._desk.unstamp([work])
         for lane_id in {lane_id for _, lane_id in flushed.woken}:
             self._fleet.poke(lane_id)
 
-    def _place(self, lane: LaneHolder, work: Work, flushed: Flushed, now: float) -> None:
+    def _place(self, lane: LaneHolder, work: Work, flushed: Flushed, send_by: float) -> None:
         """Where a start belongs that was to be stamped."""
         if work.id in flushed.stamped:
-            work.stamped_at = now
+            work.send_by = send_by
             lane.stamped.append(work)
         elif work.id in flushed.suppressed:
             lane.settling.add(work.id)

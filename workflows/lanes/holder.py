@@ -14,15 +14,14 @@ from integrations.connectors.base import Connector, Quota
 from tenants.secret import Secret
 from workflows.lanes.book import dump
 from workflows.lanes.breaker import CLOSED, OPEN, Breaker
-from workflows.lanes.lease import LEASE_S, SAFE_SHARE, Foreign, LaneFacts, Report
+from workflows.lanes.lease import LEASE_S, SAFE_SHARE, WRITTEN_AT, Foreign, LaneFacts, Report
 from workflows.lanes.outcome import CRASHES_ALONE
 from workflows.lanes.pace import LONG_WINDOW_S, SLOWEST_PACE, Pacer, WindowLimit
 from workflows.lanes.together import Together
 from workflows.lanes.turns import CLAIM_MOST, Turns
-from workflows.lanes.work import RunInLane, Work
+from workflows.lanes.work import STAMP_MAX_AGE_S, RunInLane, Work
 
 HORIZON_S, HORIZON_MOST_S = 0.25, 1.5
-STAMP_MAX_AGE_S = 3.0
 STAMP_AHEAD = 8  # times the calls in flight: what a crash leaves ambiguous stays bounded
 IDLE_RELEASE_S = 3.0
 REASON_STAYS_S = 2.0
@@ -50,9 +49,12 @@ class LaneHolder:
         self.facts, self.secret, self.base_url = facts, secret, base_url
         self.connector: Connector = registry.get(facts.provider)
         self.pacer = Pacer(WindowLimit.from_json(window) for window in facts.windows)
-        self.clock_offset = facts.database_now - now
+        clock_offset = facts.database_now - now
+        # What is written for the next holder must not look older than it is: by the other end of the time that asking
+        # took, and by the last look, as clocks drift.
+        self.clock_ahead = facts.database_now - leased_at
         self.held_until = leased_at + LEASE_S * SAFE_SHARE
-        self.turns = Turns(self.clock_offset)
+        self.turns = Turns(clock_offset)
         self.stamping: dict[uuid.UUID, Work] = {}
         self.stamped: deque[Work] = deque()
         self.in_flight: dict[uuid.UUID, Work] = {}
@@ -76,12 +78,18 @@ class LaneHolder:
         self.breaker.restore(failures=facts.failures, trips=facts.trips, rest_s=facts.rest_s, now=now)
         self.probe: uuid.UUID | None = None
         self.pacer.pace = max(SLOWEST_PACE, min(1.0, facts.pace))
-        self.pacer.restore(facts.starts, now, self.clock_offset, quiet_s=quiet_s)
+        self.pacer.restore(facts.starts, now, clock_offset, quiet_s=quiet_s)
 
     # --- what it knows -------------------------------------------------------------------------------------------------
 
-    def refresh(self, facts: LaneFacts, runs: Iterable[RunInLane], now: float) -> bool:
-        """Take over changed settings and the runs that are active now; whether that may let something start or end."""
+    def refresh(
+        self, facts: LaneFacts, runs: Iterable[RunInLane], now: float, *, asked_at: float | None = None
+    ) -> bool:
+        """Take over changed settings and the runs that are active now; whether that may let something start or end.
+
+        `asked_at`: before the database was asked for these."""
+        if asked_at is not None:
+            self.clock_ahead = facts.database_now - asked_at
         if facts.windows != self.facts.windows:
             self.pacer.relimit(WindowLimit.from_json(window) for window in facts.windows)
         if self.facts.paused and not facts.paused:
@@ -239,7 +247,7 @@ class LaneHolder:
         if rests_until > now:
             due += [rests_until, rests_until - self.horizon_s]
         if self.stamped:
-            due.append(self.stamped[0].stamped_at + STAMP_MAX_AGE_S)
+            due.append(self.stamped[0].send_by)
         elif not self.stamping and self.turns.buffered():
             due.append(self.pacer.next_start(now) - self.horizon_s)
         due += self.foreign.values()
@@ -251,7 +259,7 @@ class LaneHolder:
             return []
         rests_until = max(self.cooldown_until, self.breaker.until)
         stuck = self.facts.paused or now >= self.held_until or rests_until > now + STAMP_MAX_AGE_S
-        back = [work for work in self.stamped if stuck or now - work.stamped_at > STAMP_MAX_AGE_S]
+        back = [work for work in self.stamped if stuck or now > work.send_by]
         gone = [work for work in self.stamped if work.run.id not in self.turns.runs and work not in back]
         for work in (*back, *gone):
             self.stamped.remove(work)
@@ -309,14 +317,18 @@ class LaneHolder:
         """The start history of long windows as JSON, with what is stamped counted as started; None without any."""
         if not any(limit.period >= LONG_WINDOW_S for limit in self.pacer.limits):
             return None
+        return self._starts(now)
+
+    def _starts(self, now: float, *, last: bool = False) -> str:
+        """What is stamped may leave for as long as the lane is held: whoever takes it over sees no more than that."""
         coming = len(self.stamping) + len(self.stamped)
-        return dump(self.pacer.history(now, self.clock_offset, coming=coming))
+        by = now if last else self.held_until
+        told = self.pacer.history(now, self.clock_ahead, coming=coming, by=by, last=last)
+        return dump({**told, WRITTEN_AT: now}) or "{}"
 
     def report(self, now: float, *, last: bool = False) -> Report:
         """What pages and the next holder are told; `last` when nothing will be started here any more."""
         first = min((limit.period for limit in self.pacer.limits), default=1.0)
-        coming = len(self.stamping) + len(self.stamped)
-        starts = dump(self.pacer.history(now, self.clock_offset, coming=coming, last=last))
         return Report(
             lane_id=self.facts.id,
             in_flight=self.busy,
@@ -324,7 +336,7 @@ class LaneHolder:
             wait_reason=self.wait_reason(now),
             cooldown_s=max(0.0, self.cooldown_until - now),
             pace=self.pacer.pace,
-            starts=starts or "{}",
+            starts=self._starts(now, last=last),
             failures=self.breaker.failures,
             trips=self.breaker.trips,
             rest_s=max(0.0, self.breaker.until - now),

@@ -25,6 +25,10 @@ STALLED = "10s"
 was frozen or cut off for so long has lost its lanes; what it had begun must not hold up whoever has them now."""
 HURRY = "set_config('idle_in_transaction_session_timeout', %s, true)"
 REASON = "lane runner"
+# Among a lane's starts: when its holder wrote them down, by its own clock. Two connections write them, and what waited
+# longer for its turn must not undo what was written later.
+WRITTEN_AT = "at:written"
+_NEWER = f"coalesce((t.starts::jsonb->>'{WRITTEN_AT}')::float >= (s.starts->>'{WRITTEN_AT}')::float, true)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def acquire(lane_id: uuid.UUID, holder: uuid.UUID) -> tuple[LaneFacts, list[Fore
         taken = rows(
             cursor,
             f"""UPDATE lane_state s SET holder = %s, lease_until = clock_timestamp() + %s * interval '1 second',
-                      rung_at = NULL, seen_at = clock_timestamp(), starts = s.starts - 'last'
+                      rung_at = NULL, seen_at = clock_timestamp(), starts = s.starts - 'last' - '{WRITTEN_AT}'
                FROM (SELECT id, starts, extract(epoch FROM clock_timestamp() - CASE WHEN holder IS NULL THEN released_at
                                                                             ELSE lease_until END)::float AS quiet
                      FROM lane_state WHERE lane_id = %s
@@ -137,9 +141,10 @@ def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
     with ops_scope(REASON), connections[OPS_ALIAS].cursor() as cursor:
         held = rows(
             cursor,
-            """UPDATE lane_state s SET lease_until = clock_timestamp() + %s * interval '1 second', seen_at = now(),
+            f"""UPDATE lane_state s SET lease_until = clock_timestamp() + %s * interval '1 second', seen_at = now(),
                       in_flight = t.in_flight, started_last_period = t.started, wait_reason = t.reason,
-                      pace = t.pace, starts = t.starts::jsonb, failures = t.failures, trips = t.trips,
+                      starts = CASE WHEN {_NEWER} THEN t.starts::jsonb ELSE s.starts END,
+                      pace = t.pace, failures = t.failures, trips = t.trips,
                       latency_s = coalesce(t.latency, s.latency_s),
                       cooldown_until = CASE WHEN t.cooldown > 0 THEN now() + t.cooldown * interval '1 second' END,
                       breaker = CASE WHEN t.trips = 0 THEN 'closed' WHEN t.rest > 0 THEN 'open' ELSE 'half_open' END,
@@ -147,7 +152,7 @@ def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
                FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::float[], %s::float[], %s::text[],
                            %s::int[], %s::int[], %s::float[], %s::float[])
                     t(lane_id, in_flight, started, reason, cooldown, pace, starts, failures, trips, rest, latency)
-               WHERE s.lane_id = t.lane_id AND s.holder = %s RETURNING s.lane_id""",
+               WHERE s.lane_id = t.lane_id AND s.holder = %s RETURNING s.lane_id""",  # noqa: S608 - text of ours
             [
                 LEASE_S,
                 [r.lane_id for r in reports],
@@ -165,6 +170,18 @@ def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
             ],
         )
     return {row[0] for row in held}
+
+
+def write_starts(
+    cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, starts: Sequence[tuple[uuid.UUID, uuid.UUID, str]]
+) -> None:
+    """Write down what lanes may have started once the present transaction is committed: (tenant, lane, JSON) each. The
+    cursor is the app login's, with the tenant set."""
+    cursor.execute(
+        f"""UPDATE lane_state s SET starts = t.starts::jsonb FROM unnest(%s::uuid[], %s::text[]) t(lane_id, starts)
+           WHERE s.tenant_id = %s AND s.lane_id = t.lane_id AND s.holder = %s AND {_NEWER}""",  # noqa: S608 - text of ours
+        [[entry[1] for entry in starts], [entry[2] for entry in starts], tenant_id, holder],
+    )
 
 
 def release(lane_ids: Sequence[uuid.UUID], holder: uuid.UUID) -> None:

@@ -254,16 +254,19 @@ class Pacer:
                 self._written[key].put(self._unknown_before, counter.limit.rate)
                 self._filled.add(key)
 
-    def history(self, now: float, offset: float, *, coming: int = 0, last: bool = False) -> dict[str, Any]:
+    def history(
+        self, now: float, offset: float, *, coming: int = 0, by: float = 0.0, last: bool = False
+    ) -> dict[str, Any]:
         """What the next holder has to know, on a clock that is `offset` ahead of this one: the starts of long windows
-        as {key: [[time, count], …]}, with `coming` more as if they left now; and with `last`, when nothing will be
-        started any more, how many seconds ago each call of the logs left."""
+        as {key: [[time, count], …]}, with `coming` more and those that have not left yet as if they left at `by` (now, if
+        that is later); and with `last`, when nothing will be started any more, how many seconds ago each call of the
+        logs left."""
         told: dict[str, Any] = {}
         coming += self._logs[""].unsent
         for key, buckets in self._written.items():
             told[key] = [[round(end + offset, 3), count] for end, count in buckets.entries]
             if coming:
-                told[key].append([round(now + offset, 3), coming])
+                told[key].append([round(max(now, by) + offset, 3), coming])
         if last:
             # At least as much as a window may need that somebody sets before the next holder has its own history.
             spans = [counter.span for counter in self._counters if counter.buckets is None]

@@ -116,11 +116,7 @@ class _TenantFlush:
             stamps = self.shield.hold_back(stamps, self.result)
         stamp(self.cursor, self.tenant_id, self.holder, stamps, self.tally, self.result)
         if part.starts:
-            self.cursor.execute(
-                """UPDATE lane_state s SET starts = t.starts::jsonb FROM unnest(%s::uuid[], %s::text[]) t(lane_id, starts)
-                   WHERE s.tenant_id = %s AND s.lane_id = t.lane_id AND s.holder = %s""",
-                [[s[1] for s in part.starts], [s[2] for s in part.starts], self.tenant_id, self.holder],
-            )
+            lease.write_starts(self.cursor, self.tenant_id, self.holder, part.starts)
         self.result.completed += self.tally.write()
 
     def _not_yet_written(self, settlements: Sequence[Settlement]) -> list[Settlement]:

@@ -13,10 +13,7 @@ from typing import Any, NamedTuple
 from tenants.ids import uuid7
 from workflows.lanes import book
 from workflows.lanes.tally import Tally
-from workflows.lanes.work import Flushed, Work
-
-# A stamp covers the wait before the send as well as the call itself.
-STAMP_GRACE_S = 5.0
+from workflows.lanes.work import STAMP_GRACE_S, Flushed, Work
 
 # Until somebody else's answer comes. A finite date: Python has no infinite one.
 UNTIL_WOKEN = datetime(9999, 1, 1, tzinfo=UTC)

@@ -11,6 +11,10 @@ from workflows.catalog import Ask, Final, Taken
 
 FIRST = uuid.UUID(int=0)
 
+# A stamp covers the wait before the send as well as the call itself. It waits for STAMP_MAX_AGE_S at most, and every
+# call has ended SPARE_S before its deadline.
+STAMP_GRACE_S, STAMP_MAX_AGE_S, SPARE_S = 5.0, 3.0, 0.5
+
 
 @dataclass(slots=True)
 class RunFacts:
@@ -89,7 +93,7 @@ class Work:
     ready_at: datetime
     cached_outcome: str = ""
     cached_answer: dict[str, Any] | None = None
-    stamped_at: float = 0.0  # monotonic
+    send_by: float = 0.0  # monotonic; a stamp that is older goes back
     span: float = 0.0  # seconds that its call may take, by its stamp
     reserved: int = 0  # the most that its call may cost, while it is stamped
     month: date | None = None  # in which that is counted: when it was stamped, by the database's clock
@@ -193,6 +197,7 @@ class Batch:
     starts: list[tuple[uuid.UUID, uuid.UUID, str]] = field(
         default_factory=list
     )  # tenant, lane, long windows as JSON
+    spare_s: float = 0.0  # what the stamps' deadlines allow for this flush itself, which may be slow
     retried: bool = False
 
     def __bool__(self) -> bool:

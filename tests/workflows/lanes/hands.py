@@ -8,7 +8,7 @@ from typing import Any
 from tenants.secret import Secret
 from workflows.lanes.holder import LaneHolder
 from workflows.lanes.lease import LaneFacts
-from workflows.lanes.work import RunFacts, RunInLane, Work
+from workflows.lanes.work import STAMP_MAX_AGE_S, RunFacts, RunInLane, Work
 
 NOW = 1_000.0
 TENANT = uuid.UUID(int=1)
@@ -63,7 +63,7 @@ def stamped(lane: LaneHolder, now: float) -> list[Work]:
     chosen = lane.take_for_stamping(now)
     for work in chosen:
         del lane.stamping[work.id]
-        work.stamped_at = now
+        work.send_by = now + STAMP_MAX_AGE_S
         lane.stamped.append(work)
     return chosen
 

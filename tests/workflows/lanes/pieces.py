@@ -10,7 +10,7 @@ from workflows.catalog import TEMPLATES
 from workflows.lanes.breaker import FAILURES
 from workflows.lanes.holder import LaneHolder
 from workflows.lanes.lease import Foreign, LaneFacts
-from workflows.lanes.work import RunFacts, RunInLane, Work
+from workflows.lanes.work import STAMP_MAX_AGE_S, RunFacts, RunInLane, Work
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 ADA = {"first_name": "Ada", "last_name": "Byron", "domain": "engines.example"}
@@ -112,7 +112,7 @@ def fly(holder: LaneHolder, count: int) -> list[Work]:
 
 def stamp(holder: LaneHolder, run: RunInLane, count: int = 1, *, at: float = NOW) -> list[Work]:
     """So many steps of the run are stamped and wait to be sent."""
-    works = [a_step(run.facts, stamped_at=at) for _ in range(count)]
+    works = [a_step(run.facts, send_by=at + STAMP_MAX_AGE_S) for _ in range(count)]
     holder.stamped.extend(works)
     return works
 

@@ -1,10 +1,12 @@
 """A leased lane in the hands of a runner: what it takes over, and what it does while the vendor is out."""
 
+import json
 import uuid
 from typing import Any
 
 import pytest
 
+from tenants.secret import Secret
 from tests.workflows.lanes.pieces import (
     EPOCH,
     NOW,
@@ -13,9 +15,12 @@ from tests.workflows.lanes.pieces import (
     call_left,
     lane_facts,
     run_in_lane,
+    stamp,
     trip,
 )
 from workflows.lanes.breaker import FAILURES
+from workflows.lanes.holder import LaneHolder
+from workflows.lanes.lease import LEASE_S, SAFE_SHARE
 from workflows.lanes.turns import goes_on
 from workflows.lanes.work import RunInLane
 
@@ -84,6 +89,48 @@ class TestTakingOver:
     def test_a_clock_that_was_ahead_blocks_nobody_for_longer_than_the_window(self) -> None:
         holder = a_holder(windows=LONG, starts={MINUTE: [[EPOCH + 500, 100]]})
         assert holder.pacer.next_start(NOW) == pytest.approx(NOW + 60.05)
+
+    def heir_of(self, dead: LaneHolder, told: str | None, now: float) -> LaneHolder:
+        """Who takes the lane over as soon as its lease has lapsed; both live by one monotonic clock."""
+        ahead = EPOCH - NOW
+        facts = lane_facts(
+            windows=dead.facts.windows, database_now=now + ahead, starts=json.loads(told or "")
+        )
+        lapsed = dead.held_until + LEASE_S * (1 - SAFE_SHARE)
+        return LaneHolder(
+            facts,
+            Secret("a-key"),
+            "http://vendor",
+            (),
+            quiet_s=max(0.0, now - lapsed),
+            leased_at=now,
+            now=now,
+        )
+
+    def test_a_slow_taking_makes_no_start_look_older_than_it_is(self) -> None:
+        """The database was asked at NOW, and its answer was used three seconds later."""
+        facts = lane_facts(windows=({"rate": 3, "period": 60.0},), database_now=EPOCH)
+        holder = LaneHolder(facts, Secret("k"), "http://v", (), quiet_s=None, leased_at=NOW, now=NOW + 3.0)
+        first = at = NOW + 3.0
+        for _ in range(3):
+            at = max(at, holder.pacer.next_start(at))
+            call_left(holder, at)
+        heir = self.heir_of(holder, holder.starts(at), at + 11.0)
+        assert heir.pacer.next_start(at + 11.0) >= first + 60.0
+
+    def test_a_start_that_was_only_stamped_when_it_was_written_down_counts_from_when_it_can_have_left(
+        self,
+    ) -> None:
+        run = run_in_lane()
+        holder = a_holder(run, windows=({"rate": 1, "period": 60.0},))
+        stamp(holder, run)
+        told = holder.starts(NOW)
+        left = NOW + 2.9
+        (work,) = holder.take_to_send(left)
+        call_left(holder, left)
+        assert work.id in holder.in_flight
+        heir = self.heir_of(holder, told, NOW + 10.0)
+        assert heir.pacer.next_start(NOW + 10.0) >= left + 60.0
 
     def test_it_rests_as_long_as_the_one_before_would_have(self) -> None:
         holder = a_holder(failures=FAILURES, trips=1, rest_s=4.0)

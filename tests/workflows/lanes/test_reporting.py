@@ -3,7 +3,6 @@
 import json
 import uuid
 
-import orjson
 import pytest
 
 from tests.workflows.lanes.pieces import (
@@ -14,6 +13,7 @@ from tests.workflows.lanes.pieces import (
     a_step,
     call_left,
     fly,
+    lane_facts,
     run_in_lane,
     stamp,
     trip,
@@ -77,19 +77,27 @@ class TestReporting:
         assert a_holder().starts(NOW) is None
         run = run_in_lane()
         holder = a_holder(run, windows=LONG)
-        assert holder.starts(NOW) == orjson.dumps({MINUTE: []}).decode()
+        assert json.loads(holder.starts(NOW) or "") == {MINUTE: [], "at:written": NOW}
         call_left(holder, NOW)
         call_left(holder, NOW)
         ((end, count),) = json.loads(holder.starts(NOW) or "")[MINUTE]
         assert (end, count) == (EPOCH + 1.25, 2)
 
-    def test_what_is_stamped_counts_as_started(self) -> None:
+    def test_what_is_stamped_counts_as_started_when_the_lease_ends(self) -> None:
         run = run_in_lane()
         holder = a_holder(run, windows=({"rate": 10, "period": 1.0}, *LONG))
         stamp(holder, run, 2)
         holder.stamping[uuid.uuid4()] = a_step()
         told = json.loads(holder.starts(NOW + 0.12345) or "")
-        assert told == {MINUTE: [[EPOCH + 0.123, 3]]}
+        assert told[MINUTE] == [[EPOCH + 8.0, 3]]
+        assert json.loads(holder.report(NOW + 0.12345).starts)[MINUTE] == [[EPOCH + 8.0, 3]]
+
+    def test_starts_are_told_by_the_latest_that_the_databases_clock_can_have_been(self) -> None:
+        holder = a_holder(windows=LONG)
+        call_left(holder, NOW)
+        holder.refresh(lane_facts(windows=LONG, database_now=EPOCH + 1.0), [], NOW + 3.0, asked_at=NOW + 0.5)
+        ((end, _),) = json.loads(holder.report(NOW + 3.0).starts)[MINUTE]
+        assert end == EPOCH + 1.25 + 0.5
 
     def test_all_that_a_page_shows_of_a_lane(self) -> None:
         run = run_in_lane(1)
@@ -100,14 +108,15 @@ class TestReporting:
         report = holder.report(NOW)
         assert report.lane_id == holder.facts.id
         assert (report.in_flight, report.started_last_period, report.wait_reason) == (3, 2, "cooldown")
-        assert (report.cooldown_s, report.pace, report.starts) == (2.0, 0.7, "{}")
+        assert (report.cooldown_s, report.pace) == (2.0, 0.7)
+        assert json.loads(report.starts) == {"at:written": NOW}
         assert (report.failures, report.trips, report.rest_s) == (3, 0, 0.0)
         later = holder.report(NOW + 5)
         assert (later.cooldown_s, later.rest_s) == (0.0, 0.0)
         trip(holder)
         resting = holder.report(NOW + 1)
         assert (resting.trips, resting.rest_s) == (1, 9.0)
-        assert json.loads(a_holder(windows=LONG).report(NOW).starts) == {MINUTE: []}
+        assert json.loads(a_holder(windows=LONG).report(NOW).starts) == {MINUTE: [], "at:written": NOW}
 
     def test_the_shortest_window_is_the_period_that_is_told(self) -> None:
         holder = a_holder(windows=(*LONG, {"rate": 10, "period": 2.0}))

@@ -20,9 +20,11 @@ from tests.sandbox import Sandbox
 from tests.workflows.lanes.hands import NOW, give, holder, lane_facts, run_in_lane, send, stamped
 from tests.workflows.lanes.helpers import people, start, wait
 from tests.workflows.lanes.test_recovery import Hand, expire
-from workflows.lanes import lease, ring
+from workflows.lanes import flusher, lease, ring, settle, stamp
+from workflows.lanes.caller import Caller
 from workflows.lanes.driver import LaneDriver
 from workflows.lanes.runner import Runner
+from workflows.lanes.work import Batch, Flushed
 from workflows.models import Lane, LaneState, Workflow
 from workflows.operations import control_lane
 
@@ -218,6 +220,60 @@ def test_another_runner_takes_over_at_once_and_knows_the_last_starts(
     times = [call["mono"] for call in vendors.calls(provider="prospeo")]
     assert (len(times) - 1) / (times[-1] - times[0]) >= 0.9 * 20
     assert vendors.summary()["prospeo"]["over_limit"] == 0
+
+
+@pytest.mark.parametrize(("written", "stays"), [(6.0, 1.0), (7.0, 2.0), (8.0, 2.0)])
+def test_a_renewal_that_waited_does_not_undo_what_a_flush_wrote_later(
+    tenant: Tenant, vendors: Sandbox, written: float, stays: float
+) -> None:
+    hand = Hand(tenant)
+    start(tenant, people(1))
+    [work] = hand.claim()
+    flushed = '{"60:": [[1.0, 1]], "at:written": 7.0}'
+    settle.flush(Batch(stamps=[(work, 30.0, 1000)], starts=[(tenant.pk, hand.lane.pk, flushed)]), hand.holder)
+    told = f'{{"60:": [[2.0, 1]], "at:written": {written}}}'
+    assert lease.renew(hand.holder, [lease.Report(hand.lane.pk, 9, 0, "", 0.0, 1.0, told)])
+    with tenant_scope(tenant):
+        state = LaneState.objects.get(lane=hand.lane)
+    assert (state.starts["60:"], state.in_flight) == ([[stays, 1]], 9)
+    expire(hand.lane)
+    taken = lease.acquire(hand.lane.pk, uuid.uuid4())
+    assert taken is not None
+    with tenant_scope(tenant):
+        left = LaneState.objects.get(lane=hand.lane).starts
+    assert left == {"60:": [[stays, 1]]}, "the next holder's clock is another"
+
+
+def test_a_call_ends_before_its_stamps_deadline_however_long_the_flush_took(
+    tenant: Tenant, vendors: Sandbox, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grace = 2.0
+    monkeypatch.setattr(stamp, "STAMP_GRACE_S", grace)
+    monkeypatch.setattr(flusher, "STAMP_GRACE_S", grace)
+    with tenant_scope(tenant):
+        lane = Lane.objects.get(provider="prospeo")
+        control_lane.pin_limits(lane_id=lane.pk, windows=[], parallelism=1, actor=ACTOR)
+    vendors.fault("prospeo", "slow", seconds=1.0)
+    flush, ask = settle.flush, Caller._ask
+    deadlines: dict[uuid.UUID, float] = {}
+    spare: list[float] = []
+
+    def slow(batch: Batch, holder: uuid.UUID) -> Flushed:
+        began = time.monotonic()
+        flushed = flush(batch, holder)
+        if batch.stamps and not deadlines:
+            time.sleep(1.0)
+        deadlines.update((work.id, began + seconds + grace) for work, seconds, _ in batch.stamps)
+        return flushed
+
+    async def noted(self: Caller, works: Any, sent: Any) -> Any:
+        spare.extend(deadlines[work.id] - (time.monotonic() + work.span) for work in works)
+        return await ask(self, works, sent)
+
+    monkeypatch.setattr(settle, "flush", slow)
+    monkeypatch.setattr(Caller, "_ask", noted)
+    wait(start(tenant, people(3, last="Nobody")))
+    assert min(spare) > 0
 
 
 def test_what_an_orderly_holder_left_of_its_last_starts_is_good_for_one_hand_over(

@@ -23,7 +23,7 @@ def lane(run: RunInLane, **changes: Any) -> LaneHolder:
 
 def stamp(holder: LaneHolder, run: RunInLane, count: int, **changes: Any) -> list[Work]:
     works = [
-        a_step(run.facts, **{"stamped_at": NOW, "span": LONGEST, "fingerprint": f"{n:032x}", **changes})
+        a_step(run.facts, **{"send_by": NOW + 3.0, "span": LONGEST, "fingerprint": f"{n:032x}", **changes})
         for n in range(count)
     ]
     holder.stamped.extend(works)
