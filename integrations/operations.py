@@ -114,8 +114,8 @@ def create_connection(
 def replace_connection_secret(*, connection_id: uuid.UUID, secret: Secret, actor: str) -> Connection:
     """Give a connection of the open tenant another key, or the same one again where the stored one cannot be opened.
 
-    Its lane takes the new key within 2 s, or some 12 s while calls are under way, and goes on where the old one was
-    refused. Raises InvalidInput for what cannot be a key, NotFound, and Conflict when another connection has this key.
+    Its lane takes the new key within 2 s, whatever calls are under way, and goes on where the old one was refused. Raises
+    InvalidInput for what cannot be a key, NotFound, and Conflict when another connection has this key.
     """
     with tenant_scope(require_tenant_id()):
         connection = Connection.objects.filter(pk=connection_id, removed_at=None).first()

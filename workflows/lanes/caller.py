@@ -11,6 +11,7 @@ from django.db import Error as DatabaseError
 from integrations.http import CallResult
 from integrations.transport import NotSent
 from tenants.failpoints import reach
+from tenants.secret import Secret
 from workflows.lanes import lease
 from workflows.lanes.breaker import CLOSED
 from workflows.lanes.desk import Desk
@@ -53,11 +54,12 @@ class Caller:
         number = lane.pacer.started(now, works[0].operation, len(works))
         if len(works) > 1:
             lane.together.started(now, works[0].operation)
-        task = self.desk.loop.create_task(self._call(works, now, number))
+        assert lane.secret is not None
+        task = self.desk.loop.create_task(self._call(works, now, number, lane.secret))
         self.desk.calls.add(task)
         task.add_done_callback(self.desk.calls.discard)
 
-    async def _call(self, works: Sequence[Work], planned: float, number: int) -> None:
+    async def _call(self, works: Sequence[Work], planned: float, number: int, secret: Secret) -> None:
         lane, first = self.lane, works[0]
         started = time.time()
         unsent, lapsed = True, False
@@ -84,7 +86,7 @@ class Caller:
 
         reach("call.starting")
         try:
-            results = await self._ask(works, sent)
+            results = await self._ask(works, secret, sent)
         finally:
             if unsent:
                 leaves(time.monotonic())
@@ -124,16 +126,17 @@ class Caller:
         self.desk.unstamp(list(works))
         self._wake()
 
-    async def _ask(self, works: Sequence[Work], sent: Callable[[float], None]) -> Sequence[CallResult]:
+    async def _ask(
+        self, works: Sequence[Work], secret: Secret, sent: Callable[[float], None]
+    ) -> Sequence[CallResult]:
         """The vendor's answer to each."""
         lane, first = self.lane, works[0]
-        assert lane.secret is not None
         if len(works) > 1:
             return await self.desk.client.call_bulk(
                 lane.connector,
                 first.operation,
                 [work.query for work in works],
-                secret=lane.secret,
+                secret=secret,
                 base_url=lane.base_url,
                 on_sent=sent,
             )
@@ -141,7 +144,7 @@ class Caller:
             lane.connector,
             first.operation,
             first.query,
-            secret=lane.secret,
+            secret=secret,
             base_url=lane.base_url,
             on_sent=sent,
             exchange=exchange_of(first, lane.connector),
@@ -191,7 +194,9 @@ class Caller:
     async def _pause(self, outcome: str, reason: str) -> None:
         facts = self.lane.facts
         try:
-            fresh = await self.desk.database(pause_for_trouble, facts.id, facts.tenant_id, outcome, reason)
+            fresh = await self.desk.database(
+                pause_for_trouble, facts.id, facts.tenant_id, outcome, reason, facts.key_hash
+            )
         except DatabaseError:
             self.lane.pausing = False
             return  # the next refused key says it again

@@ -12,7 +12,7 @@ from workflows.lanes.desk import Desk
 from workflows.lanes.driver import LaneDriver
 from workflows.lanes.holder import LaneHolder
 from workflows.lanes.relay import Relay
-from workflows.lanes.taking import take
+from workflows.lanes.taking import open_key, take
 from workflows.operations.note_lane import tell_admins
 
 log = structlog.get_logger(__name__)
@@ -108,12 +108,30 @@ class Fleet:
         self.drivers[lane.facts.id].stop()
         self._forget(lane.facts.id)
 
-    def _take_anew(self, lane: LaneHolder) -> None:
-        """Its key is another now, or was entered again: whoever leases the lane next opens it."""
-        at_rest = _at_rest(lane)
-        self.lose(lane)
-        if at_rest:  # else the lease lapses: what is under way would count against the next holder
-            self._desk.spawn(self._let_go(lane))
+    async def _open_anew(self, lane: LaneHolder) -> None:
+        """Its key is another now, or was entered again. Calls under way go on with the one that they were sent with."""
+        lane_id = lane.facts.id
+        try:
+            key = await self._desk.database(open_key, lane.facts)
+        except DatabaseError as error:
+            log.warning("key_not_opened", lane_id=str(lane_id), error=type(error).__name__)
+            return
+        finally:
+            lane.opening = False
+        if self.lanes.get(lane_id) is not lane:
+            return
+        if key is None:  # whoever has the master key may take the lane
+            at_rest = _at_rest(lane)
+            self.lose(lane)
+            if at_rest:  # else the lease lapses: what is under way would count against the next holder
+                self._desk.spawn(self._let_go(lane))
+            return
+        lane.take_key(key.secret, key.base_url, key.key_hash, time.monotonic())
+        if key.paused_now:
+            self._desk.spawn(self._desk.aside(tell_admins, lane_id, lane.facts.tenant_id))
+        await self.look([lane_id])
+        if driver := self.drivers.get(lane_id):
+            driver.wake()
 
     async def give_back(self, *, at_rest: bool) -> None:
         """Release the lanes that have nothing under way, or all of them, at the end of their runner's life; whoever has
@@ -161,7 +179,9 @@ class Fleet:
                 continue
             unread = lane.secret is None and not fact.paused
             if unread or fact.key_hash != lane.facts.key_hash:
-                self._take_anew(lane)
+                if not lane.opening:
+                    lane.opening = True
+                    self._desk.spawn(self._open_anew(lane))
                 continue
             if lane.refresh(fact, runs[lane_id], time.monotonic(), asked_at=asked_at):
                 self.drivers[lane_id].wake()

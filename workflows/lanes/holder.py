@@ -7,6 +7,7 @@ passed in.
 import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import ceil, inf
 
 from integrations.connectors import registry
@@ -47,6 +48,7 @@ class LaneHolder:
         """`leased_at`: before the lease was asked for, which is when it began at the earliest; `now`: since it is ours,
         so that what the database says of the past is not taken for older than it is."""
         self.facts, self.secret, self.base_url = facts, secret, base_url
+        self.opening = False  # its key is being opened anew
         self.connector: Connector = registry.get(facts.provider)
         self.pacer = Pacer(WindowLimit.from_json(window) for window in facts.windows)
         clock_offset = facts.database_now - now
@@ -103,6 +105,12 @@ class LaneHolder:
         )
         self.facts = facts
         return changed
+
+    def take_key(self, secret: Secret | None, base_url: str, key_hash: str, now: float) -> None:
+        """Call with this key from now on; that another was refused says nothing of it."""
+        self.secret, self.base_url = secret, base_url
+        self.facts = replace(self.facts, key_hash=key_hash)
+        self.resumed_at = now
 
     def known(self) -> list[uuid.UUID]:
         """Every queue entry that this lane must not claim again."""

@@ -37,23 +37,38 @@ def take(lane_id: uuid.UUID, holder: uuid.UUID) -> LaneTaken | None:
     if taken is None:
         return None
     facts, foreign, quiet_s = taken
-    secret: Secret | None = None
-    paused = False
+    key = open_key(facts)
+    if key is None:
+        lease.release([lane_id], holder)
+        return None
+    now, runs = lease.look([lane_id])  # with the pause, if there was one
+    fresh = replace(now.get(lane_id, facts), starts=facts.starts)
+    return LaneTaken(fresh, foreign, quiet_s, key.secret, key.base_url, runs[lane_id], key.paused_now)
+
+
+@dataclass(frozen=True)
+class OpenedKey:
+    """What a lane's connection has now. `secret` None: it cannot be opened, and the lane is paused for it."""
+
+    key_hash: str
+    secret: Secret | None
+    base_url: str
+    paused_now: bool = False
+
+
+def open_key(facts: lease.LaneFacts) -> OpenedKey | None:
+    """The key that a leased lane calls with; None when no master key opens it here."""
     with tenant_scope(facts.tenant_id):
         connection = Connection.objects.get(pk=facts.connection_id)
         url = base_url(connection)
         try:
-            secret = open_connection_secret(connection)
+            return OpenedKey(connection.key_hash, open_connection_secret(connection), url)
         except MasterKeyMissing as error:
             # Nothing is wrong with the tenant's key: whoever has the master key may take the lane.
-            log.error("master_key_missing", lane_id=str(lane_id), why=error.why)  # noqa: TRY400
-            lease.release([lane_id], holder)
+            log.error("master_key_missing", lane_id=str(facts.id), why=error.why)  # noqa: TRY400
             return None
         except VaultError as error:
-            log.warning("secret_unreadable", lane_id=str(lane_id), why=error.detail)
+            log.warning("secret_unreadable", lane_id=str(facts.id), why=error.detail)
             unreadable = error.detail
-    if secret is None:
-        paused = pause_for_trouble(lane_id, facts.tenant_id, "auth_failed", unreadable)
-    now, runs = lease.look([lane_id])  # with the pause, if there was one
-    fresh = replace(now.get(lane_id, facts), starts=facts.starts)
-    return LaneTaken(fresh, foreign, quiet_s, secret, url, runs[lane_id], paused)
+    paused = pause_for_trouble(facts.id, facts.tenant_id, "auth_failed", unreadable)
+    return OpenedKey(connection.key_hash, None, url, paused)

@@ -41,12 +41,21 @@ def note_breaker(tenant_id: uuid.UUID, lane_id: uuid.UUID, event: str, rests_s: 
         audit.record(actor=ENGINE, verb=event, subject=lane, **detail)
 
 
-def pause_for_trouble(lane_id: uuid.UUID, tenant_id: uuid.UUID, outcome: str, reason: str) -> bool:
+def pause_for_trouble(
+    lane_id: uuid.UUID, tenant_id: uuid.UUID, outcome: str, reason: str, key_hash: str = ""
+) -> bool:
     """Pause a lane whose key was refused or is out of credits (`outcome`), and mark its connection; records wait
-    unburned. Admins get a mail, one per incident: a lane that is paused already stays as it is. Whether it was not."""
+    unburned. Admins get a mail, one per incident: a lane that is paused already stays as it is. Whether it was not.
+
+    `key_hash`: of the key that was refused; where there is another by now, nothing is paused."""
     with tenant_scope(tenant_id):
-        lane = Lane.objects.select_for_update().filter(pk=lane_id, paused=False).first()
-        if lane is None:
+        lane = (
+            Lane.objects.select_for_update(of=("self",))
+            .select_related("connection")
+            .filter(pk=lane_id, paused=False)
+            .first()
+        )
+        if lane is None or key_hash not in ("", lane.connection.key_hash):
             return False
         lane.paused, lane.pause_reason = True, outcome
         lane.save(update_fields=["paused", "pause_reason"])

@@ -292,11 +292,11 @@ def test_a_call_that_the_lapsing_lease_kept_from_leaving_is_made_later_as_if_it_
     ask = Caller._ask
     lapsed: list[Any] = []
 
-    async def frozen(self: Caller, works: Any, sent: Any) -> Any:
+    async def frozen(self: Caller, works: Any, secret: Any, sent: Any) -> Any:
         if not lapsed:
             lapsed.extend(works)
             self.lane.held_until = 0.0  # until the next renewal
-        return await ask(self, works, sent)
+        return await ask(self, works, secret, sent)
 
     monkeypatch.setattr(Caller, "_ask", frozen)
     run = wait(start(tenant, people(2)))

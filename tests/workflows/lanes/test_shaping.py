@@ -266,9 +266,9 @@ def test_a_call_ends_before_its_stamps_deadline_however_long_the_flush_took(
         deadlines.update((work.id, began + seconds + grace) for work, seconds, _ in batch.stamps)
         return flushed
 
-    async def noted(self: Caller, works: Any, sent: Any) -> Any:
+    async def noted(self: Caller, works: Any, secret: Any, sent: Any) -> Any:
         spare.extend(deadlines[work.id] - (time.monotonic() + work.span) for work in works)
-        return await ask(self, works, sent)
+        return await ask(self, works, secret, sent)
 
     monkeypatch.setattr(settle, "flush", slow)
     monkeypatch.setattr(Caller, "_ask", noted)

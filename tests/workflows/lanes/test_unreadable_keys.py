@@ -18,6 +18,7 @@ from tests.workflows.lanes.helpers import again, people, start, wait
 from workflows.lanes.runner import Runner
 from workflows.models import Lane
 from workflows.operations import control_lane
+from workflows.operations.note_lane import pause_for_trouble
 
 
 def until(true: Callable[[], Any], seconds: float = 15.0) -> None:
@@ -93,6 +94,39 @@ def test_a_replaced_key_is_what_the_vendor_sees_next(
     assert lane_of(tenant, "prospeo").key_hint == "0815"
     wait(start(tenant, people(2, last="Later")), seconds=40)
     assert vendors.calls(provider="prospeo", key="a-fresh-key-0815")
+
+
+def test_a_key_that_is_replaced_while_calls_are_under_way_is_called_with_within_two_seconds(
+    tenant: Tenant, vendors: Sandbox, runner: Runner
+) -> None:
+    vendors.fault("prospeo", "slow", seconds=1.0)
+    run = start(tenant, people(80, last="Nobody"))
+    until(lambda: len(vendors.calls(provider="prospeo", key="key-prospeo")) >= 20)
+    vendors.set_key("prospeo", "a-fresh-key-0815", windows=[{"rate": 1000, "period": 1}], parallelism=20)
+    with tenant_scope(tenant):
+        connection = Connection.objects.get(provider="prospeo")
+        operations.replace_connection_secret(
+            connection_id=connection.pk, secret=Secret("a-fresh-key-0815"), actor=ACTOR
+        )
+    replaced = time.monotonic()
+    until(lambda: vendors.calls(provider="prospeo", key="a-fresh-key-0815"))
+    assert vendors.calls(provider="prospeo", key="a-fresh-key-0815")[0]["mono"] - replaced < 2.0
+    assert max(call["mono"] for call in vendors.calls(provider="prospeo", key="key-prospeo")) < replaced + 2.0
+    assert wait(run, seconds=60).not_found == 80
+    assert len(vendors.calls(provider="prospeo")) == 80, "what was under way was answered and counted"
+
+
+def test_the_old_keys_refusal_does_not_stop_the_new_one(tenant: Tenant, vendors: Sandbox) -> None:
+    lane = lane_of(tenant, "prospeo")
+    refused = lane.connection.key_hash
+    with tenant_scope(tenant):
+        operations.replace_connection_secret(
+            connection_id=lane.connection_id, secret=Secret("a-fresh-key-0815"), actor=ACTOR
+        )
+    assert not pause_for_trouble(lane.pk, tenant.pk, "auth_failed", "refused", refused)
+    assert (lane_of(tenant, "prospeo").paused, lane_of(tenant, "prospeo").connection.status) == (False, "ok")
+    mine = lane_of(tenant, "prospeo").connection.key_hash
+    assert pause_for_trouble(lane.pk, tenant.pk, "auth_failed", "refused", mine)
 
 
 def test_a_missing_master_key_pauses_nobody(
