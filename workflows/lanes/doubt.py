@@ -57,12 +57,14 @@ def carried(call: Any) -> Taken:
 
 
 def settle_doubts(settlement: Settlement, *, was_free: bool) -> None:
-    """The answer has come, from a vendor that charges a question once: it says what the lost calls cost.
+    """The answer has come, from a vendor that charges a question once, or to a look at what became of the lost call: it
+    says what the lost calls cost.
 
     An answer that was free for being a repeat shows that an earlier call was charged: that stays booked.
     """
     work = settlement.work
-    if was_free or not registry.get(work.provider).repeat_is_free:
+    looked_up = work.job is not None and work.job.counted
+    if not looked_up and (was_free or not registry.get(work.provider).repeat_is_free):
         return
     settled = _same(work)
     if settled:

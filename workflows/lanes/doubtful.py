@@ -109,4 +109,4 @@ def _status(s: Settlement) -> str:
     """What the policy has made of it; where the record ended over it, a person decides."""
     if not s.leaves_queue:
         return "repeated"
-    return "accepted" if s.counts_as == "miss" else "open"
+    return "accepted" if s.counts_as == "miss" or s.ask else "open"

@@ -13,6 +13,7 @@ from integrations.connectors.base import Connector
 from integrations.exchanges import Exchange
 from integrations.outcomes import AwaitCallback, Fail, Miss, Outcome, Poll, Retry
 from workflows import callback_tokens
+from workflows.lanes import doubt
 from workflows.lanes.ending import dead
 from workflows.lanes.work import CALLBACK, LOOK_UP, POLL, Job, Settlement, Work
 
@@ -76,6 +77,7 @@ def unknown(settlement: Settlement) -> Settlement:
         settlement.again_after, settlement.next_attempt = connector.job_seconds, work.attempt
         settlement.again_reason = "callback"
         return settlement
+    doubt.doubt(settlement)
     return dead(
         settlement,
         "Whether the vendor did it is not known, and doing it twice would do harm. Look there, then retry the record.",
@@ -133,6 +135,7 @@ def _too_late(settlement: Settlement, job: Job) -> Settlement:
     minutes = max(1, round(registry.get(settlement.work.provider).job_seconds / 60))
     within = f"within {minutes} minute{'s' if minutes != 1 else ''}"
     if job.kind == LOOK_UP:
+        doubt.doubt(settlement)
         reason = f"The vendor could not be asked {within} what became of the call. Look there, then retry the record."
         return dead(settlement, reason, status="ambiguous")
     if job.kind == CALLBACK:
@@ -156,4 +159,10 @@ def _ask_anew(settlement: Settlement) -> Settlement | None:
         return dead(settlement, f"The call did not reach the vendor (attempt {work.attempt} of {most})")
     _put_back(settlement, None, 0.0, "")
     settlement.next_attempt = work.attempt + 1
+    doubt.settle_doubts(settlement, was_free=False)
+    if (
+        settlement.settles
+    ):  # what the earlier call was booked at is given back, and that is a fact for the history
+        settlement.goes_on, settlement.outcome, settlement.status = False, "error", "failed"
+        settlement.reason = "The vendor knows nothing of the earlier call."
     return settlement

@@ -206,7 +206,7 @@ class _TenantFlush:
                     [s.again_after for s in back],
                     [s.again_reason for s in back],
                     [s.again_afresh for s in back],
-                    [book.dump(s.work.taken) if s.in_doubt else None for s in back],
+                    [book.dump(s.work.taken) if s.in_doubt or s.settles else None for s in back],
                     [s.attempt_id for s in back],
                 ],
             )

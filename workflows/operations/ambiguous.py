@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models.functions import Now
 
+from integrations.connectors import registry
 from tenants import audit
 from tenants.errors import Conflict, InvalidInput, NotFound, WeirError
 from tenants.models import Tenant
 from tenants.scope import APP_ALIAS, require_tenant_id, tenant_scope
 from workflows.models import AmbiguousCall, Run
 from workflows.operations.failed_records import FailedFilter
-from workflows.operations.retry import CLOSED, retry_run
+from workflows.operations.retry import CLOSED, retry_record, retry_run
 
 REPEAT, ACCEPT = "repeat", "accept"
 CHUNK = 500
@@ -75,7 +76,8 @@ def _decide(
     """Decide about locked calls, and let their records go on; returns how many it was.
 
     What keeps the records of one run from going on (a vendor that is not connected any more) keeps no other's, and is
-    raised only where a call is decided `alone` and to be asked again.
+    raised only where a call is decided `alone` and to be asked again. Alone is also how a call is made again whose
+    repetition does harm: whoever says so has looked there.
     """
     if decision not in (REPEAT, ACCEPT):
         raise InvalidInput(
@@ -95,7 +97,12 @@ def _decide(
             ids = tuple(call.record_id for call in mine)
             try:
                 with transaction.atomic(using=APP_ALIAS):
-                    retry_run(tenant_id=tenant_id, run_id=run_id, actor=actor, which=FailedFilter(ids=ids))
+                    if alone and decision == REPEAT and not registry.get(mine[0].provider).repeat_is_harmless:
+                        retry_record(run_id=run_id, record_id=mine[0].record_id, actor=actor)
+                    else:
+                        retry_run(
+                            tenant_id=tenant_id, run_id=run_id, actor=actor, which=FailedFilter(ids=ids)
+                        )
             except WeirError:
                 # As with a run that is closed: a loss that is accepted stays so, and its record as it is.
                 if alone and decision == REPEAT:

@@ -22,7 +22,8 @@ from tests.workflows.lanes.helpers import again, people, start, wait
 from tests.workflows.lanes.test_recovery import Hand, expire
 from workflows.lanes.outcome import judge, lost
 from workflows.lanes.runner import Runner
-from workflows.models import Callback, LaneRun, Record, Run, Step, StepQueue, Workflow
+from workflows.models import AmbiguousCall, Callback, LaneRun, Record, Run, Step, StepQueue, Workflow
+from workflows.operations.ambiguous import decide_call
 from workflows.operations.control_run import cancel_run, pause_run, resume_run
 from workflows.operations.retry import retry_record, retry_run
 from workflows.states import LaneRunState
@@ -384,6 +385,14 @@ class TestNotKnown:
         assert [r.status for r in records(run)] == ["failed"]
         assert [(s.status, "do harm" in s.reason) for s in steps(run)] == [("ambiguous", True)]
         assert jobs.summary()["jobs"]["calls"] == 1
+        agrees(run, jobs)
+        (call,) = doubts(tenant)
+        assert (call.status, call.may_cost, call.released_at) == ("open", 1000, None)
+        with tenant_scope(tenant):
+            decide_call(call_id=call.pk, decision="repeat", actor="system:tests")
+        run = wait(run)
+        assert (run.found, doubts(tenant)[0].status) == (1, "repeated")
+        agrees(run, jobs)
 
     def test_a_retry_of_all_leaves_what_may_have_been_done_and_a_person_decides_on_each(
         self, tenant: Tenant, jobs: Sandbox, monkeypatch: pytest.MonkeyPatch, runner: Runner
@@ -408,8 +417,42 @@ class TestNotKnown:
         assert wait(run).found == 1
         assert jobs.summary()["jobs"]["calls"] == 1
         agrees(run, jobs)
+        (call,) = doubts(tenant)
+        assert call.released_at is not None, "the look told what the call cost"
         began = [step.started_at for step in steps(run) if step.started_at]
         assert [moment > run.created_at for moment in began] == [True] * 2
+
+    def test_a_retry_that_finds_that_the_vendor_was_never_asked_gives_back_what_the_call_was_booked_at(
+        self, tenant: Tenant, jobs: Sandbox, monkeypatch: pytest.MonkeyPatch, runner: Runner
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Jobs, "can_look_up", frozenset())
+            jobs.fault("jobs", "reset", count=1)
+            run = wait(start(tenant, people(1)))
+        assert run.credits_spent == 1000
+        assert retry_run(tenant_id=tenant.pk, run_id=run.pk, actor="system:tests") == 1
+        assert wait(run).found == 1
+        assert jobs.summary()["jobs"]["hits"] == 1
+        agrees(run, jobs)
+        assert [record.credits for record in records(run)] == [1000]
+        assert doubts(tenant)[0].released_at is not None
+
+    def test_a_call_that_could_not_be_looked_up_in_time_is_booked_and_listed(
+        self, tenant: Tenant, jobs: Sandbox
+    ) -> None:
+        run = start(tenant, people(1))
+        hand = Hand(tenant, "jobs")
+        (work,) = hand.claim()
+        hand.stamp([work])
+        hand.settle([lost(work, hand.holder, on_ambiguous="repeat")])
+        with ops_scope("test"):
+            StepQueue.objects.filter(tenant=tenant).update(job_until="2020-01-01T00:00Z")
+        (work,) = hand.claim()
+        hand.stamp([work])
+        hand.settle([hand.answer(work, Retry("timeout", "no answer in time"))])
+        run = again(run)
+        assert (run.credits_spent, run.credits_reserved) == (1000, 0)
+        assert [(call.status, call.may_cost) for call in doubts(tenant)] == [("open", 1000)]
 
     def test_the_connections_policy_repeats_nothing_that_would_do_harm(
         self, tenant: Tenant, jobs: Sandbox
@@ -433,6 +476,11 @@ def test_an_answer_by_post_says_nothing_about_the_key(tenant: Tenant, jobs: Sand
     refused = judge(work, hand.holder, CallResult(Fail("auth_failed", "no"), 401, 5), 0.0, 0.0)
     assert refused.pause == "auth_failed"
     assert not waiting.pause
+
+
+def doubts(tenant: Tenant) -> list[AmbiguousCall]:
+    with tenant_scope(tenant):
+        return list(AmbiguousCall.objects.order_by("id"))
 
 
 def _due(tenant: Tenant) -> None:
