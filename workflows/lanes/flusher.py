@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 # With many calls in flight a short breath gathers more of their answers into one transaction.
 BUSY_CALLS, BUSY_FLUSH_GAP_S = 16, 0.03
 SLOWEST_S = 20.0  # what a flush took is given to the next one's stamps; no more than this
+# Each tenant's share has statements of its own, however little is in it: with many tenants a longer breath has each of them
+# written less often and more at a time.
+TENANT_GAP_S, MOST_GAP_S = 0.004, 0.4
 KEPT_S = 2.0  # until a tenant's share that could not be written is tried again
 
 
@@ -44,16 +47,20 @@ class Flusher:
             batch = self._collect()
             if batch:
                 began = time.monotonic()
+                tenants = len(settle.by_tenant(batch))
                 self._apply(batch, await self._flush(batch), began)
-                self._look_ahead(time.monotonic() - began)
+                gap = min(MOST_GAP_S, TENANT_GAP_S * (tenants - 1))
+                self._look_ahead(time.monotonic() - began, gap)
                 if len(desk.calls) > BUSY_CALLS:
-                    await asyncio.sleep(BUSY_FLUSH_GAP_S)
+                    gap = max(gap, BUSY_FLUSH_GAP_S)
+                if gap:
+                    await asyncio.sleep(gap)
 
-    def _look_ahead(self, took: float) -> None:
+    def _look_ahead(self, took: float, gap: float) -> None:
         """Lanes keep their rate while flushes are slow (many tenants, a busy database): what may start before the flush
         after the next is over is stamped now."""
         self._slowness = max(took, 0.8 * self._slowness)
-        self._horizon = min(HORIZON_MOST_S, max(HORIZON_S, 2 * took, 0.8 * self._horizon))
+        self._horizon = min(HORIZON_MOST_S, max(HORIZON_S, 2 * (took + gap), 0.8 * self._horizon))
 
     def _collect(self) -> Batch:
         desk = self._desk
