@@ -13,6 +13,7 @@ class WeirConfig(AppConfig):
     def ready(self) -> None:
         # Loaded so that shared tasks find the app, in web and commands as well as in workers.
         import_module("config.celery")
+        import_module("config.checks").register()
         signals = import_module("integrations.signals")
         second_factors = import_module("config.second_factors")
         second_factors.connect()

@@ -23,6 +23,7 @@ def production_values() -> dict[str, str]:
         "WEIR_VAULT_KEYS": base64.urlsafe_b64encode(os.urandom(32)).decode(),
         "DATABASE_URL": database.format(login="weir_app"),
         "DATABASE_OPS_URL": database.format(login="weir_ops"),
+        "WEIR_TRUSTED_PROXIES": "1",
         "REDIS_URL": "redis://redis.invalid:6379/0",
         "EMAIL_URL": "smtp+tls://user:none@mail.invalid:587",
         "WEIR_METRICS_TOKEN": secrets.token_urlsafe(24),

@@ -106,6 +106,8 @@ def children(options: Options, env: Mapping[str, str], *, sandbox_port: int) -> 
                 "granian",
                 "--interface",
                 "wsgi",
+                "--http",
+                "1",
                 "--host",
                 "127.0.0.1",
                 "--port",
