@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.core import checks
 
 
 class BillingConfig(AppConfig):
@@ -6,6 +7,8 @@ class BillingConfig(AppConfig):
     verbose_name = "Plans and usage"
 
     def ready(self) -> None:
+        from billing import checks as own
         from billing import news
 
+        checks.register(own.check_keys)
         news.connect()

@@ -33,6 +33,9 @@ def handle(event: StripeEvent) -> Handled:
     Nothing follows from an event of an unknown kind, and from one about a customer of nobody here.
     """
     follow = KINDS.get(event.type)
+    if event.type in OF_THE_METER:
+        # Stripe took usage and dropped it later. Which, the event says when it is asked for; the comparison says how much.
+        _log.error("stripe_dropped_usage", event_id=event.event_id, type=event.type)
     if follow is None:
         return Handled(known=False)
     thing = orjson.loads(event.body)["data"]["object"]
@@ -50,7 +53,7 @@ def handle(event: StripeEvent) -> Handled:
 def ids_of(body: str) -> str:
     """What is kept of an event from which nothing follows: enough to handle it later, and nothing about people."""
     event = orjson.loads(body)
-    thing = event["data"]["object"]
+    thing = event.get("data", {}).get("object") or {}
     kept = {
         name: thing[name]
         for name in ("id", "object", "customer", "charge")
@@ -127,6 +130,8 @@ def _note(tenant_id: uuid.UUID, kind: BillingNotice.Kind, thing: dict[str, Any])
         notices.note(kind=kind, about=str(thing["id"]))
 
 
+OF_THE_METER = ("v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found")
+"""Thin events, from a destination of their own: there is no other word of what the meter drops."""
 KINDS: dict[str, Callable[[uuid.UUID, dict[str, Any]], None]] = {
     "checkout.session.completed": _sync,
     "checkout.session.async_payment_succeeded": _sync,

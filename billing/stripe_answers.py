@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+LONGEST_ID = 255
 PLAN = "plan"
 """The key of our metadata on prices: a plan's older prices still give it."""
 LATE_PERIOD, LATE_RECORDS = "late_period", "late_records"
@@ -106,15 +107,40 @@ class Rate:
 
 
 def told_of(event: dict[str, Any], body: str) -> Told:
-    """`body`: the event as it was posted."""
-    thing = event["data"]["object"]
-    customer = thing["id"] if thing.get("object") == "customer" else thing.get("customer")
+    """`body`: the event as it was posted; a thin one has no object and names the thing that it is about.
+
+    Raises ValueError or TypeError for what is no event.
+    """
+    created: datetime | None
+    if event.get("object") == "v2.core.event":
+        thing, customer = _object(event.get("related_object") or {}), None
+        created = datetime.fromisoformat(_text(event.get("created")))
+    else:
+        thing = _object(_object(event.get("data")).get("object"))
+        customer = thing.get("id") if thing.get("object") == "customer" else thing.get("customer")
+        created = moment(event["created"]) if isinstance(event.get("created"), int) else None
     if isinstance(customer, dict):
         customer = customer.get("id")
+    if created is None or not event.get("id") or not event.get("type"):
+        raise ValueError("no event")
     return Told(
-        event["id"], event["type"], str(customer or ""), str(thing.get("id") or ""),
-        str(event.get("api_version") or ""), moment(event["created"]), body,
+        _text(event["id"]), _text(event["type"]), _text(customer), _text(thing.get("id")),
+        _text(event.get("api_version")), created, body,
     )  # fmt: skip
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("no object")
+    return value
+
+
+def _text(value: Any) -> str:
+    """As a column of ids takes it."""
+    text = "" if value is None else str(value)
+    if len(text) > LONGEST_ID or "\0" in text:
+        raise ValueError("no id")
+    return text
 
 
 def session_of(row: dict[str, Any]) -> CheckoutSession:

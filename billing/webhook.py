@@ -28,7 +28,7 @@ def stripe_hook(request: HttpRequest) -> HttpResponse:
         return _refuse("size", 413)
     try:
         event = stripe_gateway.verified(body, request.headers.get("Stripe-Signature", ""), now=time.time())
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, TypeError, OverflowError, OSError):
         return _refuse("signature", 400)
     stripe_events.store(event)
     return HttpResponse(status=202)

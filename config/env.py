@@ -139,10 +139,6 @@ def _together(env: str, login: str, values: Mapping[str, Any], environ: Mapping[
         given_names = [name for name in (variable.name, *variable.instead) if environ.get(name, "").strip()]
         for name in given_names[1:] if variable.instead else ():
             faults[name] = f"must not be set beside {given_names[0]}: one place alone says it"
-    if values.get("STRIPE_SECRET_KEY") and not environ.get("STRIPE_WEBHOOK_SECRET"):
-        faults["STRIPE_WEBHOOK_SECRET"] = (
-            "must be set where STRIPE_SECRET_KEY is: without it no webhook can be trusted"
-        )
     if values.get("WEIR_DEBUG") and env != "local":
         faults["WEIR_DEBUG"] = "is for WEIR_ENV=local alone"
     return faults

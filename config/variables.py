@@ -336,7 +336,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("WEIR_LOG_LEVEL", "What is logged.", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
     Variable("SENTRY_DSN", "Where errors are reported.", sentry_dsn, secret=True),
     Variable("STRIPE_SECRET_KEY", "Stripe's API key.", prefixed("sk_", "rk_"), secret=True),
-    Variable("STRIPE_WEBHOOK_SECRET", "Signs Stripe's webhooks.", prefixed("whsec_"), secret=True),
+    Variable(
+        "STRIPE_WEBHOOK_SECRET",
+        "Signs Stripe's webhooks; several with commas.",
+        prefixed("whsec_"),
+        secret=True,
+    ),
     Variable("STRIPE_API_BASE", "Stripe's address.", web_url(), "https://api.stripe.com"),
     Variable(
         "WEIR_BILLING_GRACE_DAYS", "Days from a failed payment to the downgrade.", whole(0, 90), default=7

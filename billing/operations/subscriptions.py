@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from django.conf import settings
+from django.db.models import F, Q
 from django.utils import timezone
 
 from billing import entitlement, stripe_answers, stripe_gateway
@@ -173,11 +174,13 @@ def _end_grace(tenant_id: uuid.UUID) -> None:
 
 
 def stale(most: int = 50, age: timedelta = timedelta(hours=12)) -> list[uuid.UUID]:
-    """Tenants about whom Stripe was not asked for a while, those longest ago first: what no event told is found so."""
+    """Tenants about whom Stripe was not asked for a while, those longest ago first: what no event told is found so. Whose
+    subscription has ended is asked about less often."""
+    now = timezone.now()
+    ended = Q(synced_at__lt=now - 6 * age) & ~Q(status="") & ~Q(status__in=entitlement.LIVE)
+    never_or_there = Q(synced_at=None) | Q(synced_at__lt=now - age, status__in=["", *entitlement.LIVE])
     with ops_scope("billing sweep"):
+        found = Subscription.objects.using(OPS_ALIAS).filter(never_or_there | ended)
         return list(
-            Subscription.objects.using(OPS_ALIAS)
-            .filter(synced_at__lt=timezone.now() - age, status__in=entitlement.LIVE)
-            .order_by("synced_at")
-            .values_list("tenant_id", flat=True)[:most]
+            found.order_by(F("synced_at").asc(nulls_first=True)).values_list("tenant_id", flat=True)[:most]
         )

@@ -1,14 +1,19 @@
 """What stands around a subscription: setting up an account, a tenant that goes, whoever is told of a change."""
 
 import time
+from decimal import Decimal
 
 import pytest
-from django.core.management import call_command
+from django.conf import settings
+from django.core.management import CommandError, call_command
 
+from billing.checks import check_keys
+from billing.errors import UnknownPlan
 from billing.models import Plan, Subscription
 from billing.operations import checkout, plans, stripe_setup
 from tenants import signals
-from tenants.scope import ops_scope, tenant_scope
+from tenants.errors import InvalidInput
+from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
 
 
 def test_setting_up_twice_makes_nothing_twice(rig, capsys):
@@ -43,6 +48,63 @@ def test_an_endpoint_listens_to_what_is_handled_in_our_version(rig, capsys):
     assert {"invoice.paid", "customer.subscription.paused", "charge.dispute.created"} <= set(
         found.enabled_events
     )
+
+
+def test_the_documented_switching_on_needs_the_key_alone(rig, capsys, monkeypatch):
+    monkeypatch.setattr(settings, "STRIPE_WEBHOOK_SECRET", "")
+    assert [found.id for found in check_keys(None)] == ["billing.W001"]
+    call_command("stripe_setup", webhook="https://weir.example/hooks/stripe")
+    assert "STRIPE_WEBHOOK_SECRET=whsec_" in capsys.readouterr().out
+
+
+def test_an_endpoint_is_made_once(rig, capsys):
+    for _ in range(2):
+        call_command("stripe_setup", webhook="https://weir.example/hooks/stripe")
+    found = rig.double.client().v1.webhook_endpoints.list().data
+    assert [one.url for one in found].count("https://weir.example/hooks/stripe") == 1
+    assert "with the secret that it was made with" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["stripe_setup", "reconcile_usage"])
+def test_commands_say_that_the_key_is_wrong(rig, monkeypatch, command):
+    rig.buy("pro")
+    rig.deliver()
+    monkeypatch.setattr(settings, "STRIPE_SECRET_KEY", "pk_wrong")
+    with pytest.raises(CommandError, match="key of ours"):
+        call_command(command)
+
+
+@pytest.mark.parametrize(
+    ("currency", "price", "units"), [("USD", "99.50", 9_950), ("JPY", "9900", 9_900), ("EUR", "10", 1_000)]
+)
+def test_prices_are_in_the_units_of_their_currency(rig, plans_stay, currency, price, units):
+    _edit_pro(currency=currency, price=price, overage_price="0.01")
+    stripe_setup.set_up()
+    plan = Plan.objects.get(slug="pro")
+    v1 = rig.double.client().v1
+    found = v1.prices.retrieve(plan.stripe_price_id)
+    assert (found.currency.upper(), found.unit_amount) == (currency, units)
+    tiers = v1.prices.retrieve(plan.stripe_overage_price_id, {"expand": ["tiers"]}).tiers
+    assert Decimal(tiers[1].unit_amount_decimal) == (1 if units != 9_900 else Decimal("0.01"))
+
+
+@pytest.mark.parametrize(("currency", "price"), [("KWD", "10"), ("UGX", "10"), ("JPY", "99.50")])
+def test_a_price_that_its_currency_cannot_have_is_refused(rig, plans_stay, currency, price):
+    _edit_pro(currency=currency, price=price)
+    with pytest.raises(InvalidInput, match="Pro:"):
+        stripe_setup.set_up()
+
+
+def test_a_plan_that_costs_nothing_any_more_is_not_sold(rig, plans_stay):
+    _edit_pro(price=0)
+    assert stripe_setup.set_up() == ["Pro: not for sale"]
+    with pytest.raises(UnknownPlan):
+        rig.buy("pro")
+
+
+def _edit_pro(**fields):
+    with ops_scope("tests"):
+        Plan.objects.using(OPS_ALIAS).filter(slug="pro").update(**fields)
 
 
 def test_who_listens_is_told_of_a_plan_that_changed(rig):

@@ -16,14 +16,19 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--webhook", metavar="URL", help="have events sent to this address; prints the secret"
+            "--webhook", metavar="URL", help="have events sent to this address; prints the secret, once"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             done = stripe_setup.set_up()
             if options["webhook"]:
-                done.append(f"STRIPE_WEBHOOK_SECRET={stripe_setup.listen(options['webhook'])}")
+                secret = stripe_setup.listen(options["webhook"])
+                done.append(
+                    f"STRIPE_WEBHOOK_SECRET={secret}"
+                    if secret
+                    else "An endpoint listens there already, with the secret that it was made with."
+                )
         except WeirError as error:
             raise CommandError(error.detail) from None
         self.stdout.write("\n".join(done) or "Everything is there already.")
