@@ -150,10 +150,15 @@ def show(title: str, figures: Mapping[str, Any]) -> None:
     Console(width=100).print(table)
 
 
-def hold(found: Comparison, *, bound: int | None = None, failed: int = 0) -> None:
-    """The promises that hold after any campaign."""
+def hold(
+    found: Comparison, *, bound: int | None = None, never_made: int | None = None, failed: int = 0
+) -> None:
+    """The promises that hold after any campaign. `bound`: how many calls may have been repeated, by what was seen while
+    it went on: the steps that were stamped when a worker ended. No more than these were said to be in doubt and never made
+    (or `never_made`, where that is less)."""
     assert found.faults == []
     assert (found.lost, found.billed_twice, found.over_limit) == (0, 0, 0)
     assert found.failed <= failed
     if bound is not None:
         assert found.repeated <= bound
+        assert found.never_made <= (bound if never_made is None else never_made)

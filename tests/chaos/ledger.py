@@ -71,12 +71,13 @@ def compare(
     database: str, tenants: Iterable[object], calls: Iterable[Mapping[str, Any]], *, expected: int
 ) -> Comparison:
     """`database` is the address for a login that sees every row; `calls` the journal's, of these tenants' keys alone."""
-    ids = [uuid.UUID(str(tenant)) for tenant in tenants]
+    ids, calls = [uuid.UUID(str(tenant)) for tenant in tenants], list(calls)
     found = Comparison()
     with psycopg.connect(database) as connection:
         steps = connection.execute(_STEPS, (ids,)).fetchall()
         _count_records(connection, ids, found, expected)
-        _count_usage(connection, ids, found)
+        charged = sum(round(call["credits"] * 1000) for call in calls)
+        _count_usage(connection, ids, found, charged=charged)
     rows: dict[Question, list[tuple[Any, ...]]] = defaultdict(list)
     for question_of, row in _with_questions(steps):
         rows[question_of].append(row)
@@ -120,9 +121,10 @@ def _count_records(connection: Any, ids: list[uuid.UUID], found: Comparison, exp
         found.faults.append(f"{len(twice)} runs completed more than once")
 
 
-def _count_usage(connection: Any, ids: list[uuid.UUID], found: Comparison) -> None:
+def _count_usage(connection: Any, ids: list[uuid.UUID], found: Comparison, *, charged: int) -> None:
     """One ledger row per record, one per attempt that may have cost something, and the same credits everywhere; what a
-    call in doubt may have cost is booked beside it, under a key of its own."""
+    call in doubt may have cost is booked beside it, under a key of its own. In all it is what the vendors `charged`, and
+    no more above it than is in doubt."""
     billed = connection.execute(
         """SELECT coalesce(sum(quantity), 0), count(DISTINCT key) FROM billing_usageevent
            WHERE tenant_id = ANY(%s) AND kind = 'record'""",
@@ -160,6 +162,15 @@ def _count_usage(connection: Any, ids: list[uuid.UUID], found: Comparison) -> No
     ).fetchone()
     if len(set(sums)) != 1:
         found.faults.append(f"credits differ: ledger (with what is in doubt), runs, vendors of runs: {sums}")
+    in_doubt = connection.execute(
+        """SELECT coalesce(sum(may_cost), 0) FROM ambiguous_call
+           WHERE tenant_id = ANY(%s) AND released_at IS NULL""",
+        (ids,),
+    ).fetchone()
+    if not 0 <= sums[0] - charged <= in_doubt[0]:
+        found.faults.append(
+            f"vendors charged {charged}, the ledger says {sums[0]}, in doubt are {in_doubt[0]}"
+        )
 
 
 def _with_questions(steps: list[tuple[Any, ...]]) -> Iterable[tuple[Question, tuple[Any, ...]]]:

@@ -24,12 +24,13 @@ def test_a_poison_item_is_given_up_after_three_crashes_and_the_others_go_on(
         [{"first_name": POISON, "last_name": "Smith", "domain": "poison.example"}, *contacts(OTHERS)],
     )
     field.run(bystander, contacts(OTHERS, tag="Other"))
-    began, crashes = time.monotonic(), 0
+    began, crashes, in_hand = time.monotonic(), 0, 0
     worker = crew.start(poison=kind, memory_mb=1_500, watch_s=0.5)
     while books.left():
         assert time.monotonic() - began < 90, f"{crashes} crashes, {books.left()} left\n{crew.tail()}"
         if worker not in crew.alive():
             crashes += 1
+            in_hand += len(books.stamped(worker.holder))
             worker = crew.start(poison=kind, memory_mb=1_500, watch_s=0.5)
         time.sleep(0.05)
     found = field.compare()
@@ -42,4 +43,4 @@ def test_a_poison_item_is_given_up_after_three_crashes_and_the_others_go_on(
     )
     assert dead[0] == POISON
     assert crashes == 3
-    hold(found, bound=found.in_doubt, failed=1)
+    hold(found, bound=in_hand, failed=1)
