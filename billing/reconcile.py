@@ -8,6 +8,7 @@ from django.db.models import Max, Sum
 from django.utils import timezone
 
 from billing import periods, stripe_gateway
+from billing.errors import StripeRefused
 from billing.models import MeterBatch, Subscription, UsageEvent
 from billing.operations import metering
 from tenants.scope import tenant_scope
@@ -23,54 +24,61 @@ class Difference:
     period: date
     ledger: int
     told: int
-    metered: int
+    metered: int | None
+    """None: Stripe does not say, of a customer that it does not know any more, say."""
     quiet: bool = True
     """Nothing was told within the last hour: what differs does not come of Stripe's meter being slow."""
 
     @property
     def off(self) -> int:
         """Positive: Stripe has too few."""
-        return self.ledger - self.metered
+        return self.ledger - (self.metered or 0)
 
 
-def differences(months: int = 2) -> list[Difference]:
-    """Every tenant and month, of the last so many, in which the three are not equal; what is under way counts as a
-    difference. Asks Stripe once for each; raises StripeAway. Empty while billing is off."""
+def differences(months: int = 2, *, only: date | None = None) -> list[Difference]:
+    """Every tenant and month, of the last so many or `only` that one, in which the three are not equal; what is under way
+    counts as a difference. Asks Stripe once for each; raises StripeAway. Empty while billing is off."""
     if not stripe_gateway.enabled():
         return []
+    last = only or timezone.now().astimezone(UTC).date().replace(day=1)
+    first = last
+    for _ in range(0 if only else months - 1):
+        first = periods.month_before(first)
     found = []
     for tenant_id in metering.metered_tenants():
-        found += [row for row in _rows(tenant_id, months) if len({row.ledger, row.told, row.metered}) > 1]
+        rows = _rows(tenant_id, first, last)
+        found += [row for row in rows if len({row.ledger, row.told, row.metered}) > 1]
     return found
 
 
-def _rows(tenant_id: uuid.UUID, months: int) -> list[Difference]:
-    this = timezone.now().astimezone(UTC).date().replace(day=1)
-    first = this
-    for _ in range(months - 1):
-        first = periods.month_before(first)
+def _rows(tenant_id: uuid.UUID, first: date, last: date) -> list[Difference]:
     with tenant_scope(tenant_id):
         row = Subscription.objects.exclude(metered_from=None).first()
         if row is None:
             return []
         ledger = dict(
-            UsageEvent.objects.filter(kind="record", livemode=True, period__gte=first)
+            UsageEvent.objects.filter(kind="record", livemode=True, period__range=(first, last))
             .values_list("period")
             .annotate(Sum("quantity"))
         )
-        last = MeterBatch.objects.filter(period__gte=first).aggregate(at=Max("sent_at"))["at"]
+        batches = MeterBatch.objects.filter(period__range=(first, last))
+        sent_at = batches.aggregate(at=Max("sent_at"))["at"]
         told = dict(
-            MeterBatch.objects.filter(
-                state__in=[MeterBatch.State.SENT, MeterBatch.State.RETRACT], period__gte=first
-            )
+            batches.filter(state__in=[MeterBatch.State.SENT, MeterBatch.State.RETRACT])
             .values_list("period")
             .annotate(Sum("quantity"))
         )
     return [
         Difference(
             tenant_id, period, ledger.get(period, 0), told.get(period, 0),
-            stripe_gateway.usage_between(row.customer_id, *periods.bounds(period)),
-            quiet=last is None or timezone.now() - last > SLOW,
+            _metered(row.customer_id, period), quiet=sent_at is None or timezone.now() - sent_at > SLOW,
         )
-        for period in periods.months(max(first, row.metered_from), this)
+        for period in periods.months(max(first, row.metered_from), last)
     ]  # fmt: skip
+
+
+def _metered(customer_id: str, period: date) -> int | None:
+    try:
+        return stripe_gateway.usage_between(customer_id, *periods.bounds(period))
+    except StripeRefused:
+        return None

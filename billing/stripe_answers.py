@@ -53,6 +53,7 @@ class CheckoutSession:
     tenant: str
     url: str
     subscription_id: str
+    created: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def session_of(row: dict[str, Any]) -> CheckoutSession:
     return CheckoutSession(
         row["id"], row["status"] or "", row["payment_status"], row.get("client_reference_id") or "",
         row.get("url") or "",
-        row.get("subscription") or "",
+        row.get("subscription") or "", moment(row["created"]),
     )  # fmt: skip
 
 

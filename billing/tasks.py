@@ -16,6 +16,7 @@ from billing.operations import (
     stripe_events,
     subscriptions,
 )
+from billing.periods import month_before
 from billing.queries import current_period
 from tenants.errors import WeirError
 from tenants.task_base import TenantTask
@@ -95,13 +96,14 @@ def tell_quotas() -> None:
 
 @shared_task(name="billing.tasks.compare_usage", ignore_result=True)
 def compare_usage() -> None:
-    """Compare this month's counters with the ledger, and with Stripe's meter; what differs is an error for operators.
-    What ended months differ in from their invoices is charged with the next."""
-    for one in reconcile.compare(current_period()).differences:
-        _log.error(
-            "usage_differs", tenant_id=str(one.tenant_id), period=f"{one.period:%Y-%m}", counted=one.counted,
-            ledger=one.ledger,
-        )  # fmt: skip
+    """Compare this and the last month's counters with the ledger, and with Stripe's meter; what differs is an error for
+    operators. What ended months differ in from their invoices is charged with the next."""
+    for month in (month_before(current_period()), current_period()):
+        for one in reconcile.compare(month).differences:
+            _log.error(
+                "usage_differs", tenant_id=str(one.tenant_id), period=f"{one.period:%Y-%m}", counted=one.counted,
+                ledger=one.ledger,
+            )  # fmt: skip
     if not stripe_gateway.enabled():
         return
     for tenant_id in metering.metered_tenants():

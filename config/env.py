@@ -191,6 +191,10 @@ def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
     )
 
 
+LONG_ENOUGH = 16
+"""A part of a secret that has several, with commas: a shorter one may stand anywhere."""
+
+
 def _secrets_in(values: Mapping[str, Any]) -> Iterator[str]:
     """The secrets of the environment: whole values, and of addresses the password."""
     for variable in VARIABLES:
@@ -199,6 +203,7 @@ def _secrets_in(values: Mapping[str, Any]) -> Iterator[str]:
             continue
         if isinstance(value, str) and "://" not in value:
             yield value
+            yield from (part for part in map(str.strip, value.split(",")) if len(part) >= LONG_ENOUGH)
         elif isinstance(value, str) and (password := urlsplit(value).password):
             yield unquote(password)
             yield password

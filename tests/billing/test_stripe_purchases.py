@@ -233,3 +233,16 @@ def test_an_open_page_can_be_paid_by_nobody_once_another_was_opened(rig):
     second = start(rig, "enterprise").url
     assert "over" in click(first)[1]
     assert click(second, card="4242")[0] == 303
+
+
+def test_a_page_that_is_paid_after_the_months_turn_costs_a_whole_month(rig):
+    turn = checkout._next_month(rig.now())
+    rig.advance(int((turn - rig.now()).total_seconds()) - 3_600)
+    with rig.clock():
+        page = start(rig).url
+    rig.advance(2 * 3_600)
+    click(page, card="4242")
+    rig.deliver()
+    assert invoices(rig) == [("paid", rig.plans["pro"].price * 100)]
+    assert rig.row.period_end == checkout._next_month(turn)
+    assert rig.row.trouble == ""

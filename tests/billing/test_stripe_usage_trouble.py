@@ -5,7 +5,7 @@ import structlog
 from django.conf import settings
 from django.urls import reverse
 
-from billing import stripe_gateway, tasks
+from billing import reconcile, stripe_gateway, tasks
 from billing.models import MeterBatch, Subscription
 from billing.operations import metering
 from tenants.models import AuditEvent
@@ -131,6 +131,43 @@ def test_a_tenant_whose_usage_breaks_keeps_nobody_waiting(paying, neighbour, mon
         tasks.meter()
     assert metered(paying) == 42
     assert [line["tenant_id"] for line in lines if line["log_level"] == "error"] == [str(neighbour.tenant.pk)]
+
+
+def test_a_customer_that_is_gone_hides_no_other_from_the_comparison(paying, neighbour, monkeypatch):
+    use(paying, 42)
+    work(paying)
+    with tenant_scope(paying.tenant):
+        MeterBatch.objects.update(quantity=50)
+    paying.advance(2 * HOUR)
+    neighbour.elapsed = paying.elapsed
+    known, gone = stripe_gateway.usage_between, neighbour.row.customer_id
+
+    def between(customer_id, *times):
+        if customer_id == gone:
+            raise stripe_gateway.StripeRefused("No such customer")
+        return known(customer_id, *times)
+
+    monkeypatch.setattr(stripe_gateway, "usage_between", between)
+    monkeypatch.setattr(metering, "metered_tenants", lambda: [neighbour.tenant.pk, paying.tenant.pk])
+    with structlog.testing.capture_logs() as lines, paying.clock():
+        tasks.compare_usage()
+    found = {
+        line["tenant_id"]: line["metered"] for line in lines if line["event"] == "usage_differs_from_stripe"
+    }
+    assert found == {str(neighbour.tenant.pk): None, str(paying.tenant.pk): 42}
+
+
+def test_an_older_month_is_compared_when_it_is_asked_for(paying):
+    month = paying.now().date().replace(day=1)
+    use(paying, 42)
+    work(paying)
+    with tenant_scope(paying.tenant):
+        MeterBatch.objects.update(quantity=50)
+    paying.advance(70 * 24 * HOUR)
+    with paying.clock():
+        assert reconcile.differences() == []
+        [found] = reconcile.differences(only=month)
+    assert (found.period, found.told, found.metered) == (month, 50, 42)
 
 
 # --- Minutes

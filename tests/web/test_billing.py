@@ -4,10 +4,11 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from billing.operations import stripe_events, subscriptions
+from billing.models import Subscription
+from billing.operations import plans, stripe_events, subscriptions
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
-from tests.billing.stripe_rig import click
+from tests.billing.stripe_rig import DAY, click
 from tests.billing.test_stripe_life import to_next_month
 from tests.factories import make_user
 
@@ -100,6 +101,42 @@ def test_when_stripe_is_away_nobody_says_paid_or_unpaid(rig, browser):
     rig.double.fault("error_before", path="/v1/")
     answer = browser.post(f"{BILLING}plan/", {"plan": "pro"})
     assert answer.status_code == 503
+
+
+def test_an_old_way_back_says_what_is_so_now(rig, browser):
+    _, back = rig.buy("pro")
+    back = back.removeprefix(settings.BASE_URL)
+    rig.deliver()
+    rig.buy("enterprise")
+    rig.deliver()
+    assert "Your plan is Enterprise now" in text_of(browser.get(back))
+    with tenant_scope(rig.tenant):  # and another subscription after it
+        Subscription.objects.update(subscription_id="sub_later")
+    rig.advance(4 * DAY)
+    with rig.clock():
+        assert signed_in(rig.owner).get(back).url == BILLING
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("agreed", "Its limits apply."),
+        ("unpaid", "The last payment did not go through."),
+        ("ended", "The subscription has ended."),
+        ("paused", "The subscription is paused."),
+    ],
+)
+def test_a_change_of_plan_is_on_every_page_for_days(rig, browser, reason, said):
+    assert "The plan is" not in text_of(browser.get("/app/"))
+    with tenant_scope(rig.tenant):
+        plans.change_plan(plan="pro", actor="ops:tests", reason=reason)
+    text = text_of(browser.get("/app/"))
+    assert "The plan is Pro now, and was Free" in text
+    assert said in text
+    for days, shown in ((3, reason != "agreed"), (12, False)):
+        rig.advance(days * DAY)
+        with rig.clock():
+            assert ("The plan is Pro now" in text_of(signed_in(rig.owner).get("/app/"))) is shown
 
 
 def test_another_tenants_checkout_is_none(rig, browser):

@@ -1,12 +1,14 @@
 """Plans, upgrades and the way to Stripe's pages; what is paid, what is overdue, what is on its way."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from billing import entitlement, stripe_gateway
@@ -20,6 +22,8 @@ from tenants.web.access import TenantRequest, actor, tenant_page
 from workflows.web.frame import render_live, render_page, version_of
 
 _LONGEST_ID = 255
+_OLD = timedelta(days=3)
+"""Of an older checkout nothing is to come any more: banks have answered by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,16 @@ def _return(request: TenantRequest) -> dict[str, Any] | None:
     try:
         session = checkout.returned(tenant_id, session_id)
         if session is None:
+            return None
+        if (
+            session.status == "complete"
+            and row
+            and row.subscription_id == session.subscription_id
+            and row.plan
+        ):
+            # Whatever it was changed to since.
+            return facts | {"step": "done", "url": "", "version": version_of("done", plan)}
+        if timezone.now() - session.created > _OLD:
             return None
         url = session.url if session.status == "open" else ""
         step = "unpaid" if session.status != "complete" else "coming"

@@ -2,13 +2,15 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 
 from billing import stripe_gateway
-from billing.models import Subscription
+from billing.models import BillingNotice, Plan, Subscription
 from billing.queries import Quota, quota_now
 from integrations.models import Connection
 from integrations.queries import connections
@@ -16,6 +18,10 @@ from tenants.scope import tenant_scope
 from tenants.web.access import TenantRequest, allows
 
 QUOTA_SHOWN = 80
+LOST = ("unpaid", "ended", "paused")
+"""Why Stripe's state gives a plan no more."""
+NEWS, LONGEST_NEWS = timedelta(days=2), timedelta(days=14)
+"""For how long every page says that the plan is another; longer where it was lost."""
 UNCHANGED = 204
 LAST = 286
 
@@ -28,12 +34,29 @@ class QuotaState:
     percent: int
 
 
+@dataclass(frozen=True, slots=True)
+class PlanNews:
+    """The names of the plan that the tenant has and had, and why it changed."""
+
+    name: str
+    was: str
+    reason: str
+
+    @property
+    def lost(self) -> bool:
+        return self.reason in LOST
+
+
 def render_page(
     request: TenantRequest, template: str, *, nav: str, status: int = 200, **context: Any
 ) -> HttpResponse:
     """The page in its frame. `nav` is the rail's item; the context must be plain data, read before."""
     with tenant_scope(request.membership.tenant_id):
-        told = {"sandbox": _sandbox_alone(), "overdue": _overdue(), "quota_state": _quota_state()}
+        overdue = _overdue()
+        told = {
+            "sandbox": _sandbox_alone(), "overdue": overdue, "quota_state": _quota_state(),
+            "plan_news": None if overdue else _plan_news(request.membership.plan),
+        }  # fmt: skip
     context |= told | {
         "nav": nav,
         "may_edit": allows(request, "runs.change"),
@@ -62,6 +85,21 @@ def _overdue() -> Subscription | None:
         return None
     row: Subscription | None = Subscription.objects.filter(grace_until__isnull=False).first()
     return row
+
+
+def _plan_news(plan: str) -> PlanNews | None:
+    """The last change to the plan that the open tenant has, for days: who works with it learns why limits are others."""
+    changes = BillingNotice.objects.filter(
+        kind=BillingNotice.Kind.PLAN_CHANGED, made_at__gte=timezone.now() - LONGEST_NEWS
+    )
+    change = changes.order_by("-made_at").first()
+    if change is None or change.detail["now"] != plan:
+        return None
+    reason = change.detail.get("reason", "")
+    if reason not in LOST and change.made_at < timezone.now() - NEWS:
+        return None
+    names = dict(Plan.objects.values_list("slug", "name"))
+    return PlanNews(names.get(plan, plan), names.get(change.detail["was"], change.detail["was"]), reason)
 
 
 def _quota_state() -> QuotaState | None:

@@ -22,7 +22,10 @@ class Command(BaseCommand):
     help = __doc__
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--period", help="one month as YYYY-MM; all there are when left out")
+        parser.add_argument(
+            "--period",
+            help="one month as YYYY-MM; when left out all there are, and of Stripe's meter this one and the last",
+        )
         parser.add_argument("--repair", action="store_true", help="put the counters right")
         parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
@@ -51,9 +54,10 @@ class Command(BaseCommand):
                     f"{one.counted - one.ledger:+,}"
                 )
             for line in metered:
+                has = "nothing that Stripe would say" if line["metered"] is None else f"{line['metered']:,}"
                 self.stdout.write(
-                    f"{line['period']} {line['tenant_id']}: Stripe's meter has {line['metered']:,}, told {line['told']:,}, "
-                    f"in the ledger {line['ledger']:,}"
+                    f"{line['period']} {line['tenant_id']}: Stripe's meter has {has}, told {line['told']:,}, in the ledger "
+                    f"{line['ledger']:,}"
                 )
             self.stdout.write(
                 f"{found.months:,} months of tenants compared, {found.records:,} records: "
@@ -65,9 +69,10 @@ class Command(BaseCommand):
 
 
 def _metered(month: date | None) -> list[dict[str, Any]]:
-    """What Stripe's meter has otherwise than the ledger; nothing while billing is off."""
+    """What Stripe's meter has otherwise than the ledger, in this month and the last, or in the one that is named; nothing
+    while billing is off."""
     try:
-        found = stripe_meter.differences()
+        found = stripe_meter.differences(only=month)
     except StripeAway as error:
         raise CommandError(f"Stripe was not compared: {error.detail}") from error
     return [
@@ -76,7 +81,6 @@ def _metered(month: date | None) -> list[dict[str, Any]]:
             "metered": one.metered,
         }
         for one in found
-        if month in (None, one.period)
     ]  # fmt: skip
 
 

@@ -31,6 +31,9 @@ def begin(
     )  # fmt: skip
     first = trial_end or anchor
     interval = prices[0][0]["recurring"]
+    late = anchor is not None and anchor <= now and not trial_end
+    if anchor is not None and late:  # paid after the month's turn: the period is a whole one
+        first = later(anchor, interval, anchor)
     end = first or later(now, interval, now)
     row["items"] = shapes.listed(
         [
@@ -48,7 +51,7 @@ def begin(
     invoice = invoices.start(book, row, "subscription_create", first=now, last=now)
     if not trial_end:
         whole = later(now, interval, now) - now
-        share = Decimal(end - now) / Decimal(whole) if anchor else Decimal(1)
+        share = Decimal(end - now) / Decimal(whole) if anchor and not late else Decimal(1)
         invoices.charge_ahead(invoice, row, share=min(Decimal(1), share))
     row["latest_invoice"] = invoice["id"]
     book.tell("customer.subscription.created", row)
