@@ -17,6 +17,7 @@ from rest_framework.views import set_rollback
 
 from tenants.api.base import invalid
 from tenants.errors import WeirError
+from tenants.scope import may_be_done
 from tenants.secret import Secret, mask
 
 MEDIA_TYPE = "application/problem+json"
@@ -83,7 +84,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponseBase | N
             return problem(request, 400, "invalid_body", "The body cannot be read", "The body ended early.")
         case OperationalError() | InterfaceError():
             _log.error("database_unavailable", error=type(error).__name__)
-            return unavailable(request)
+            apart = request.method == "POST" and not getattr(context.get("view"), "one_transaction", True)
+            return unavailable(request, unsure=apart or may_be_done(error))
     return None
 
 
@@ -109,13 +111,17 @@ def problem(
     return HttpResponse(json.dumps(body), status=status, content_type=MEDIA_TYPE, headers=headers)
 
 
-def unavailable(request: HttpRequest) -> HttpResponse:
+def unavailable(request: HttpRequest, *, unsure: bool = False) -> HttpResponse:
+    """503; `unsure`: what was asked for may have been done."""
     return problem(
         request,
         503,
         "unavailable",
         "Not available right now",
-        "The database does not answer. Nothing was changed; try again in a few seconds.",
+        "The database stopped answering. Whether this was done is not known: send it again under the same "
+        "Idempotency-Key, or look."
+        if unsure
+        else "The database does not answer. Nothing was changed; try again in a few seconds.",
         headers={"Retry-After": str(RETRY_AFTER_S)},
     )
 

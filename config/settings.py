@@ -205,6 +205,8 @@ MFA_FORMS = {
     "add_webauthn": "tenants.web.account_forms.AddPasskeyForm",
 }
 STAFF_SECOND_FACTOR = HARDENED
+# Django would keep them in a cookie of their own, whose name it does not let us choose.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_SERIALIZER = "config.sessions.SealedSerializer"
 SESSION_COOKIE_NAME = "__Host-weir_session" if HARDENED else "weir_session"

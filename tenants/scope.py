@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, Error, connections, transaction
 from prometheus_client import Counter
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
@@ -31,6 +31,7 @@ CURRENT_TENANT = f"(current_setting('{SETTING}'::text))::uuid"
 """The open tenant in SQL, as PostgreSQL prints it back; an error outside a scope."""
 APP_ALIAS = "default"
 OPS_ALIAS = "ops"
+_COMMITTING = "_weir_committing"
 OPS_SCOPES = Counter("weir_ops_scopes", "Times that tenants were crossed, by what for.", ["reason"])
 
 _log = structlog.stdlib.get_logger("weir.scope")
@@ -110,6 +111,11 @@ def begin_as(wrapper: Any, tenant_id: uuid.UUID) -> None:
             raise error_from_result(result)
 
 
+def may_be_done(error: BaseException) -> bool:
+    """Whether a database error came instead of the answer to a scope's commit: what was written may be there."""
+    return bool(getattr(error, _COMMITTING, False))
+
+
 class tenant_scope:  # noqa: N801 - read as the verb it is, like open()
     """A transaction in which exactly this tenant's rows can be read and written; `as` gives the tenant's id.
 
@@ -158,7 +164,14 @@ class tenant_scope:  # noqa: N801 - read as the verb it is, like open()
             except BaseException:
                 self._atomic.__exit__(*sys.exc_info())
                 raise
-        self._atomic.__exit__(*error)
+        if error[0] is not None or self._nested:
+            self._atomic.__exit__(*error)
+            return
+        try:
+            self._atomic.__exit__(*error)
+        except Error as lost:
+            setattr(lost, _COMMITTING, True)
+            raise
 
     def _cut(self) -> None:
         """Left by the collector of another thread, whose own transaction is none of ours: end the connection alone."""

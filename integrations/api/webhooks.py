@@ -34,7 +34,12 @@ def _detail(delivery: WebhookDelivery, *, status: int = 200) -> Response:
 class WebhookEndpointsView(ApiView):
     resource = "webhooks"
     shown_once = ("secret",)
-    one_transaction = False  # the name servers are asked
+
+    def before_post(self, request: Request) -> None:
+        """The name servers are asked, which takes its time."""
+        body = read_body(EndpointBody, request.data)
+        if body.get("kind") != WebhookEndpoint.Kind.CALLBACK:
+            operations.check_url(body["url"])
 
     @extend_schema(
         operation_id="webhook_endpoints_list",
@@ -65,7 +70,6 @@ class WebhookEndpointsView(ApiView):
                 endpoint, secret = operations.create_callback_secret(actor=self.actor)
                 endpoint.refresh_from_db()
         else:
-            operations.check_url(body["url"])
             with tenant_scope(self.tenant_id):
                 endpoint, secret = operations.create_endpoint(actor=self.actor, **body)
                 endpoint.refresh_from_db()
@@ -130,7 +134,7 @@ class RotateWebhookSecretView(ApiView):
         operation_id="webhook_endpoints_rotate",
         tags=["webhooks"],
         request=RotateSecretBody,
-        responses={201: NewWebhookEndpointSerializer, **problems(400, 404, 413, 415, 422)},
+        responses={201: NewWebhookEndpointSerializer, **problems(400, 404, 409, 413, 415, 422)},
     )
     def post(self, request: Request, endpoint_id: uuid.UUID) -> Response:
         """Give the endpoint a new secret, which is in this answer and nowhere else. For `overlap_seconds` each delivery is

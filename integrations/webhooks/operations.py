@@ -21,6 +21,7 @@ from tenants.scope import APP_ALIAS, require_tenant_id, tenant_scope
 from tenants.secret import Secret
 
 MOST_ENDPOINTS = 20
+MOST_SECRETS = 5
 OVERLAP_SECONDS, LONGEST_OVERLAP = 86_400, 2_592_000
 MAX_DESCRIPTION = 120
 OPT_IN = ("record.completed",)
@@ -42,7 +43,8 @@ def create_endpoint(
     chosen = _clean_events(events)
     description = _clean_description(description)
     with tenant_scope(require_tenant_id()):
-        others = list(WebhookEndpoint.objects.filter(kind=WebhookEndpoint.Kind.ENDPOINT).select_for_update())
+        _one_at_a_time()
+        others = list(WebhookEndpoint.objects.filter(kind=WebhookEndpoint.Kind.ENDPOINT))
         if len(others) >= MOST_ENDPOINTS:
             raise Conflict(f"A tenant has at most {MOST_ENDPOINTS} endpoints. Delete one first.")
         if any(other.url == url for other in others):
@@ -78,6 +80,8 @@ def change_endpoint(
 ) -> WebhookEndpoint:
     """Change what is given. Deliveries that wait go to the new address. Raises InvalidInput, NotFound, Conflict."""
     with tenant_scope(require_tenant_id()):
+        if url is not None:
+            _one_at_a_time()
         endpoint = _locked(endpoint_id, own=True)
         changes: dict[str, Any] = {}
         if url is not None and url != endpoint.url:
@@ -114,7 +118,8 @@ def rotate_secret(
     *, endpoint_id: uuid.UUID, actor: str, overlap_seconds: int = OVERLAP_SECONDS
 ) -> tuple[WebhookEndpoint, Secret]:
     """Give an endpoint, or the callbacks, another secret, which is shown this once. Until the overlap (0 to 30 days, in
-    seconds) is over, each delivery is signed with the old one as well. Raises InvalidInput and NotFound."""
+    seconds) is over, each delivery is signed with the old one as well. Raises InvalidInput and NotFound, and Conflict where
+    MOST_SECRETS would be valid at once."""
     if not 0 <= overlap_seconds <= LONGEST_OVERLAP:
         raise _invalid("overlap_seconds", f"0 to {LONGEST_OVERLAP}.")
     with tenant_scope(require_tenant_id()):
@@ -124,6 +129,11 @@ def rotate_secret(
         of_endpoint.filter(expires_at__lte=timezone.now()).delete()
         of_endpoint.filter(expires_at__gt=ends).update(expires_at=ends)
         of_endpoint.filter(expires_at=None).update(expires_at=ends)
+        if of_endpoint.filter(expires_at__gt=timezone.now()).count() >= MOST_SECRETS:
+            raise Conflict(
+                f"{MOST_SECRETS} secrets of this endpoint are valid. Wait until an overlap is over, or rotate with "
+                "overlap_seconds 0, which ends all of them."
+            )
         secret = _add_secret(endpoint)
         WebhookDelivery.objects.filter(
             endpoint=endpoint, status="waiting", holder=None, last_error=UNSEALED
@@ -298,6 +308,13 @@ def _let_go(endpoint: WebhookEndpoint) -> None:
     held = WebhookDelivery.objects.filter(endpoint=endpoint, status="held")
     held.filter(due_at=None).update(status="waiting", due_at=Now(), holder=None)
     held.update(status="waiting")
+
+
+def _one_at_a_time() -> None:
+    """Who gives an endpoint its address waits for who does so for another: each is to see the other's."""
+    with connections[APP_ALIAS].cursor() as cursor:
+        name = f"webhook-endpoints:{require_tenant_id()}"
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
 
 
 def _set(endpoint: WebhookEndpoint, **values: Any) -> None:

@@ -75,9 +75,14 @@ class ApiView(APIView):
             raise LengthRequired("Send the body with a Content-Length, not in chunks.")
         if request.method == "POST" and not self.keeps_answers:
             key = once.check_key(request.headers.get(once.HEADER))
-            if key is not None and (post := getattr(self, "post", None)) is not None:
+            if key is None:
+                self.before_post(request)
+            elif (post := getattr(self, "post", None)) is not None:
                 # Found before the class's own when DRF looks for who handles the request.
                 vars(self)["post"] = functools.partial(self._post_once, key, post)
+
+    def before_post(self, request: Request) -> None:
+        """What a POST asks of others, ahead of its transaction, where it was not answered before; may refuse it."""
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if self.going is not None:
@@ -92,6 +97,7 @@ class ApiView(APIView):
             view=lambda: post(request, **named),
             shown_once=self.shown_once,
             together=self.one_transaction,
+            before=lambda: self.before_post(request),
         )
 
 

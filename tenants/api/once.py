@@ -39,7 +39,13 @@ class Keeper(Protocol):
     """Gives the earlier answer to a request, or makes and keeps one. Needs the tenant's scope closed."""
 
     def __call__(
-        self, *, key: str, request_hash: bytes, make: Callable[[], Answer], together: bool
+        self,
+        *,
+        key: str,
+        request_hash: bytes,
+        make: Callable[[], Answer],
+        together: bool,
+        before: Callable[[], None] | None = None,
     ) -> Answer: ...
 
 
@@ -69,11 +75,18 @@ def hash_of(*parts: Any) -> bytes:
 
 
 def answered_once(
-    *, key: str, request_hash: bytes, view: Callable[[], Any], shown_once: tuple[str, ...], together: bool
+    *,
+    key: str,
+    request_hash: bytes,
+    view: Callable[[], Any],
+    shown_once: tuple[str, ...],
+    together: bool,
+    before: Callable[[], None] | None = None,
 ) -> HttpResponse:
     """What the view answers to this request, or answered before. Fields that are `shown_once` are null the second time.
 
-    `together`: the view's work and the noting of its answer are one transaction.
+    `together`: the view's work and the noting of its answer are one transaction. `before` is done ahead of it, where there
+    is no earlier answer.
     """
 
     def make() -> Answer:
@@ -85,7 +98,9 @@ def answered_once(
         )
 
     [keeper] = _keepers
-    return as_response(keeper(key=key, request_hash=request_hash, make=make, together=together))
+    return as_response(
+        keeper(key=key, request_hash=request_hash, make=make, together=together, before=before)
+    )
 
 
 def as_response(answer: Answer) -> HttpResponse:

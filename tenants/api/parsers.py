@@ -34,7 +34,8 @@ class StrictJSONParser(BaseParser):
             raise _too_large(limit)
         _weigh(raw)
         try:
-            value = json.loads(raw, parse_constant=_no_constant)
+            # Python would read UTF-16 and UTF-32 as well, which were not weighed.
+            value = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant)
         except RecursionError:
             raise _too_deep() from None
         except json.JSONDecodeError as error:

@@ -3,14 +3,17 @@
 import json
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError, connections
 from django.test import Client
 
 from tenants.operations.tenants import suspend_tenant
 from tenants.scope import tenant_scope
 from tests.client import Api
-from tests.factories import connect_all, make_key
+from tests.factories import connect_all, contact, make_key
 from workflows import queries
+from workflows.api import runs as runs_api
+from workflows.models import Run
+from workflows.operations import accept_run
 
 PROBLEM_KEYS = {"type", "title", "status", "detail", "code", "errors", "request_id"}
 
@@ -43,6 +46,47 @@ def test_a_body_that_is_not_json_is_named(api, raw):
         assert_problem(answer, 400, "invalid_json")
     else:
         assert_problem(answer, 422, "invalid_input")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
+def test_a_body_in_another_encoding_than_utf_8_is_named(api, encoding):
+    raw = '{"workflow": "Müller"}'.encode(encoding)
+    for kind in ("application/json", f"application/json; charset={encoding}"):
+        assert_problem(api.send("POST", "/runs", raw, Content_Type=kind), 400, "invalid_json")
+    assert api.send("POST", "/runs", b'\xef\xbb\xbf{"a": 1}').json()["code"] == "invalid_input"
+
+
+@pytest.mark.parametrize("lost", [OperationalError, InterfaceError])
+def test_a_commit_whose_answer_is_lost_does_not_say_that_nothing_was_changed(
+    committed, tenant, monkeypatch, lost
+):
+    connect_all(tenant)
+    api, body = Api(make_key(tenant)), {"workflow": "email-waterfall", "records": [contact(1)]}
+    api.get("/tenant")
+    wrapper, real, accept = (
+        type(connections["default"]),
+        type(connections["default"])._commit,
+        accept_run.accept_run,
+    )
+    armed = []
+
+    def commit(self):
+        real(self)
+        if armed:
+            armed.clear()
+            raise lost("server closed the connection unexpectedly")
+
+    def accepting(**named):
+        armed.append(1)
+        return accept(**named)
+
+    monkeypatch.setattr(wrapper, "_commit", commit)
+    monkeypatch.setattr(runs_api, "accept_run", accepting)
+    said = assert_problem(api.post("/runs", body), 503, "unavailable")["detail"]
+    assert "not known" in said
+    assert "Idempotency-Key" in said
+    with tenant_scope(tenant):
+        assert Run.objects.count() == 1
 
 
 @pytest.mark.parametrize("body", [[], "text", 5, None, True])

@@ -12,8 +12,11 @@ from django.test import Client, override_settings
 from config.deploy_check import production_values
 from config.env import BASE_DIR
 from config.variables import origins
+from integrations.webhooks.operations import create_endpoint
 from tenants.api.deprecation import Going
 from tenants.api.views import TenantView
+from tenants.scope import tenant_scope
+from tests.factories import ACTOR, PASSWORD
 
 CORS = ["corsheaders.middleware.CorsMiddleware"]
 ORIGIN = "https://crm.example"
@@ -141,6 +144,24 @@ def test_production_is_https_alone_with_cookies_of_its_own_host():
     assert found["cookies"] == {"__Host-weir_csrf": {"secure": True, "domain": "", "path": "/"}}
     assert found["session"] == ["__Host-weir_session", True, True, "Lax", None, "/"]
     assert (found["cors"], found["origins"]) == ([], [])
+
+
+def test_pages_set_no_cookie_but_those_that_bear_the_hosts_prefix(tenant, owner, api_key, settings):
+    browser, key = Client(), settings.SESSION_COOKIE_NAME
+    seen = set(browser.post("/accounts/login/", {"login": owner.email, "password": PASSWORD}).cookies)
+    with tenant_scope(tenant):
+        endpoint, _ = create_endpoint(url="https://8.8.8.8/weir", actor=ACTOR)
+    changed = {"url": endpoint.url, "description": "CRM", "events": endpoint.events}
+    said = browser.post(f"/app/developers/webhooks/{endpoint.pk}/", changed)
+    assert said.status_code == 302
+    seen |= set(said.cookies)
+    assert "Saved." in browser.get(said["Location"]).content.decode()
+    for path, data in (
+        ("/app/suppressions/", {"values": "x@y.example", "value": "x@y.example"}), ("/accounts/email/", {}),
+        ("/accounts/logout/", {}), ("/accounts/login/", {"login": "nobody@x.example", "password": "x"}),
+    ):  # fmt: skip
+        seen |= set(browser.post(path, data).cookies) | set(browser.get(path).cookies)
+    assert seen == {key, settings.CSRF_COOKIE_NAME}
 
 
 def test_production_lets_in_the_origins_that_it_names():

@@ -1,16 +1,19 @@
 """Every POST there is takes an `Idempotency-Key`: found in the URL map, so that a new one is tried or named here."""
 
+from contextlib import suppress
+
 import pytest
 from django.db import connection, connections
 from django.db.models.functions import Now
 
+from tenants.api.once import Answer
 from tenants.scope import APP_ALIAS, tenant_scope
 from tests.client import Api
 from tests.invariants.routes import every_route
 from tests.invariants.test_routes_foreign_ids import BODIES
 from tests.invariants.world import Rows, World
 from workflows.models import IdempotencyKey, LaneRun, Record, Run, StepQueue
-from workflows.operations import try_connection
+from workflows.operations import answer_once, try_connection
 
 POSTS = sorted(r.path for r in every_route() if r.kind == "api" and "POST" in r.permissions)
 # What is written with every request, whatever it asks for.
@@ -103,6 +106,31 @@ def test_a_twin_of_what_is_answered_apart_is_told_so_and_a_dead_one_gives_way(mi
     answer = api.post(address, {}, Idempotency_Key="k-2")
     assert answer.status_code == 200
     assert api.post(address, {}, Idempotency_Key="k-2").content == answer.content
+
+
+def test_who_comes_back_after_its_minute_leaves_the_key_to_its_twin(mine, monkeypatch):
+    def of(status, fails):
+        def make():
+            with tenant_scope(mine.tenant), connection.cursor() as cursor:
+                cursor.execute("UPDATE idempotency_key SET created_at = created_at - interval '61 seconds'")
+            twin = answer_once.answer_apart(
+                mine.tenant.pk, key="k-5", request_hash=b"h" * 32, make=lambda: Answer(200, '"twin"')
+            )
+            assert twin.replayed is False
+            if fails:
+                raise KeyError("a fault")
+            return Answer(status, '"late"')
+
+        return make
+
+    for fails in (False, True):
+        with tenant_scope(mine.tenant):
+            IdempotencyKey.objects.all().delete()
+        with suppress(KeyError):
+            answer_once.answer_apart(mine.tenant.pk, key="k-5", request_hash=b"h" * 32, make=of(201, fails))
+        with tenant_scope(mine.tenant):
+            kept = IdempotencyKey.objects.get(key="k-5")
+        assert (kept.status, kept.response) == (200, '"twin"')
 
 
 def test_what_is_refused_apart_gives_its_key_back(mine):

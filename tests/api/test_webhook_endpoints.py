@@ -1,12 +1,15 @@
 """Webhook endpoints by the API: made, changed, rotated, tried out; what was sent, and sending it again."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import connections
 from standardwebhooks import Webhook
 
 from integrations.models import WebhookEndpoint
+from integrations.webhooks import operations
 from integrations.webhooks.sender import send_due
 from tenants.events import EVENTS, emit
 from tenants.models import AuditEvent, Tenant
@@ -14,6 +17,7 @@ from tenants.scope import tenant_scope
 from tests.client import Api
 from tests.factories import make_key
 from tests.integrations.receiver import Receiver, receiving
+from workflows.operations import answer_once
 
 URL = "https://8.8.8.8/weir"  # an address, so that nobody is asked for a name
 
@@ -193,3 +197,90 @@ def test_a_run_s_callback_is_checked_when_it_is_accepted(api: Api) -> None:
         answer = api.post("/runs", {**body, "callback_url": url})
         assert answer.status_code == 422, url
         assert answer.json()["errors"][0]["field"] == "callback_url"
+
+
+def at_once(*calls: Callable[[], Any]) -> list[int]:
+    """The statuses of these calls, made by as many threads at one moment."""
+    statuses: list[int] = []
+    together = threading.Barrier(len(calls))
+
+    def work(call: Callable[[], Any]) -> None:
+        try:
+            together.wait()
+            statuses.append(call().status_code)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(statuses)
+
+
+def test_an_address_is_taken_once_and_the_most_are_kept_to_however_many_ask_at_once(
+    committed: None, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "MOST_ENDPOINTS", 3)
+    key = make_key(tenant)
+
+    def adds(url: str) -> Callable[[], Any]:
+        return lambda: Api(key).post("/webhook-endpoints", {"url": url})
+
+    assert at_once(*[adds(URL)] * 6) == [201, 409, 409, 409, 409, 409]
+    assert at_once(*[adds(f"{URL}/{number}") for number in range(6)]) == [201, 201, 409, 409, 409, 409]
+    ids = [one["id"] for one in Api(key).get("/webhook-endpoints").json()["data"]]
+
+    def moves(endpoint: str) -> Callable[[], Any]:
+        return lambda: Api(key).patch(f"/webhook-endpoints/{endpoint}", {"url": f"{URL}/same"})
+
+    assert at_once(*map(moves, ids)) == [200, 409, 409]
+
+
+def test_who_dies_before_the_answer_is_noted_has_made_nothing_and_the_retry_does(
+    committed: None, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    api, real = Api(make_key(tenant)), answer_once._note
+
+    def dies(key: str, request_hash: bytes, answer: Any) -> None:
+        if answer is not None:
+            raise Killed
+        real(key, request_hash, answer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(answer_once, "_note", dies)
+        with pytest.raises(Killed):
+            api.post("/webhook-endpoints", {"url": URL}, Idempotency_Key="k")
+    first = api.post("/webhook-endpoints", {"url": URL}, Idempotency_Key="k")
+    assert (first.status_code, first.json()["secret"][:6]) == (201, "whsec_")
+    asked: list[str] = []
+    monkeypatch.setattr(operations, "check_url", asked.append)
+    again = api.post("/webhook-endpoints", {"url": URL}, Idempotency_Key="k")
+    assert (again.status_code, again["Idempotency-Replayed"], asked) == (201, "true", [])
+    assert len(api.get("/webhook-endpoints").json()["data"]) == 1
+
+
+def test_name_servers_are_asked_before_the_transaction(
+    committed: None, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(
+        operations, "check_url", lambda url: asked.append(connections["default"].in_atomic_block)
+    )
+    api = Api(make_key(tenant))
+    for number, headers in enumerate(({}, {"Idempotency_Key": "k"})):
+        assert api.post("/webhook-endpoints", {"url": f"{URL}/{number}"}, **headers).status_code == 201
+    assert asked == [False, False]
+
+
+def test_not_more_than_a_few_secrets_are_valid_at_once(api: Api) -> None:
+    path = f"/webhook-endpoints/{made(api)['id']}/rotate"
+    for _ in range(operations.MOST_SECRETS - 1):
+        assert api.post(path, {"overlap_seconds": 2_592_000}).status_code == 201
+    assert api.post(path, {"overlap_seconds": 2_592_000}).status_code == 409
+    assert api.post(path, {"overlap_seconds": 0}).status_code == 201
+    assert api.post(path, {"overlap_seconds": 60}).status_code == 201

@@ -36,13 +36,25 @@ def earlier_answer(key: str | None, request_hash: bytes) -> Answer | None:
     return Answer(row.status, row.response, replayed=True)
 
 
-def keep_answers(*, key: str, request_hash: bytes, make: Callable[[], Answer], together: bool) -> Answer:
+def keep_answers(
+    *,
+    key: str,
+    request_hash: bytes,
+    make: Callable[[], Answer],
+    together: bool,
+    before: Callable[[], None] | None = None,
+) -> Answer:
     """What tenants/api/once.py asks for: `answer_once` in the calling key's tenant, or `answer_apart`."""
     tenant_id = context.current().tenant_id
     if tenant_id is None:
         raise ScopeError("An answer is kept for a tenant, and none is known.")
     if not together:
         return answer_apart(tenant_id, key=key, request_hash=request_hash, make=make)
+    if before is not None:
+        with tenant_scope(tenant_id):
+            if earlier := earlier_answer(key, request_hash):
+                return earlier
+        before()
     with tenant_scope(tenant_id):
         return answer_once(key=key, request_hash=request_hash, make=make)
 
@@ -73,7 +85,7 @@ def answer_apart(
 
     The key is taken first, in a transaction of its own, and given back where the request is refused. If the process
     dies in between, its twins are told for a minute that it is under way, and then carried out: so this is for what
-    may be done twice.
+    may be done twice. One that comes back after its minute gives back and notes nothing where a twin has the key by then.
     """
     with tenant_scope(tenant_id):
         _lock(tenant_id, key)
@@ -82,14 +94,18 @@ def answer_apart(
         if IdempotencyKey.objects.filter(key=key, status=None, created_at__gt=Now() - UNDER_WAY_FOR).exists():
             raise _in_progress()
         _note(key, request_hash, None)
+        since = IdempotencyKey.objects.values_list("created_at", flat=True).get(key=key)
+    mine = {"key": key, "status": None, "created_at": since}
     try:
         answer = make()
     except BaseException:
         with tenant_scope(tenant_id):
-            IdempotencyKey.objects.filter(key=key, status=None).delete()
+            IdempotencyKey.objects.filter(**mine).delete()
         raise
     with tenant_scope(tenant_id):
-        _note(key, request_hash, answer)
+        IdempotencyKey.objects.filter(**mine).update(
+            status=answer.status, response=_kept(answer), created_at=Now()
+        )
     return answer
 
 
@@ -109,13 +125,16 @@ def _in_progress() -> IdempotencyInProgress:
 
 
 def _note(key: str, request_hash: bytes, answer: Answer | None) -> None:
-    kept: Any = None if answer is None else answer.body if answer.kept is None else answer.kept
     IdempotencyKey.objects.update_or_create(
         key=key,
         defaults={
             "body_hash": request_hash,
             "status": answer and answer.status,
-            "response": kept,
+            "response": answer and _kept(answer),
             "created_at": Now(),
         },
     )
+
+
+def _kept(answer: Answer) -> Any:
+    return answer.body if answer.kept is None else answer.kept
