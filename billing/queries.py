@@ -76,7 +76,7 @@ def usage(period: date, *, livemode: bool = True) -> Usage:
         .annotate(calls=Count("id", filter=Q(quantity__gt=0)), spent=Sum("credits"))
         .order_by("provider")
     ]
-    accepted = _records(period)
+    accepted = records_of(period)
     limits = limits_of(tenant_id)
     return Usage(
         period=period,
@@ -119,7 +119,8 @@ def quota_now() -> Quota:
     return _quota(included, used, overage_allowed=overage)
 
 
-def _records(period: date) -> int:
+def records_of(period: date) -> int:
+    """The live records of a month, from the open tenant's ledger."""
     counted = UsageEvent.objects.filter(period=period, kind=UsageEvent.Kind.RECORD, livemode=True)
     return int(counted.aggregate(n=Sum("quantity"))["n"] or 0)
 

@@ -31,6 +31,7 @@ class Subscription(TenantOwned):
     metered_from = models.DateField(null=True, help_text="the first month whose records are told to Stripe")
     checkout_id = models.CharField(max_length=LONGEST_ID, blank=True, default="")
     checkout_plan = models.CharField(max_length=32, blank=True, default="")
+    changed_at = models.DateTimeField(null=True, help_text="when somebody chose another plan last")
     buying_until = models.DateTimeField(null=True, help_text="until when a purchase is under way")
     trouble = models.CharField(
         max_length=200, blank=True, default="", help_text="what an operator has to look at"

@@ -13,9 +13,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing import entitlement, stripe_answers, stripe_gateway
-from billing.errors import BillingOff, StripeRefused, UnknownPlan
-from billing.models import Plan, Subscription
+from billing.errors import BillingOff, StripeAway, StripeRefused, UnknownPlan
+from billing.models import MeterBatch, Plan, Subscription
+from billing.operations import metering
 from billing.operations.subscriptions import sync
+from billing.queries import current_period, records_of
 from tenants import audit
 from tenants.errors import Conflict, NotFound
 from tenants.models import Tenant
@@ -179,10 +181,15 @@ def _change(tenant_id: uuid.UUID, row: Subscription, wanted: Plan, *, actor: str
     elif wanted.stripe_overage_price_id:
         items.append({"price": wanted.stripe_overage_price_id})
     dearer = was is None or wanted.price > was.price
+    if not dearer:
+        _require_cheaper_fits(tenant_id, row, wanted)
+    if metered is not None:
+        _tell_all(tenant_id)
     stripe_gateway.change_items(
         state.id, items, now=dearer, key=f"weir-change-{row.pk}-{row.applied}-{wanted.slug}"
     )
     with tenant_scope(tenant_id):
+        Subscription.objects.filter(pk=row.pk).update(changed_at=timezone.now())
         audit.record(
             actor=actor,
             verb="billing.price_changed",
@@ -192,6 +199,34 @@ def _change(tenant_id: uuid.UUID, row: Subscription, wanted: Plan, *, actor: str
         )
     after = sync(tenant_id)
     return Started("", given=after is not None and after.plan == wanted.slug)
+
+
+def _require_cheaper_fits(tenant_id: uuid.UUID, row: Subscription, wanted: Plan) -> None:
+    """Refuse what would give a dear plan's records for a day of its price, or included records twice: Stripe counts them
+    anew with each price. Decision 0028."""
+    with tenant_scope(tenant_id):
+        used = records_of(current_period())
+    if used > wanted.monthly_records:
+        raise Conflict(
+            f"{used:,} records were used this month, and {wanted.name} includes {wanted.monthly_records:,}. Choose it in a "
+            "month before you have used more, or cancel at the end of this one and choose it then."
+        )
+    if row.changed_at is not None and row.changed_at.astimezone(UTC).date() >= current_period():
+        raise Conflict(
+            "The plan was changed this month already. A cheaper one can be chosen from the first of the next."
+        )
+
+
+def _tell_all(tenant_id: uuid.UUID) -> None:
+    """Have the meter know what was used until now, which is billed at the price until now. Raises StripeAway."""
+    metering.collect(tenant_id, at_the_end=True)
+    metering.send_all(tenant_id)
+    with tenant_scope(tenant_id):
+        waits = MeterBatch.objects.filter(state__in=metering.WAITING).exists()
+    if waits or metering.untold_of(tenant_id):
+        raise StripeAway(
+            "Stripe does not know all usage of this month yet. Nothing was changed; try again in a minute."
+        )
 
 
 def _prices(plan: Plan) -> list[tuple[str, bool]]:

@@ -68,7 +68,8 @@ class Rig:
     # --- What people do
     def buy(self, plan="pro", *, card="4242"):
         """Upgrade, and pay on the hosted page where there is one; (status, where the browser goes)."""
-        started = checkout.buy(self.tenant.pk, plan=plan, actor="user:tests", email=self.owner.email)
+        with self.clock():
+            started = checkout.buy(self.tenant.pk, plan=plan, actor="user:tests", email=self.owner.email)
         return click(started.url, card=card) if started.url else (0, "")
 
     def portal(self, **form):

@@ -7,14 +7,15 @@ import pytest
 import structlog
 from django.db import connections
 
-from billing import stripe_gateway
+from billing import entries, stripe_gateway
 from billing.errors import CardRefused, StripeAway
-from billing.models import Plan, Subscription
+from billing.models import Plan, Subscription, UsageEvent
 from billing.operations import checkout, stripe_setup, subscriptions
 from tenants.errors import Conflict
 from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
 from tests.billing.stripe_rig import DAY, click
 from tests.billing.test_stripe_life import pause, to_next_month
+from tests.billing.test_stripe_metering import ledger, metered, settle_month, use
 from tests.web.test_billing import signed_in, text_of
 
 
@@ -246,3 +247,95 @@ def test_a_page_that_is_paid_after_the_months_turn_costs_a_whole_month(rig):
     assert invoices(rig) == [("paid", rig.plans["pro"].price * 100)]
     assert rig.row.period_end == checkout._next_month(turn)
     assert rig.row.trouble == ""
+
+
+# --- Usage and another price
+def overage(rig, plan, records):
+    own = rig.plans[plan]
+    return int(max(0, records - own.monthly_records) * own.overage_price * 100)
+
+
+def usage_lines(rig):
+    lines = stripe_gateway.metered_lines(rig.row.customer_id)
+    return sorted((line.start, line.quantity, line.amount) for line in lines)
+
+
+def test_what_was_used_before_a_change_is_charged_at_the_price_before(paying):
+    use(paying, 300_000)
+    paying.advance(120)
+    paying.buy("enterprise")  # which has the meter told first
+    paying.deliver()
+    use(paying, 50_000)
+    settle_month(paying)
+    assert [line[1:] for line in usage_lines(paying)] == [
+        (300_000, overage(paying, "pro", 300_000)), (50_000, 0),
+    ]  # fmt: skip
+    assert metered(paying) == ledger(paying) == 350_000
+
+
+def test_the_lines_of_a_month_that_was_cut_in_two_lead_to_their_entries(paying):
+    use(paying, 300_000)
+    paying.advance(120)
+    paying.buy("enterprise")
+    paying.deliver()
+    paying.advance(300)
+    with tenant_scope(paying.tenant):
+        UsageEvent.objects.create(
+            key="record:later", kind="record", quantity=7, period=paying.now().date().replace(day=1),
+            created_at=paying.now(),
+        )  # fmt: skip
+    settle_month(paying)
+    lines = sorted(stripe_gateway.metered_lines(paying.row.customer_id), key=lambda line: line.start)
+    with tenant_scope(paying.tenant):
+        found = [sum(e.quantity for e in entries.of_line(line.start, line.end)) for line in lines]
+    assert found == [line.quantity for line in lines] == [300_000, 7]
+
+
+def test_nothing_is_changed_while_the_meter_does_not_know_all(paying):
+    use(paying, 300_000)
+    paying.advance(120)
+    paying.double.fault("error_before", path="/meter_events")
+    with pytest.raises(StripeAway, match="all usage"):
+        paying.buy("enterprise")
+    assert paying.plan == "pro"
+
+
+def test_a_plan_without_overage_bills_what_was_used_before_it(paying, plans_stay):
+    with ops_scope("tests"):
+        Plan.objects.using(OPS_ALIAS).create(
+            slug="large",
+            name="Large",
+            requests_per_minute=100,
+            monthly_records=1_000_000,
+            price=500,
+            position=7,
+        )
+    stripe_setup.set_up()
+    use(paying, 300_000)
+    paying.advance(120)
+    try:
+        paying.buy("large")
+        paying.deliver()
+        settle_month(paying)
+        assert [line[1:] for line in usage_lines(paying)] == [(300_000, overage(paying, "pro", 300_000))]
+    finally:
+        with ops_scope("tests"):
+            Plan.objects.using(OPS_ALIAS).filter(slug="large").delete()
+
+
+def test_a_cheaper_plan_is_no_way_to_dear_records(rig):
+    rig.buy("enterprise")
+    rig.deliver()
+    use(rig, 100_001)
+    with pytest.raises(Conflict, match="100,001 records were used this month"):
+        rig.buy("pro")
+    text = text_of(signed_in(rig.owner).post("/app/billing/plan/", {"plan": "pro"}, follow=True))
+    assert "includes 100,000" in text
+    to_next_month(rig)
+    rig.buy("pro")
+    rig.deliver()
+    assert rig.plan == "pro"
+    rig.buy("enterprise")
+    rig.deliver()
+    with pytest.raises(Conflict, match="changed this month already"):
+        rig.buy("pro")

@@ -108,7 +108,13 @@ def reprice(
     now = book.now(row["customer"])
     before = {"items": copied(row["items"])}
     todo = [(_item_of(row, wanted), wanted) for wanted in changes]
+    # Billing mode flexible: a metered price that is taken away bills what was used so far.
     lines = [
+        invoices.usage_line(book, row, item, first=item["current_period_start"], last=now)
+        for item, _ in todo
+        if item is not None and invoices.is_metered(item) and behaviour != "none"
+    ]
+    lines += [
         line
         for item, wanted in todo
         if item is not None and not _goes(wanted) and not invoices.is_metered(item)
@@ -126,13 +132,14 @@ def reprice(
         price = _price_of(book, wanted)
         if item is not None:
             item |= {"price": price, "plan": shapes.plan_of(price)}
+            book.hidden(item["id"])["since"] = now
             continue
         start, stop = _period(row)
         metered = (price["recurring"] or {}).get("usage_type") == "metered"
         quantity = None if metered else int(wanted.get("quantity", 1))
-        row["items"]["data"].append(
-            shapes.item(now, price=price, subscription=row["id"], start=start, end=stop, quantity=quantity)
-        )
+        item = shapes.item(now, price=price, subscription=row["id"], start=start, end=stop, quantity=quantity)
+        book.hidden(item["id"])["since"] = now
+        row["items"]["data"].append(item)
     if lines:
         book.hidden(row["id"]).setdefault("prorations", []).extend(lines)
     book.tell("customer.subscription.updated", row, before)

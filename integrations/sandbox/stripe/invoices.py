@@ -60,17 +60,22 @@ def charge_ahead(invoice: Row, subscription: Row, *, share: Decimal = Decimal(1)
 def charge_usage(book: Book, invoice: Row, subscription: Row, *, first: int, last: int) -> None:
     """Add what the meters counted from `first` up to `last`: read when the invoice is finalised, not before."""
     for item in subscription["items"]["data"]:
-        if not is_metered(item):
-            continue
-        meter = book.get("billing.meter", item["price"]["recurring"]["meter"])
-        used = meters.total(book, subscription["customer"], meter["event_name"], first, last)
-        invoice["lines"]["data"].append(
-            shapes.line(
-                invoice=invoice["id"], subscription=subscription["id"], item=item, price=item["price"],
-                amount=priced(book, item["price"], used), quantity=used, start=first, end=last,
-                proration=False, text=f"{used} × {item['price']['nickname'] or item['price']['product']}",
-            )
-        )  # fmt: skip
+        if is_metered(item):
+            line = usage_line(book, subscription, item, first=first, last=last)
+            invoice["lines"]["data"].append(line | {"invoice": invoice["id"]})
+
+
+def usage_line(book: Book, subscription: Row, item: Row, *, first: int, last: int) -> Row:
+    """What was used of an item from `first`, or from when it has its price, up to `last`; tiers begin anew with a price."""
+    first = max(first, book.hidden(item["id"]).get("since", first))
+    price = item["price"]
+    meter = book.get("billing.meter", price["recurring"]["meter"])
+    used = meters.total(book, subscription["customer"], meter["event_name"], first, last)
+    return shapes.line(
+        invoice="", subscription=subscription["id"], item=item, price=copied(price),
+        amount=priced(book, price, used), quantity=used, start=first, end=last, proration=False,
+        text=f"{used} × {price['nickname'] or price['product']}",
+    )  # fmt: skip
 
 
 def priced(book: Book, price: Row, quantity: int) -> int:
