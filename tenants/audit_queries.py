@@ -2,10 +2,18 @@
 
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import BooleanField, F, Func, Q, QuerySet, Value
 
 from tenants.ids import first_id_at
 from tenants.models import AuditEvent
+
+MOST = "run.accepted"
+"""The verb of most entries."""
+
+
+def _begins(column: str, text: str) -> Func:
+    """As `startswith`, whose LIKE might tell of other tenants' rows: PostgreSQL asks it last, and of every row."""
+    return Func(F(column), Value(text), function="starts_with", output_field=BooleanField())
 
 
 def events(
@@ -24,9 +32,11 @@ def events(
     if "\0" in actor + verb + subject:
         return rows.none()
     if actor:
-        rows = rows.filter(actor__startswith=actor) if actor.endswith(":") else rows.filter(actor=actor)
+        rows = rows.filter(_begins("actor", actor) if actor.endswith(":") else Q(actor=actor))
     if verb:
-        rows = rows.filter(verb__startswith=verb) if verb.endswith(".") else rows.filter(verb=verb)
+        rows = rows.filter(_begins("verb", verb) if verb.endswith(".") else Q(verb=verb))
+        if not MOST.startswith(verb):
+            rows = rows.exclude(verb=MOST)  # is so anyway, and says that the index of the others will do
     if subject:
         rows = rows.filter(subject_id=subject)
     if since:

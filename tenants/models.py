@@ -248,6 +248,17 @@ class AuditEvent(TenantOwned):
         indexes = [
             models.Index(fields=["tenant", "-id"], name="auditevent_newest"),
             models.Index(fields=["tenant", "subject_id", "-id"], name="auditevent_by_subject"),
+            models.Index(
+                fields=["tenant", "actor", "-id"],
+                opclasses=["uuid_ops", "varchar_pattern_ops", "uuid_ops"],
+                name="auditevent_by_actor",
+            ),
+            models.Index(
+                fields=["tenant", "verb", "-id"],
+                opclasses=["uuid_ops", "varchar_pattern_ops", "uuid_ops"],
+                condition=~models.Q(verb="run.accepted"),  # most of the trail: the newest are soon found
+                name="auditevent_by_verb",
+            ),
         ]
         ordering = ("-id",)
 

@@ -1,8 +1,13 @@
 """GET /audit: the tenant's own trail, for keys with the scope admin, by page and by filter."""
 
-import pytest
+import os
+import re
 
-from tenants import audit
+import psycopg
+import pytest
+from django.db import connection
+
+from tenants import audit, audit_queries
 from tenants.scope import tenant_scope
 from tests.api.test_errors import assert_problem
 from tests.client import Api
@@ -35,6 +40,31 @@ def numbers(answer) -> list[int]:
     assert answer.status_code == 200
     found = [row["detail"].get("number") for row in answer.json()["data"]]
     return [number for number in found if number is not None]  # the rest is of making the tenant and its key
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"actor": "staff:"}, {"actor": "user:nobody@x.example"}, {"verb": "key.deleted"}, {"verb": "key."},
+        {"actor": "user:nobody@x.example", "verb": "lane.paused"}, {"subject": "nothing"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_rare_is_found_without_reading_the_whole_trail(committed, tenant, filters):
+    with tenant_scope(tenant), connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO tenants_auditevent (id, tenant_id, actor, verb, subject_type, subject_id, detail, request_id)
+               SELECT gen_random_uuid(), %s, 'key:x', 'run.accepted', 'run', n::text, '{}', ''
+               FROM generate_series(1, 8000) n""",
+            [tenant.pk],
+        )
+    with psycopg.connect(os.environ["DATABASE_OWNER_URL"], autocommit=True) as owner:
+        owner.execute("ANALYZE tenants_auditevent")
+    with tenant_scope(tenant):
+        rows = audit_queries.events(**filters)[:51]
+        assert list(rows) == []
+        plan = rows.explain(analyze=True, buffers=True, timing=False)
+    assert int(re.search(r"shared hit=(\d+)", plan)[1]) < 50, plan
 
 
 def test_entries_come_newest_first_with_all_that_is_known(api, entries):

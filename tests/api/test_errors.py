@@ -68,7 +68,7 @@ def test_a_commit_whose_answer_is_lost_does_not_say_that_nothing_was_changed(
         type(connections["default"])._commit,
         accept_run.accept_run,
     )
-    armed = []
+    armed: list[int] = []
 
     def commit(self):
         real(self)
