@@ -119,9 +119,10 @@ class RunModel(RuleBasedStateMachine):
         self.holders[provider] = holder
         self.foreign[provider] = {entry.id: entry.holder for entry in taken[1]}
 
-    @rule(provider=st.sampled_from(("prospeo", *PROVIDERS)), count=st.integers(1, 3))
-    def take(self, provider: str, count: int) -> None:
-        """Claim and stamp: what is answered already is settled, the rest is in flight."""
+    @rule(provider=st.sampled_from(("prospeo", *PROVIDERS)), count=st.integers(1, 3), torn=st.booleans())
+    def take(self, provider: str, count: int, torn: bool = False) -> None:
+        """Claim and stamp: what is answered already is settled, the rest is in flight. `torn`: the commit went through and
+        the word of it did not, so it is written again."""
         lane, holder = self.lanes[provider], self.holders[provider]
         _, runs = lease.look([lane.pk])
         works = [
@@ -136,6 +137,10 @@ class RunModel(RuleBasedStateMachine):
         connector = registry.get(provider)
         batch = Batch(settlements=done, stamps=[(work, 30.0, worst_of(work, connector)) for work in asked])
         flushed = settle.flush(batch, holder)
+        if torn:
+            batch.retried = True
+            told, flushed = flushed, settle.flush(batch, holder)
+            assert flushed.stamped >= told.stamped, "what is stamped is sent"
         self.in_hand += [(work, holder) for work in asked if work.id in flushed.stamped]
         held_back = [suppressed(work) for work in asked if work.id in flushed.suppressed]
         settle.flush(Batch(settlements=held_back), holder)
@@ -159,10 +164,11 @@ class RunModel(RuleBasedStateMachine):
             settle.flush(Batch(settlements=[settlement], retried=True), holder)
 
     @precondition(lambda self: self.in_hand)
-    @rule(which=st.integers(0, MANY))
-    def put_back(self, which: int) -> None:
+    @rule(which=st.integers(0, MANY), torn=st.booleans())
+    def put_back(self, which: int, torn: bool = False) -> None:
         work, holder = self.in_hand.pop(which % len(self.in_hand))
-        settle.flush(Batch(unstamps=[work]), holder)
+        for retried in (False, True) if torn else (False,):
+            settle.flush(Batch(unstamps=[work], retried=retried), holder)
 
     @rule(provider=st.sampled_from(PROVIDERS))
     def crash(self, provider: str) -> None:

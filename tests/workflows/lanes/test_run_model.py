@@ -58,7 +58,7 @@ def test_a_story_that_is_told_by_hand_balances_too(model: type[RunModel]) -> Non
     for answer in ("hit", "error", "limited"):
         run.answer(which=0, answer=answer, torn=True)
         run.holds()
-    run.take(provider="zerobounce", count=1)
+    run.take(provider="zerobounce", count=1, torn=True)
     run.crash(provider="zerobounce")
     run.recover(provider="zerobounce")
     run.holds()
