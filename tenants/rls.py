@@ -113,7 +113,7 @@ REVIEWED_DEFINERS = (
     Definer(
         "public.weir_purge_run",
         "uuid, uuid, integer",
-        "3e30205efa0da5b5e3d445b302cd19f8555fe71c2d56fe1bd4bd1bd88879d331",
+        "a46a7482330d90745b1c5d5a3e72da4e69cab1485db76e05af6b247995c22698",
         OWNER,
         OPS,
     ),
