@@ -51,14 +51,14 @@ class Shield:
                 _end(settlement)
 
     def _end_suppressed(self, settlements: Sequence[Settlement]) -> None:
-        """Records that end before any call are not billed: a correcting entry each."""
+        """Records that end before a vendor took a question about them are not billed: a correcting entry each."""
         for s in settlements:
             _end(s)
         fresh = [s.work.record_id for s in settlements if not s.work.taken and s.work.run.livemode]
         quota.give_back(
             self.cursor, self.tenant_id, [uuid7() for _ in fresh], fresh,
             only="NOT EXISTS (SELECT 1 FROM step s WHERE s.tenant_id = e.tenant_id AND s.record_id = t.record_id "
-            "AND s.started_at IS NOT NULL)",
+            "AND s.outcome NOT IN ('rate_limited', 'auth_failed', 'no_credits', 'suppressed'))",
         )  # fmt: skip
 
     def _about(self, items: Sequence[dict[str, Any]]) -> list[bool]:

@@ -8,7 +8,7 @@ from django.db.models import Sum
 
 from billing.models import UsageCounter, UsageEvent
 from integrations.http import CallResult
-from integrations.outcomes import Done, Poll
+from integrations.outcomes import Done, Fail, Poll, Retry
 from integrations.suppressions import add_suppressions, remove_suppressions
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
@@ -18,7 +18,7 @@ from tests.workflows.lanes.helpers import again, start
 from tests.workflows.lanes.test_recovery import Hand
 from workflows.lanes import settle
 from workflows.lanes.driver import _without_a_call
-from workflows.lanes.outcome import judge, suppressed
+from workflows.lanes.outcome import judge, lost, suppressed
 from workflows.lanes.work import Batch, Work
 from workflows.models import Lookup, Record, Run, Step, StepQueue, Workflow
 from workflows.operations.retry import retry_record
@@ -166,6 +166,27 @@ def test_a_record_is_billed_each_time_that_a_vendor_was_asked_and_given_back_eac
     hand.stamp([work])
     hand.settle([hand.answer(work, HERS)])
     assert (record(run).status, billed(tenant)) == ("found", 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "count"),
+    [(Fail("auth_failed", "no such key"), 0), (Retry("rate_limited", "slow down"), 0), (None, 1)],
+    ids=["refused", "limited", "lost"],
+)
+def test_what_came_of_the_calls_before_says_whether_the_record_is_billed(
+    tenant: Tenant, hand: Hand, outcome: Any, count: int
+) -> None:
+    start(tenant, [ADA])
+    (work,) = hand.claim()
+    hand.stamp([work])
+    gone = lost(work, hand.holder, on_ambiguous="repeat") if outcome is None else hand.answer(work, outcome)
+    hand.settle([gone])
+    with tenant_scope(tenant):
+        StepQueue.objects.update(not_before=None, reason="")
+    (work,) = hand.claim()
+    suppress(tenant, PERSON)
+    _held_back(hand, work)
+    assert billed(tenant) == count
 
 
 def _held_back(hand: Hand, work: Work) -> None:
