@@ -70,7 +70,7 @@ class RetryRecordView(ApiView):
     def post(self, request: Request, run_id: uuid.UUID, record_id: uuid.UUID) -> Response:
         """Ask again for a record that failed, was skipped or was not found, with other input where some is given.
 
-        It goes on from the step that failed, or begins anew; what was answered in this run is not paid for twice.
+        It goes on from the step that failed, and what was answered is not paid for twice; or it begins anew, and is.
         A record that is under way already is answered as it is.
         """
         body = read_body(RetryRecordBody, request.data)
