@@ -67,3 +67,40 @@ def test_a_story_that_is_told_by_hand_balances_too(model: type[RunModel]) -> Non
     run.cancel(sure=0)
     run.holds()
     run.teardown()
+
+
+def test_a_story_of_a_paused_run_that_was_to_ask_first(model: type[RunModel]) -> None:
+    run = model()
+    run.accept(size=1, twins=False, limit=None, others=1)
+    run.answer(which=0, answer="error", torn=True)
+    run.person("pause", 0)
+    run.holds()
+    run.teardown()
+
+
+def test_a_story_of_a_repeat_for_nothing_at_the_limit(model: type[RunModel]) -> None:
+    run = model()
+    run.accept(size=2, twins=False, limit=1)
+    run.answer(which=0, answer="slow", torn=False)
+    run.time_passes()
+    run.take(provider="prospeo", count=3, torn=True)
+    run.holds()
+    run.answer(which=0, answer="miss", torn=True)
+    run.holds()
+    run.teardown()
+
+
+@pytest.mark.parametrize("what", ["person", "domain", "address"])
+def test_a_story_of_somebody_who_comes_onto_the_list_in_the_last_moment(
+    model: type[RunModel], what: str
+) -> None:
+    run = model()
+    run.accept(size=1, twins=True, limit=None, others=1)
+    run.answer(which=0, answer="hit", torn=True)
+    run.take(provider="zerobounce", count=3)
+    run.suppress(whom=0, what=what)
+    run.answer(which=0, answer="hit", torn=True)
+    run.holds()
+    run.suppress(whom=0, what="off")
+    run.person("retry", 0)
+    run.teardown()
