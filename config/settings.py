@@ -241,6 +241,8 @@ FILE_UPLOAD_HANDLERS = ["workflows.upload_handler.BoundedUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 UPLOAD_MAX_BYTES = 50 * 1024 * 1024
 UPLOAD_MAX_ROWS = 100_000
+UPLOADS_MAX_BYTES = 20 * 1024**3
+"""Of a tenant's files together, until its retention deletes them."""
 
 # --- API ----------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

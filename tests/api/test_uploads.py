@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.files.storage import default_storage
 from django.core.handlers.wsgi import WSGIHandler
+from django.utils import timezone
 
 from tenants.scope import tenant_scope
 from tests.api.test_errors import assert_problem
@@ -150,6 +151,16 @@ def test_a_body_is_read_no_further_than_the_limit(committed, api_key, settings):
     assert status.startswith("413")
     assert b'"payload_too_large"' in answer
     assert 3_000_000 <= body.taken < 3_200_000
+
+
+def test_a_tenants_files_together_have_a_limit_until_they_are_deleted(api, tenant, settings):
+    content = b"First Name,Last Name,Website\nAda,Byron,e.example\n"
+    settings.UPLOADS_MAX_BYTES = 2 * len(content)
+    assert [api.upload(content).status_code for _ in range(3)] == [201, 201, 409]
+    with tenant_scope(tenant):
+        assert Upload.objects.count() == 2
+        Upload.objects.filter(pk=Upload.objects.first().pk).update(purged_at=timezone.now())
+    assert api.upload(content).status_code == 201
 
 
 def test_a_form_without_a_file_is_named(api):

@@ -133,7 +133,8 @@ class RetryRecordBody(Body):
     mode = serializers.ChoiceField(
         ["resume", "restart"],
         default="resume",
-        help_text="`resume` keeps the answers that the record has; `restart` begins anew: vendors are asked, and paid, again.",
+        help_text="`resume` keeps the answers that the record has; `restart` begins anew: vendors are asked, and paid,"
+        " again.",
     )
     input = ChangesField(required=False, help_text="Fields to change; null removes one.")
 

@@ -6,9 +6,10 @@ from typing import BinaryIO
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
+from django.db.models import Sum
 
 from tenants import audit, erasure
-from tenants.errors import InvalidInput
+from tenants.errors import Conflict, InvalidInput
 from tenants.ids import uuid7
 from tenants.scope import require_tenant_id, tenant_scope
 from workflows.catalog import TEMPLATES
@@ -59,10 +60,16 @@ def create_upload(
 ) -> Upload:
     """Store a file for the open tenant, with what `look_over` found in it (looked over here when not given).
 
-    A refused file leaves nothing behind. Raises as `look_over` does.
+    A refused file leaves nothing behind. Raises as `look_over` does, and Conflict when the tenant keeps too much already.
     """
     found = found or look_over(file=file, filename=filename, size=size, template=template)
     tenant_id = require_tenant_id()
+    kept = Upload.objects.filter(purged_at=None).aggregate(bytes=Sum("size"))["bytes"] or 0
+    if kept + (size or 0) > settings.UPLOADS_MAX_BYTES:
+        raise Conflict(
+            f"With this one your files come to more than {settings.UPLOADS_MAX_BYTES / 1024**3:g} GiB. They are deleted "
+            "after the days that your tenant keeps its data: shorten them, or wait."
+        )
     upload = Upload(
         id=uuid7(),
         filename=_shortened(storable(filename)) or "upload.csv",
