@@ -7,7 +7,7 @@ from datetime import UTC, date, timedelta
 from django.db.models import Max, Sum
 from django.utils import timezone
 
-from billing import periods, stripe_gateway
+from billing import agreed, periods, stripe_gateway
 from billing.errors import StripeRefused
 from billing.models import MeterBatch, Subscription, UsageEvent
 from billing.operations import metering
@@ -18,7 +18,7 @@ SLOW = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A tenant's month: the ledger's records, those told in batches that arrived, and what Stripe's meter has."""
+    """A tenant's month: the ledger's records that are billed, those told in batches that arrived, what the meter has."""
 
     tenant_id: uuid.UUID
     period: date
@@ -70,7 +70,7 @@ def _rows(tenant_id: uuid.UUID, first: date, last: date) -> list[Difference]:
         )
     return [
         Difference(
-            tenant_id, period, ledger.get(period, 0), told.get(period, 0),
+            tenant_id, period, agreed.billable(row, period, ledger.get(period, 0)), told.get(period, 0),
             _metered(row.customer_id, period), quiet=sent_at is None or timezone.now() - sent_at > SLOW,
         )
         for period in periods.months(max(first, row.metered_from), last)

@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+INCLUDES = "includes"
+"""The key of our metadata on metered prices: records a month that cost nothing."""
 LONGEST_ID = 255
 PLAN = "plan"
 """The key of our metadata on prices: a plan's older prices still give it."""
@@ -17,13 +19,15 @@ LATE_PERIOD, LATE_RECORDS = "late_period", "late_records"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a subscription is for. `plan` is the slug that the price names in its metadata, empty without one."""
+    """What a subscription is for. `plan` is the slug that the price names in its metadata, empty without one; `includes`
+    the records a month that cost nothing, None where the metadata does not say."""
 
     id: str
     price_id: str
     plan: str
     metered: bool
     period_end: datetime
+    includes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,7 @@ def state_of(row: dict[str, Any]) -> State:
             (item["price"].get("metadata") or {}).get(PLAN, ""),
             (item["price"].get("recurring") or {}).get("usage_type") == "metered",
             moment(item["current_period_end"]),
+            _whole((item["price"].get("metadata") or {}).get(INCLUDES)),
         )
         for item in row["items"]["data"]
     )
@@ -177,6 +182,10 @@ def subscription_of_invoice(row: dict[str, Any]) -> str:
     """Empty for an invoice of none."""
     parent = row.get("parent") or {}
     return str((parent.get("subscription_details") or {}).get("subscription") or "")
+
+
+def _whole(text: Any) -> int | None:
+    return int(text) if str(text).isdecimal() else None
 
 
 def line_of(invoice_id: str, row: dict[str, Any]) -> MeteredLine:

@@ -57,7 +57,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     fields = (
         "id", "tenant_link", ("customer_id", "subscription_id"), ("status", "plan", "price_id"),
         ("began_at", "period_end", "cancel_at", "trial_end"), ("overdue_since", "grace_until"), "trouble",
-        ("metered_from", "synced_at"), ("asked", "applied"),
+        ("metered_from", "price_includes", "agreed"), "synced_at", ("asked", "applied"),
     )  # fmt: skip
     readonly_fields = ("id", "tenant_link")
 

@@ -29,6 +29,10 @@ class Subscription(TenantOwned):
     overdue_since = models.DateTimeField(null=True, help_text="when the oldest unpaid invoice was made final")
     grace_until = models.DateTimeField(null=True)
     metered_from = models.DateField(null=True, help_text="the first month whose records are told to Stripe")
+    price_includes = models.BigIntegerField(null=True, help_text="records a month that the price includes")
+    agreed = models.JSONField(
+        default=dict, db_default={}, help_text="by month, records included beyond the price: not told"
+    )
     checkout_id = models.CharField(max_length=LONGEST_ID, blank=True, default="")
     checkout_plan = models.CharField(max_length=32, blank=True, default="")
     changed_at = models.DateTimeField(null=True, help_text="when somebody chose another plan last")

@@ -11,7 +11,7 @@ import structlog
 from django.db.models import Sum
 from django.utils import timezone
 
-from billing import entitlement, stripe_gateway
+from billing import agreed, entitlement, stripe_gateway
 from billing.models import Subscription, UsageEvent
 from billing.periods import bounds, month_before
 from billing.stripe_answers import LateCharge, MeteredLine
@@ -43,7 +43,8 @@ def settle(tenant_id: uuid.UUID) -> list[LateCharge]:
     for period in months:
         found = touching(lines, period)
         before = [charge for charge in late if charge.period == period]
-        if found and (charge := _settle(row, found, before, period, ledger.get(period, 0))):
+        records = agreed.billable(row, period, ledger.get(period, 0))
+        if found and (charge := _settle(row, found, before, period, records)):
             charged.append(charge)
     return charged
 

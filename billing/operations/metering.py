@@ -14,7 +14,7 @@ from django.db import connections
 from django.db.models import Sum
 from django.utils import timezone
 
-from billing import stripe_gateway
+from billing import agreed, stripe_gateway
 from billing.errors import StripeAway, StripeRefused
 from billing.models import MeterBatch, Subscription
 from billing.periods import bounds, month_before
@@ -63,8 +63,9 @@ def untold() -> list[uuid.UUID]:
         cursor.execute(
             """SELECT s.tenant_id FROM billing_subscription s CROSS JOIN unnest(%s::date[]) month(period)
                WHERE month.period >= s.metered_from
-                 AND coalesce((SELECT sum(records) FROM billing_usagecounter c
+                 AND greatest(0, coalesce((SELECT sum(records) FROM billing_usagecounter c
                                WHERE c.tenant_id = s.tenant_id AND c.period = month.period), 0)
+                               - coalesce((s.agreed ->> to_char(month.period, 'YYYY-MM'))::bigint, 0))
                   <> coalesce((SELECT sum(quantity) FROM billing_meterbatch b
                                WHERE b.tenant_id = s.tenant_id AND b.period = month.period AND b.state = ANY(%s)), 0)
                GROUP BY s.tenant_id ORDER BY s.tenant_id""",
@@ -89,7 +90,9 @@ def collect(tenant_id: uuid.UUID, *, at_the_end: bool = False) -> int:
         for period in (month_before(this), this):
             if period < row.metered_from:
                 continue
-            missing = _missing(cursor, tenant_id, period)
+            if period == this:
+                agreed.note(row, this)
+            missing = _missing(cursor, row, period)
             if missing > 0 and _add(row, period, missing, now, at_the_end=at_the_end):
                 told += missing
             elif missing < 0:
@@ -105,19 +108,20 @@ def untold_of(tenant_id: uuid.UUID) -> int:
         if row is None:
             return 0
         months = [period for period in (month_before(this), this) if period >= row.metered_from]
-        return sum(max(0, _missing(cursor, tenant_id, period)) for period in months)
+        return sum(max(0, _missing(cursor, row, period)) for period in months)
 
 
-def _missing(cursor: Any, tenant_id: uuid.UUID, period: date) -> int:
-    """What the ledger has of a month, less what batches tell. Both in one snapshot, under the subscription's lock."""
+def _missing(cursor: Any, row: Subscription, period: date) -> int:
+    """What is to be told of a month, less what batches tell. Both in one snapshot, under the subscription's lock."""
     cursor.execute(
         """SELECT coalesce((SELECT sum(quantity) FROM billing_usageevent WHERE tenant_id = %s AND period = %s
-                            AND kind = 'record' AND livemode), 0)
-                  - coalesce((SELECT sum(quantity) FROM billing_meterbatch WHERE tenant_id = %s AND period = %s
+                            AND kind = 'record' AND livemode), 0),
+                  coalesce((SELECT sum(quantity) FROM billing_meterbatch WHERE tenant_id = %s AND period = %s
                               AND state = ANY(%s)), 0)""",
-        [tenant_id, period, tenant_id, period, [str(state) for state in COUNTED]],
+        [row.tenant_id, period, row.tenant_id, period, [str(state) for state in COUNTED]],
     )
-    return int(cursor.fetchone()[0])
+    ledger, told = cursor.fetchone()
+    return agreed.billable(row, period, int(ledger)) - int(told)
 
 
 def _add(row: Subscription, period: date, quantity: int, now: datetime, *, at_the_end: bool) -> bool:

@@ -101,12 +101,14 @@ def _price(client: Any, plan: Plan, product: str, what: str, params: dict[str, A
     found = client.v1.prices.list({"lookup_keys": [key], "active": True}).data
     if found:
         return str(found[0].id)
-    common = {
+    common: dict[str, Any] = {
         "product": product,
         "currency": plan.currency.lower(),
         "lookup_key": key,
         "metadata": {stripe_answers.PLAN: plan.slug},
     }
+    if what == "overage":
+        common["metadata"] |= {stripe_answers.INCLUDES: str(plan.monthly_records)}
     return str(client.v1.prices.create(common | params).id)
 
 

@@ -117,6 +117,7 @@ def _take_over(row: Subscription, state: stripe_answers.State, overdue: datetime
     since = overdue or (row.overdue_since if row.subscription_id == state.id else None) or timezone.now()
     row.subscription_id, row.status = state.id, state.status
     row.price_id, row.began_at = base.price_id if base else "", state.created
+    row.price_includes = next((item.includes for item in state.items if item.metered), None)
     row.period_end = base.period_end if base else None
     row.cancel_at = state.cancel_at if state.status in entitlement.LIVE else None
     row.trial_end = state.trial_end if state.status == "trialing" else None

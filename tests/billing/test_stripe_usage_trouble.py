@@ -1,15 +1,17 @@
 """Usage that meets a wrong key, a meter that is gone or slow, a minute that is taken: it waits, and is billed once."""
 
+from datetime import timedelta
+
 import pytest
 import structlog
 from django.conf import settings
 from django.urls import reverse
 
-from billing import reconcile, stripe_gateway, tasks
-from billing.models import MeterBatch, Subscription
-from billing.operations import metering
+from billing import limits, queries, reconcile, stripe_gateway, tasks
+from billing.models import MeterBatch, Plan, Subscription
+from billing.operations import metering, plans, stripe_setup
 from tenants.models import AuditEvent
-from tenants.scope import tenant_scope
+from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
 from tests.billing.stripe_rig import Rig
 from tests.billing.usage import batches, ledger, metered, settle_month, states, use, work
 
@@ -234,3 +236,65 @@ def test_a_cancelling_whose_answer_was_lost_is_believed_once_the_meter_shows_it(
         work(paying)
     assert ("retracted", 100) in states(paying)
     assert metered(paying) == ledger(paying) == 30
+
+
+# --- What is agreed
+def agree(rig, **changes):
+    with tenant_scope(rig.tenant):
+        plans.override_plan(
+            actor="ops:tests", reason="agreed", expires_at=rig.now() + timedelta(days=400), changes=changes
+        )
+
+
+def over(rig):
+    """What the pages say is billed beyond the plan."""
+    limits.forget()
+    with tenant_scope(rig.tenant):
+        return queries.usage(rig.now().date().replace(day=1)).quota.records_over
+
+
+def renewed_for(rig):
+    """Cents beside the base price of the invoice that billed the month."""
+    settle_month(rig)
+    [last] = [i for i in _invoices(rig) if i.billing_reason == "subscription_cycle"]
+    return last.total - rig.plans["pro"].price * 100
+
+
+def test_records_that_were_agreed_on_are_not_billed(paying):
+    agree(paying, monthly_records=200_000)
+    use(paying, 150_000)
+    work(paying)
+    assert over(paying) == 0
+    use(paying, 100_000)
+    work(paying)
+    assert over(paying) == 50_000
+    assert metering.untold_of(paying.tenant.pk) == 0
+    assert renewed_for(paying) == 50_000 * 1
+    with paying.clock():
+        tasks.compare_usage()  # nor later
+        assert reconcile.differences() == []
+    assert paying.row.agreed[f"{batches(paying)[0].period:%Y-%m}"] == 100_000
+
+
+def test_an_agreement_counts_for_the_month_in_which_it_ends(paying):
+    agree(paying, monthly_records=200_000)
+    use(paying, 150_000)
+    work(paying)
+    with tenant_scope(paying.tenant):
+        plans.end_override(actor="ops:tests")
+    work(paying)
+    assert renewed_for(paying) == 0
+    use(paying, 150_000)
+    work(paying)
+    assert metering.untold_of(paying.tenant.pk) == 0
+    assert metered(paying) == 50_000 + 150_000
+
+
+def test_a_plan_that_includes_more_than_the_price_bills_no_more_than_pages_say(paying, plans_stay):
+    with ops_scope("tests"):
+        Plan.objects.using(OPS_ALIAS).filter(slug="pro").update(monthly_records=200_000)
+    stripe_setup.set_up()  # who subscribed before goes on with its price
+    use(paying, 150_000)
+    work(paying)
+    assert over(paying) == 0
+    assert renewed_for(paying) == 0
