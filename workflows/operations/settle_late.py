@@ -2,6 +2,7 @@
 
 import uuid
 from collections import Counter, defaultdict
+from datetime import date
 from typing import Any
 
 from django.db import connections
@@ -31,9 +32,9 @@ _STEPS = """
 
 def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
     """Write down what these posts say; returns how many. Harmless twice. A call is paid once: a post about one that was
-    answered, or that came late before, is shown and costs nothing."""
+    answered, or that came late before, is shown and costs nothing; what one in doubt was booked at is taken back."""
     with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
-        month = _month(cursor, tenant_id)
+        month = _month(cursor, tenant_id, posts)
         if month is None:
             return 0
         found = book.rows(cursor, _WAITING, [tenant_id, posts, AT_ONCE])
@@ -42,6 +43,9 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
             known = [tenant_id, [row[2] for row in found], [row[1] for row in found]]
             for step in book.rows(cursor, _STEPS, known):
                 steps[step[0]].append(step)
+        outcomes = {row[0]: _read(steps[row[1]][-1], bytes(row[4])) for row in found if steps[row[1]]}
+        told = [(row[1], row[3]) for row in found if isinstance(outcomes.get(row[0]), Done | Miss)]
+        doubts = _answered(cursor, tenant_id, told)
         history: list[tuple[Any, ...]] = []
         usage: list[tuple[Any, ...]] = []
         spent: dict[uuid.UUID, Counter[str]] = defaultdict(Counter)
@@ -52,11 +56,11 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
             for step in mine
             if step[6] == "done" or (step[6] == "late" and step[7])
         }
-        for _, entry_id, record_id, attempt, body in found:
+        for post_id, entry_id, record_id, attempt, _ in found:
             if not steps[entry_id]:
                 continue  # its history was purged
             _, lane_id, run_id, operation, provider, *_, started_at, livemode = steps[entry_id][-1]
-            outcome = registry.get(provider).interpret_callback(operation, "", bytes(body))
+            outcome = outcomes[post_id]
             cost = _cost(outcome) if (entry_id, attempt) not in paid else 0
             again = (entry_id, attempt) in paid
             attempt_id = uuid7()
@@ -70,9 +74,27 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
                 spent[run_id]["spent"] += cost
                 paid_for[record_id] += cost
                 month.move_in(month.today, spent=cost if livemode else 0)
-                usage.append((uuid7(), f"attempt:{attempt_id}", cost, provider, run_id, livemode))
+                usage.append(
+                    (uuid7(), f"attempt:{attempt_id}", cost, provider, run_id, livemode, str(month.today))
+                )
+            if booked := doubts.pop((entry_id, attempt), None):
+                may_cost, booked_in = booked
+                spent[run_id]["spent"] -= may_cost
+                paid_for[record_id] -= may_cost
+                month.move_in(booked_in, spent=-may_cost if livemode else 0)
+                usage.append(
+                    (
+                        uuid7(),
+                        f"doubt-back:{attempt_id}",
+                        -may_cost,
+                        provider,
+                        run_id,
+                        livemode,
+                        str(booked_in),
+                    )
+                )
         book.write_history(cursor, tenant_id, history)
-        _write_usage(cursor, tenant_id, month, usage)
+        _write_usage(cursor, tenant_id, usage)
         if spent:
             _raise_records(cursor, tenant_id, paid_for)
             book.count_runs(cursor, tenant_id, spent)
@@ -85,19 +107,42 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
     return len(found)
 
 
-def _month(cursor: Any, tenant_id: uuid.UUID) -> Month | None:
-    """The tenant's month, locked where it has a limit, and the tenant kept until the end; None where it is gone."""
+def _month(cursor: Any, tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> Month | None:
+    """The tenant's month, locked where it has a limit with those in which calls in doubt are booked that these posts tell
+    of, and the tenant kept until the end; None where it is gone."""
     cursor.execute(
-        """SELECT monthly_credit_limit, date_trunc('month', now() AT TIME ZONE 'utc')::date
-           FROM tenants_tenant WHERE id = %s FOR KEY SHARE""",
-        [tenant_id],
+        """SELECT monthly_credit_limit, date_trunc('month', now() AT TIME ZONE 'utc')::date,
+                  ARRAY(SELECT DISTINCT a.month FROM callback c JOIN ambiguous_call a ON a.tenant_id = c.tenant_id
+                        AND a.queue_id = c.entry_id AND a.attempt = c.attempt
+                        WHERE c.tenant_id = t.id AND c.id = ANY(%s) AND a.released_at IS NULL)
+           FROM tenants_tenant t WHERE id = %s FOR KEY SHARE OF t""",
+        [posts, tenant_id],
     )
     found = cursor.fetchone()
     if found is None:
         return None
-    month = Month(cursor, tenant_id, *found)
-    month.lock([])
+    limit, today, others = found
+    month = Month(cursor, tenant_id, limit, today)
+    month.lock([], others)
     return month
+
+
+def _answered(
+    cursor: Any, tenant_id: uuid.UUID, told: list[tuple[uuid.UUID, int]]
+) -> dict[tuple[uuid.UUID, int], tuple[int, date]]:
+    """What these attempts are booked at, and in which month, now that their answers tell what they cost."""
+    if not told:
+        return {}
+    found = book.rows(
+        cursor,
+        """UPDATE ambiguous_call a SET released_at = now(),
+                  status = CASE a.status WHEN 'open' THEN 'answered' ELSE a.status END
+           FROM unnest(%s::uuid[], %s::int[]) t(queue_id, attempt)
+           WHERE a.tenant_id = %s AND a.queue_id = t.queue_id AND a.attempt = t.attempt AND a.released_at IS NULL
+           RETURNING a.queue_id, a.attempt, a.may_cost, a.month""",
+        [[entry for entry, _ in told], [attempt for _, attempt in told], tenant_id],
+    )
+    return {(row[0], row[1]): (row[2], row[3]) for row in found}
 
 
 def _raise_records(cursor: Any, tenant_id: uuid.UUID, paid_for: Counter[uuid.UUID]) -> None:
@@ -106,6 +151,10 @@ def _raise_records(cursor: Any, tenant_id: uuid.UUID, paid_for: Counter[uuid.UUI
            WHERE r.tenant_id = %s AND r.id = t.id""",
         [list(paid_for), list(paid_for.values()), tenant_id],
     )
+
+
+def _read(step: tuple[Any, ...], body: bytes) -> Outcome | None:
+    return registry.get(step[4]).interpret_callback(step[3], "", body)
 
 
 def _cost(outcome: Outcome | None) -> int:
@@ -120,15 +169,15 @@ def _reason(outcome: Outcome | None, *, again: bool) -> str:
     return "The vendor posted its answer after the step had ended."
 
 
-def _write_usage(cursor: Any, tenant_id: uuid.UUID, month: Month, usage: list[tuple[Any, ...]]) -> None:
+def _write_usage(cursor: Any, tenant_id: uuid.UUID, usage: list[tuple[Any, ...]]) -> None:
     """The call itself was counted when the step ended; what is left is its cost, in the month in which it is told."""
     if not usage:
         return
     cursor.execute(
         """INSERT INTO billing_usageevent (id, tenant_id, key, kind, quantity, credits, provider, run_id, period, livemode)
-           SELECT id, %s, key, 'attempt', 0, credits, provider, run_id, %s, livemode
-           FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::uuid[], %s::bool[])
-                t(id, key, credits, provider, run_id, livemode)
+           SELECT id, %s, key, 'attempt', 0, credits, provider, run_id, month, livemode
+           FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::uuid[], %s::bool[], %s::date[])
+                t(id, key, credits, provider, run_id, livemode, month)
            ON CONFLICT DO NOTHING""",
-        [tenant_id, month.today, *(list(column) for column in zip(*usage, strict=True))],
+        [tenant_id, *(list(column) for column in zip(*usage, strict=True))],
     )

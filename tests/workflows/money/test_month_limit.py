@@ -265,8 +265,9 @@ def ledger(tenant: Tenant) -> dict[date, int]:
         return {row["period"]: row["n"] for row in found}
 
 
-def test_what_is_posted_after_a_steps_end_counts_in_the_month_and_for_its_record(
-    tenant: Tenant, committed: None, connect: Callable[..., Any]
+@pytest.mark.parametrize("ending", ["cancelled", "lost"])
+def test_what_is_posted_after_a_steps_end_counts_once_in_the_month_and_for_its_record(
+    tenant: Tenant, committed: None, connect: Callable[..., Any], ending: str
 ) -> None:
     for provider in ("jobs", "zerobounce"):
         connect(provider, mode="sandbox")
@@ -277,8 +278,17 @@ def test_what_is_posted_after_a_steps_end_counts_in_the_month_and_for_its_record
     [work] = hand.claim()
     hand.stamp([work])
     hand.settle([judge(work, hand.holder, CallResult(AwaitCallback("j1", 60), 202, 5), 1.0, 2.0).settlement])
-    with tenant_scope(tenant):
-        cancel_run(run_id=run.pk, actor=ACTOR)
+    if ending == "cancelled":
+        with tenant_scope(tenant):
+            cancel_run(run_id=run.pk, actor=ACTOR)
+    else:  # in hand at three crashes: booked at the most that it may have cost
+        with tenant_scope(tenant):
+            StepQueue.objects.update(not_before=None, reason="")
+        [work] = hand.claim()
+        work.crashes = 2
+        hand.stamp([work])
+        hand.settle([lost(work, hand.holder, on_ambiguous="ask")])
+        assert row(tenant) == (1_000, 0)
     body = b'{"job":"j1","status":"done","result":{"email":"a@b.example","verdict":"valid"}}'
     receive_callback(token=Token(tenant.pk, work.id, work.record_id, 1), body=body)
     sweep.sweep()
