@@ -57,6 +57,18 @@ def test_a_body_is_never_dropped_in_silence(server, tenant):
         assert not connection.recv(9).startswith(b"\0\0")
 
 
+def test_the_server_tells_nothing_of_itself_but_its_name(server):
+    for head in ("GET /healthz", "GET /api/v1/runs", "GET /nope", "TRACE /api/v1/runs", "FOO /"):
+        _, text = server.ask(head)
+        lines = [
+            line
+            for line in text.split("\r\n")
+            if line.lower().startswith(("server:", "x-powered-by:", "via:"))
+        ]
+        assert lines in (["server: granian"], []), head
+        assert "Traceback" not in text
+
+
 def test_unknown_callers_are_counted_by_what_our_proxy_says_and_by_nothing_else(server):
     def statuses(*lines: str) -> set[int]:
         asked = [

@@ -40,8 +40,11 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_GET(self) -> None:
+                self.do_POST()
+
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 got = Got(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
                 receiver.got.append(got)
                 status, headers, answer = receiver.answer(got)
