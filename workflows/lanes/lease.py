@@ -93,7 +93,7 @@ def acquire(lane_id: uuid.UUID, holder: uuid.UUID) -> tuple[LaneFacts, list[Fore
         taken = rows(
             cursor,
             f"""UPDATE lane_state s SET holder = %s, lease_until = clock_timestamp() + %s * interval '1 second',
-                      rung_at = NULL, seen_at = clock_timestamp(), starts = s.starts - 'last' - '{WRITTEN_AT}'
+                      seen_at = clock_timestamp(), starts = s.starts - 'last' - '{WRITTEN_AT}'
                FROM (SELECT id, starts, extract(epoch FROM clock_timestamp() - CASE WHEN holder IS NULL THEN released_at
                                                                             ELSE lease_until END)::float AS quiet
                      FROM lane_state WHERE lane_id = %s

@@ -43,7 +43,6 @@ LANES_WITH_WORK = f"""
         FROM lanes WHERE lanes.lane_id IS NOT NULL)
     SELECT l.tenant_id, l.id FROM lanes JOIN lane l ON l.id = lanes.lane_id JOIN lane_state s ON s.lane_id = l.id
     WHERE (NOT l.paused OR {PASSED_OVER}) AND (s.holder IS NULL OR s.lease_until < clock_timestamp())
-      AND (s.rung_at IS NULL OR s.rung_at < clock_timestamp() - interval '5 seconds')
 """  # noqa: S608 - a fragment of ours
 
 # Asked for apart: posts that wait with their steps, as a paused run's do, must not hide those that wait for nobody.

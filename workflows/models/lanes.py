@@ -57,7 +57,7 @@ class LaneState(TenantOwned):
     holder = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
     released_at = models.DateTimeField(null=True)
-    rung_at = models.DateTimeField(null=True)
+    rung_at = models.DateTimeField(null=True)  # not used any more; earlier releases read it
     # Starts per bucket for windows of a minute or more, {"<period>:<group>": [[bucket end, count], …]} (Unix time).
     starts = models.JSONField(default=dict)
     in_flight = models.PositiveIntegerField(default=0)
