@@ -146,6 +146,7 @@ class Caller:
             first.query,
             secret=secret,
             base_url=lane.base_url,
+            timeout=lane.timeout_of(first),
             on_sent=sent,
             exchange=exchange_of(first, lane.connector),
         )

@@ -233,9 +233,13 @@ class LaneHolder:
         self.riding -= len(works) - 1
 
     def call_seconds(self, work: Work) -> float:
-        """How long the call of this step may take."""
+        """How long the call of this step may take, with others if they may be asked together."""
         bulk = self.together.of(work) if self.facts.bulk else None
-        return self.connector.timeout if bulk is None else max(self.connector.timeout, bulk.timeout)
+        return self.timeout_of(work) if bulk is None else max(self.connector.timeout, bulk.timeout)
+
+    def timeout_of(self, work: Work) -> float:
+        """How long the call of this step alone may take: as the vendor needs, or less where its workflow says so."""
+        return min(self.connector.timeout, work.run.config.get("timeout_s") or self.connector.timeout)
 
     @property
     def busy(self) -> int:

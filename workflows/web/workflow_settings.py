@@ -26,11 +26,14 @@ _LABELS = {
     "reuse_days": "Use your own answers again for",
     "on_outage": "When a vendor is down",
     "max_attempts": "Attempts of a call",
+    "timeout_s": "Seconds for a call",
 }
 _HELP = {
     "max_credits_per_record": "A record that would cost more waits. Leave it empty for no limit.",
     "reuse_days": "Days, 0 to 365. An answer that you paid for within that time is used again at no cost.",
     "max_attempts": "1 to 10. A call that fails for a moment is tried so often, with growing rests between.",
+    "timeout_s": "5 to 60. A vendor that has not answered by then is not waited for; it may charge all the same. Where a "
+    "vendor has a shorter time of its own, that holds.",
 }
 _OUTAGE = {"wait": "Records wait for it", "skip": "The next one is asked"}
 

@@ -286,6 +286,22 @@ def test_answers_of_tests_and_of_live_runs_are_kept_apart(
         assert Record.objects.exclude(pk=uuid.uuid4()).count() == 1
 
 
+def test_a_workflow_may_wait_for_its_vendors_for_less_than_they_take(
+    tenant: Tenant, vendors: Sandbox, runner: Runner
+) -> None:
+    with tenant_scope(tenant):
+        workflow = Workflow.objects.get(slug="email-waterfall")
+        workflow.config = {**workflow.config, "timeout_s": 1, "max_attempts": 1}
+        workflow.save()
+    vendors.fault("prospeo", "slow", seconds=3.0)
+    began = time.monotonic()
+    run = wait(start(tenant, people(1, last="Nobody")))
+    assert time.monotonic() - began < 3.0
+    with tenant_scope(tenant):
+        step = Step.objects.get(run_id=run.pk, provider="prospeo")
+    assert (step.outcome, step.status) == ("timeout", "dead")
+
+
 def test_a_call_that_the_lapsing_lease_kept_from_leaving_is_made_later_as_if_it_had_never_been_begun(
     tenant: Tenant, vendors: Sandbox, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
