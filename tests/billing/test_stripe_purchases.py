@@ -1,5 +1,6 @@
 """Buying, buying again, changing: one page at a time, one subscription at a time, and no plan that was not paid."""
 
+import random
 import threading
 from datetime import timedelta
 
@@ -15,7 +16,7 @@ from tenants.errors import Conflict
 from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
 from tests.billing.stripe_rig import DAY, click
 from tests.billing.test_stripe_life import pause, to_next_month
-from tests.billing.test_stripe_metering import ledger, metered, settle_month, use
+from tests.billing.test_stripe_metering import ledger, metered, settle_month, use, work
 from tests.web.test_billing import signed_in, text_of
 
 
@@ -339,3 +340,36 @@ def test_a_cheaper_plan_is_no_way_to_dear_records(rig):
     rig.deliver()
     with pytest.raises(Conflict, match="changed this month already"):
         rig.buy("pro")
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("seed", [5])
+def test_every_record_is_on_one_line_whatever_plans_were_chosen_meanwhile(rig, seed):
+    chance = random.Random(seed)
+    rig.buy("pro")
+    rig.deliver()
+    changed = 0
+    for _ in range(14):
+        if rig.row.period_end - rig.now() < timedelta(days=7):
+            settle_month(rig)
+        use(rig, chance.choice([1, 999, 999, 5_000, 130_000]))
+        rig.advance(chance.randint(24, 144) * 3_600)
+        if chance.random() < 0.5:
+            work(rig)
+        try:
+            rig.buy(chance.choice(["pro", "enterprise"]))
+            changed += 1
+        except Conflict:
+            pass  # it is the plan, or a cheaper one that is not to be had
+        rig.deliver()
+    settle_month(rig)
+    lines = stripe_gateway.metered_lines(rig.row.customer_id)
+    by_price = {plan.stripe_overage_price_id: slug for slug, plan in rig.plans.items()}
+    assert changed >= 2
+    assert sum(line.quantity for line in lines) == metered(rig) == ledger(rig)
+    assert [line.amount for line in lines] == [
+        overage(rig, by_price[line.price_id], line.quantity) for line in lines
+    ]
+    assert {line.price_id for line in lines} == {
+        rig.plans[slug].stripe_overage_price_id for slug in ("pro", "enterprise")
+    }
