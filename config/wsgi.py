@@ -12,12 +12,13 @@ if folder := metrics.folder_of(os.getppid()):
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
+from config.bodies import Bodies
 from config.boot import prepare, refuse
 from config.errors import CannotStart
 
 if not settings.configured:
     prepare()
-application = get_wsgi_application()
+application = Bodies(get_wsgi_application())
 
 from config.start import check_logins, check_vault  # noqa: E402 - models can be imported only now
 from workflows.lanes import ring  # noqa: E402

@@ -1,19 +1,28 @@
 """The web server as the Procfile starts it, against callers that no client library would be: bytes over sockets."""
 
+import re
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
+from config import bodies
+from config.env import BASE_DIR
 from tests.api.fuzz import web
 from tests.factories import connect_all, make_key, make_run
 
 LIMIT = 8
 
 
-@pytest.fixture
-def server(committed, tmp_path) -> Iterator["Server"]:
-    with web(tmp_path, WEIR_TRUSTED_PROXIES="1", WEIR_UNKNOWN_CALLERS_PER_MINUTE=str(LIMIT)) as (url, _):
+pytestmark = pytest.mark.usefixtures("committed")
+
+
+@pytest.fixture(scope="module")
+def server(django_db_setup, tmp_path_factory) -> Iterator["Server"]:
+    limits = {"WEIR_TRUSTED_PROXIES": "1", "WEIR_UNKNOWN_CALLERS_PER_MINUTE": str(LIMIT)}
+    with web(tmp_path_factory.mktemp("server"), **limits) as (url, _):
         host, port = url.removeprefix("http://").split(":")
         yield Server(host, int(port))
 
@@ -41,6 +50,46 @@ class Server:
 
     def ask(self, head: str, body: bytes = b"") -> tuple[int, str]:
         return self.answer(self.send(f"{head}\nConnection: close", body))
+
+
+@pytest.mark.parametrize("route", ["hooks/stripe", "api/v1/runs", "accounts/login/"])
+def test_callers_without_a_key_who_do_not_finish_their_bodies_stop_nobody(server, tenant, route):
+    connect_all(tenant)
+    key = f"Authorization: Bearer {make_key(tenant)}\nContent-Type: application/json"
+    body = b'{"workflow": "email-waterfall", "records": [{"first_name": "Ada"}]}'
+    unfinished = (
+        f"POST /{route}\nContent-Type: application/json\nStripe-Signature: t=1,v1=a\nContent-Length: 200"
+    )
+    assert server.ask(f"GET /api/v1/tenant\n{key}")[0] == 200  # known from now on
+    with ExitStack() as stack:
+        for _ in range(12):
+            stack.enter_context(server.send(unfinished, b"{"))
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert server.ask("GET /healthz")[0] == 200
+        assert server.ask(f"POST /api/v1/runs\n{key}\nContent-Length: {len(body)}", body)[0] == 202
+        assert server.ask("POST /hooks/stripe\nContent-Length: 2", b"{}")[0] == 503
+        status, text = server.ask(f"{unfinished}\nX-Forwarded-For: 192.0.2.1", b"{")
+        assert (status, "Retry-After: 5".lower() in text.lower()) == (503, True)
+        assert time.monotonic() - began < 5
+    time.sleep(0.3)
+    assert server.ask("POST /hooks/stripe\nContent-Length: 2", b"{}")[0] not in (200, 503)
+
+
+def test_a_body_that_comes_in_pieces_is_read(server, tenant):
+    head = f"POST /api/v1/keys\nAuthorization: Bearer {make_key(tenant)}\nContent-Type: application/json"
+    body = b'{"name": "' + b"x" * 100_000 + b'"}'
+    connection = server.send(f"{head}\nContent-Length: {len(body)}\nConnection: close")
+    for start in range(0, len(body), 30_000):
+        time.sleep(0.1)
+        connection.sendall(body[start : start + 30_000])
+    assert server.answer(connection)[0] == 422  # read, and too long a name
+
+
+def test_more_threads_answer_than_may_wait_for_bodies():
+    threads = re.search(r"--blocking-threads (\d+)", (BASE_DIR / "Procfile").read_text())
+    assert threads
+    assert int(threads[1]) >= bodies.AT_ONCE + 2
 
 
 def test_a_body_is_never_dropped_in_silence(server, tenant):
