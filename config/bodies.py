@@ -30,7 +30,8 @@ _log = structlog.stdlib.get_logger("weir.bodies")
 
 
 class Bodies:
-    """WSGI middleware. Who sent a valid key within the last hour is known, and costs a look into a dictionary."""
+    """WSGI middleware. Who sent a valid key, or was signed in, within the last hour is known, and costs a look into a
+    dictionary."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -38,7 +39,9 @@ class Bodies:
         self._turns = threading.BoundedSemaphore(AT_ONCE)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        credential = environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_X_API_KEY")
+        credential = (
+            environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_X_API_KEY") or environ.get("HTTP_COOKIE")
+        )
         if credential:
             if self._known.get(credential, 0.0) > time.monotonic():
                 return self._application(environ, start_response)
@@ -49,17 +52,23 @@ class Bodies:
         if not self._turns.acquire(timeout=TURN_S):
             _log.warning("body_refused", ip=environ.get("REMOTE_ADDR"))
             return _refusal(environ, start_response)
+        source = _Turn(environ["wsgi.input"], int(length), self._turns.release)
+        environ["wsgi.input"] = source
         try:
-            if int(length) > IN_MEMORY:  # a file: its view reads it
-                return self._application(environ, start_response)
-            environ["wsgi.input"] = io.BytesIO(_whole(environ["wsgi.input"], int(length)))
+            if source.left <= IN_MEMORY:
+                environ["wsgi.input"] = io.BytesIO(source.whole())
+            # A file: its view reads it, and gives the turn back with the last of it.
+            return self._application(environ, start_response)
         finally:
-            self._turns.release()
-        return self._application(environ, start_response)
+            source.end()
 
     def _noting(self, credential: str, environ: Environ, start_response: StartResponse) -> StartResponse:
         def noting(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            if status < "400" and environ["PATH_INFO"].startswith("/api/v1/"):
+            path = environ["PATH_INFO"]
+            # A page for people is shown to nobody else; who is not signed in is sent away from it.
+            if (path.startswith("/api/v1/") and status < "400") or (
+                path.startswith("/app/") and status < "300"
+            ):
                 if len(self._known) >= MOST_KNOWN:
                     self._known.clear()
                 self._known[credential] = time.monotonic() + KNOWN_FOR_S
@@ -68,13 +77,37 @@ class Bodies:
         return noting
 
 
-def _whole(source: Any, length: int) -> bytes:
-    """The body; less of it where its caller went."""
-    parts: list[bytes] = []
-    while length > 0 and (part := source.read(length)):
-        parts.append(part)
-        length -= len(part)
-    return b"".join(parts)
+class _Turn:
+    """A body that is waited for, until the last of it is there, its caller has gone, or nobody reads it any more."""
+
+    def __init__(self, source: Any, length: int, release: Callable[[], None]) -> None:
+        self._source, self.left, self._release = source, length, release
+        self._ended = False
+
+    def read(self, size: int = -1) -> bytes:
+        return self._took(self._source.read(self.left if size < 0 else size))
+
+    def readline(self, size: int = -1) -> bytes:
+        return self._took(self._source.readline(self.left if size < 0 else size))
+
+    def whole(self) -> bytes:
+        """All of it; less where its caller went."""
+        parts: list[bytes] = []
+        while self.left > 0 and (part := self.read()):
+            parts.append(part)
+        self.end()
+        return b"".join(parts)
+
+    def end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._release()
+
+    def _took(self, part: bytes) -> bytes:
+        self.left -= len(part)
+        if not part or self.left <= 0:
+            self.end()
+        return part
 
 
 def _refusal(environ: Environ, start_response: StartResponse) -> list[bytes]:

@@ -1,7 +1,9 @@
 """The web server as the Procfile starts it, against callers that no client library would be: bytes over sockets."""
 
+import io
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,8 +16,6 @@ from tests.api.fuzz import web
 from tests.factories import connect_all, make_key, make_run
 
 LIMIT = 8
-
-
 pytestmark = pytest.mark.usefixtures("committed")
 
 
@@ -84,6 +84,60 @@ def test_a_body_that_comes_in_pieces_is_read(server, tenant):
         time.sleep(0.1)
         connection.sendall(body[start : start + 30_000])
     assert server.answer(connection)[0] == 422  # read, and too long a name
+
+
+def test_a_file_is_read_by_its_view_and_gives_its_turn_back_before_it_is_looked_over():
+    turns, seen = threading.BoundedSemaphore(1), []
+
+    def view(environ, start_response):
+        source = environ["wsgi.input"]
+        seen.append(turns.acquire(blocking=False))
+        while source.read(65_536):
+            pass
+        seen.append(turns.acquire(blocking=False))
+        turns.release()
+        return [b""]
+
+    whole = bodies.Bodies(view)
+    whole._turns = turns
+    for _ in range(2):
+        length = 3 * bodies.IN_MEMORY
+        environ = {"CONTENT_LENGTH": str(length), "wsgi.input": io.BytesIO(b"x" * length), "PATH_INFO": "/x"}
+        assert whole(environ, lambda *_: None) == [b""]
+    assert seen == [False, True] * 2
+    with pytest.raises(ValueError, match="released too many times"):
+        turns.release()
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "status", "known"),
+    [
+        ("/api/v1/tenant", {"HTTP_AUTHORIZATION": "Bearer a"}, "200 OK", True),
+        ("/api/v1/runs", {"HTTP_X_API_KEY": "a"}, "202 Accepted", True),
+        ("/api/v1/tenant", {"HTTP_AUTHORIZATION": "Bearer a"}, "401 Unauthorized", False),
+        ("/api/docs/", {"HTTP_AUTHORIZATION": "Bearer a"}, "200 OK", False),
+        ("/app/runs/", {"HTTP_COOKIE": "weir_session=a"}, "200 OK", True),
+        ("/app/runs/", {"HTTP_COOKIE": "weir_session=a"}, "302 Found", False),
+        ("/accounts/login/", {"HTTP_COOKIE": "weir_session=a"}, "200 OK", False),
+        ("/api/v1/tenant", {}, "200 OK", False),
+    ],
+)
+def test_who_had_a_valid_key_or_was_signed_in_waits_for_no_turn(path, sent, status, known):
+    def view(environ, start_response):
+        start_response(status, [])
+        return [environ["wsgi.input"].read()]
+
+    whole, answers = bodies.Bodies(view), []
+
+    def ask(**more):
+        environ = {"PATH_INFO": path, "wsgi.input": io.BytesIO(b"body"), **sent, **more}
+        return whole(environ, lambda status, *_: answers.append(status))
+
+    ask()
+    for _ in range(bodies.AT_ONCE):
+        whole._turns.acquire()
+    said = ask(CONTENT_LENGTH="4")
+    assert (said == [b"body"], answers[-1].startswith("503")) == (known, not known)
 
 
 def test_more_threads_answer_than_may_wait_for_bodies():
