@@ -10,7 +10,7 @@ import pytest
 from django.db import connections, models
 from django.test.utils import isolate_apps
 
-from tenants.base import SameTenant, owned_key, require_scope, tenant_relation
+from tenants.base import SameTenant, owned_key, require_scope, tenant_relation, vouched_tenant
 from tenants.errors import ScopeError
 from tenants.models import ApiKey, Tenant
 from tenants.scope import ops_scope, tenant_scope
@@ -133,6 +133,14 @@ def test_a_relation_has_no_key_of_its_own_and_goes_with_its_target():
     assert relation.db_constraint is False
     assert relation.null
     assert tenant_relation("x", on_delete=models.PROTECT).remote_field.on_delete is models.PROTECT
+
+
+def test_a_tenant_that_another_key_vouches_for_has_no_key_and_no_index_of_its_own():
+    field = vouched_tenant()
+    assert field.remote_field.on_delete is models.CASCADE
+    assert str(field.remote_field.model) == "tenants.Tenant"
+    assert field.remote_field.related_name == "+"
+    assert (field.db_constraint, field.db_index, field.editable, field.null) == (False, False, False, False)
 
 
 def test_the_key_that_relations_refer_to():

@@ -1,12 +1,15 @@
 """What the scopes refuse, in which words, what is told of one that was never left, and where the router sends the ORM."""
 
+import os
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
+import psycopg
 import pytest
+from django.db import Error as DatabaseError
 from django.db import connections, transaction
 from structlog.testing import capture_logs
 
@@ -17,6 +20,8 @@ from tenants.scope import (
     _current,
     as_tenant_from_ops,
     drop_leftovers,
+    is_away,
+    may_be_done,
     open_tenant_id,
     ops_reason,
     ops_scope,
@@ -118,3 +123,45 @@ def test_the_router_follows_the_scope_and_migrations_the_app(tenant: Tenant):
     assert router.allow_relation(tenant, tenant) is True
     assert router.allow_migrate("default", "tenants") is True
     assert router.allow_migrate("ops", "tenants") is False
+
+
+def end_session(pid: int) -> None:
+    with psycopg.connect(os.environ["DATABASE_ADMIN_URL"], autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+
+def session() -> int:
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def test_what_was_written_may_be_there_only_where_the_commit_had_begun(committed: None) -> None:
+    tenant = make_tenant().tenant
+    with pytest.raises(DatabaseError) as lost, tenant_scope(tenant):
+        pid = session()
+        with ThreadPoolExecutor(1) as other:
+            other.submit(end_session, pid).result()
+    assert may_be_done(lost.value)
+    connections["default"].close()
+    with pytest.raises(DatabaseError) as before, tenant_scope(tenant):
+        pid = session()
+        with ThreadPoolExecutor(1) as other:
+            other.submit(end_session, pid).result()
+        session()
+    assert not may_be_done(before.value)
+    assert not may_be_done(ValueError())
+
+
+def test_a_connection_that_was_ended_is_away_and_closed(committed: None) -> None:
+    tenant = make_tenant().tenant
+    with tenant_scope(tenant):
+        pid = session()
+    assert not is_away("default")
+    with ThreadPoolExecutor(1) as other:
+        other.submit(end_session, pid).result()
+    with pytest.raises(DatabaseError), tenant_scope(tenant):
+        pytest.fail("entered")
+    assert is_away("default")
+    with tenant_scope(tenant):
+        assert session() != pid
