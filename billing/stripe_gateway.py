@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import orjson
 import stripe
+import structlog
 from django.conf import settings
 from django.db import connections
 
@@ -31,6 +32,7 @@ TIMEOUT_S = 8
 RETRIES = 2
 TENANT = "tenant_id"
 """The key of our metadata on customers and subscriptions."""
+_log = structlog.stdlib.get_logger("weir.stripe")
 _PAGE = 100
 _METER_MISSING = ("no_meter", "archived_meter")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -94,7 +96,16 @@ def undelivered(since: datetime) -> list[answers.Told]:
         while found.has_more and found.data:
             found = client.v1.events.list(asked | {"starting_after": found.data[-1].id})
             rows += found.data
-        return [answers.told_of(event.to_dict(), str(event)) for event in reversed(rows)]
+    return [told for told in map(_told, reversed(rows)) if told is not None]
+
+
+def _told(event: stripe.Event) -> answers.Told | None:
+    """None for one that we could not hold: it hides no other."""
+    try:
+        return answers.told_of(event.to_dict(), str(event))
+    except (ValueError, TypeError, OverflowError, OSError):
+        _log.error("stripe_event_not_understood", event_id=str(event.id))
+        return None
 
 
 # --- Customers, checkout, portal

@@ -79,7 +79,10 @@ def catch_up() -> None:
         return
     _collect(metering.metered_tenants())  # whatever the counters say
     stripe_events.forget_old()
-    stripe_events.fetch_undelivered()
+    try:
+        stripe_events.fetch_undelivered()
+    except WeirError as error:
+        _log.warning("stripe_events_not_fetched", error=type(error).__name__)
     for tenant_id in subscriptions.stale():
         try:
             subscriptions.sync(tenant_id)

@@ -99,16 +99,19 @@ def _price(client: Any, plan: Plan, product: str, what: str, params: dict[str, A
     amount = params.get("unit_amount", f"{plan.monthly_records}-{tiers}")
     key = f"weir-{plan.slug}-{what}-{plan.currency.lower()}-{amount}"
     found = client.v1.prices.list({"lookup_keys": [key], "active": True}).data
+    told = {stripe_answers.PLAN: plan.slug}
+    if what == "overage":
+        told[stripe_answers.INCLUDES] = str(plan.monthly_records)
     if found:
+        if (found[0].to_dict().get("metadata") or {}) != told:  # an earlier release made it
+            client.v1.prices.update(found[0].id, {"metadata": told})
         return str(found[0].id)
     common: dict[str, Any] = {
         "product": product,
         "currency": plan.currency.lower(),
         "lookup_key": key,
-        "metadata": {stripe_answers.PLAN: plan.slug},
+        "metadata": told,
     }
-    if what == "overage":
-        common["metadata"] |= {stripe_answers.INCLUDES: str(plan.monthly_records)}
     return str(client.v1.prices.create(common | params).id)
 
 

@@ -40,6 +40,16 @@ def test_a_new_price_leaves_subscribers_their_plan(rig, plans_stay):
     assert (rig.plan, rig.row.price_id) == ("pro", was)
 
 
+def test_prices_of_an_earlier_release_learn_what_they_include(rig):
+    price_id = rig.plans["pro"].stripe_overage_price_id
+    v1 = rig.double.client().v1
+    assert v1.prices.retrieve(price_id).metadata["includes"] == "100000"
+    v1.prices.update(price_id, {"metadata": {"includes": ""}})
+    assert "includes" not in v1.prices.retrieve(price_id).to_dict()["metadata"]
+    stripe_setup.set_up()
+    assert v1.prices.retrieve(price_id).metadata["includes"] == "100000"
+
+
 def test_an_endpoint_listens_to_what_is_handled_in_our_version(rig, capsys):
     call_command("stripe_setup", webhook="https://weir.example/hooks/stripe")
     assert "STRIPE_WEBHOOK_SECRET=whsec_" in capsys.readouterr().out

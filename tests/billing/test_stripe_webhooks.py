@@ -11,7 +11,7 @@ import structlog
 from django.conf import settings
 from prometheus_client import REGISTRY
 
-from billing import tasks
+from billing import stripe_answers, tasks
 from billing.models import StripeEvent
 from billing.operations import stripe_events, subscriptions
 from tenants.scope import OPS_ALIAS, ops_scope
@@ -239,6 +239,18 @@ def test_more_events_than_a_page_holds_are_fetched_all(rig):
     assert stripe_events.fetch_undelivered() == len(lost)
     rig.handle()
     assert rig.plan == "pro"
+
+
+def test_an_event_that_cannot_be_held_hides_no_other(rig, monkeypatch):
+    rig.buy("pro")
+    lost = {delivery["event"] for delivery in rig.fetch()}
+    known, odd = stripe_answers.told_of, min(lost)
+
+    def told_of(event, body):
+        return known(event | {"created": 10**18} if event["id"] == odd else event, body)
+
+    monkeypatch.setattr(stripe_answers, "told_of", told_of)
+    assert stripe_events.fetch_undelivered() == len(lost) - 1
 
 
 def test_a_tenant_of_whom_nothing_was_heard_is_asked_about(rig):

@@ -141,6 +141,13 @@ def _price(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     return api.book.get("price", ids[0])
 
 
+@route("POST", "prices/{}")
+def _change_price(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+    row = api.book.get("price", ids[0])
+    change_fields(api.book, row, params, ("metadata", "nickname", "active", "lookup_key"))
+    return row
+
+
 @route("POST", "checkout/sessions")
 def _new_session(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     book = api.book
