@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -53,6 +54,7 @@ class Env:
     port: int
     trusted_proxies: int
     unknown_callers_per_minute: int
+    own_networks: tuple[IPv4Network | IPv6Network, ...]
     cors_origins: list[str]
     database_login: str
     database_urls: dict[str, str]
@@ -164,6 +166,7 @@ def _compose(env: str, login: str, values: Mapping[str, Any]) -> Env:
         port=port,
         trusted_proxies=values["WEIR_TRUSTED_PROXIES"],
         unknown_callers_per_minute=values["WEIR_UNKNOWN_CALLERS_PER_MINUTE"],
+        own_networks=values["WEIR_OWN_NETWORKS"] or (),
         cors_origins=values["WEIR_CORS_ORIGINS"] or [],
         database_login=login,
         database_urls={name: values[variable] for name, variable in LOGINS.items() if values[variable]},

@@ -294,6 +294,7 @@ VAULT_KEYS_AWS_SECRET = ENV.vault_keys_aws_secret
 SANDBOX_URL = ENV.sandbox_url
 PROVIDER_BASE_URLS = ENV.provider_base_urls
 # Whether tenants' webhooks may go to this machine.
+OWN_NETWORKS = ENV.own_networks
 WEBHOOKS_TO_LOOPBACK = ENV.webhooks_to_loopback
 
 # --- Stripe -------------------------------------------------------------------------------------------------------------

@@ -243,6 +243,17 @@ def origins(value: str, env: str) -> list[str]:
     return found
 
 
+def networks(value: str, env: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Networks like 203.0.113.0/24, separated by commas."""
+    found = []
+    for part in filter(None, map(str.strip, value.split(","))):
+        try:
+            found.append(ipaddress.ip_network(part))
+        except ValueError:
+            raise ValueError(f"“{part}” is no network like 203.0.113.0/24") from None
+    return tuple(found)
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -276,6 +287,11 @@ VARIABLES: tuple[Variable, ...] = (
         "Requests a minute from one address without a valid credential.",
         whole(1, 1_000_000),
         30,
+    ),
+    Variable(
+        "WEIR_OWN_NETWORKS",
+        "Networks of yours with public addresses, which no webhook of a tenant's may reach, separated by commas.",
+        networks,
     ),
     Variable("WEIR_CORS_ORIGINS", "Web origins whose pages may call the API, separated by commas.", origins),
     Variable("WEIR_DEBUG", "Django's debug pages, in local alone.", flag, default=False),

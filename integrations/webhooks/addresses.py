@@ -108,8 +108,9 @@ def _refuse_place(target: Target) -> None:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public internet, whatever is wrapped in it."""
-    if any(address in network for network in _INSIDE if network.version == address.version):
+    """Whether an address is one of the public internet, whatever is wrapped in it, and none of our own networks."""
+    inside = (*_INSIDE, *settings.OWN_NETWORKS)
+    if any(address in network for network in inside if network.version == address.version):
         return False
     if isinstance(address, ipaddress.IPv6Address) and (
         address.ipv4_mapped or address.sixtofour or address.teredo

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from config.variables import networks
 from integrations.transport import Pool
 from integrations.webhooks import addresses, post, signing
 from integrations.webhooks.addresses import RefusedAddress, is_public, read
@@ -288,6 +289,17 @@ def test_loopback_is_called_only_where_the_setting_says_so_and_only_by_its_name(
 )
 def test_addresses_of_the_internet_are_public(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
+
+
+def test_networks_of_our_own_are_refused_although_they_are_public(settings: Any) -> None:
+    settings.OWN_NETWORKS = networks("8.8.0.0/16, 2a00:1450::/32", "production")
+    for url in ("https://8.8.8.8/", "https://[2a00:1450::1]/"):
+        with pytest.raises(RefusedAddress, match="public internet"):
+            read(url)
+    assert read("https://9.9.9.9/").host == "9.9.9.9"
+    for value in ("8.8.8.8/8", "here", "8.8.8.0/24;9.9.9.0/24"):
+        with pytest.raises(ValueError, match="is no network"):
+            networks(value, "production")
 
 
 def test_the_host_is_asked_for_by_its_name_and_has_to_prove_it_at_the_address_that_was_checked(
