@@ -161,10 +161,12 @@ def test_what_was_written_may_be_there_only_where_the_commit_had_begun(committed
 def test_a_connection_that_an_error_came_from_is_away_if_it_was_ended(committed: None) -> None:
     tenant = make_tenant().tenant
     with tenant_scope(tenant):
-        session()
+        pid = session()
+    connections["default"].errors_occurred = True
     assert not is_away("default")
-    cut_off_in(tenant, early=True)
+    end_session(pid)
+    connections["default"].errors_occurred = True
     assert is_away("default")
     with tenant_scope(tenant):
-        assert session()
+        assert session() != pid
     assert not is_away("default")
