@@ -15,6 +15,7 @@ from billing.operations import (
     reconcile,
     stripe_events,
     subscriptions,
+    telling,
 )
 from billing.periods import month_before
 from billing.queries import current_period
@@ -58,8 +59,8 @@ def meter() -> None:
     if not stripe_gateway.enabled():
         return
     _collect(metering.untold())
-    metering.send_due()
-    waited = metering.waiting_s()
+    telling.send_due()
+    waited = telling.waiting_s()
     if waited > LONG_S:
         _log.error("usage_waits_for_stripe", seconds=int(waited))
 

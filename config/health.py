@@ -24,7 +24,7 @@ from kombu.connection import Connection
 from kombu.exceptions import KombuError
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge
 
-from billing.operations import metering
+from billing.operations import telling
 from config.metrics import as_text as metrics_text
 from tenants.scope import OPS_ALIAS, ops_scope
 from workflows import ops_facts
@@ -174,7 +174,7 @@ def measure_work() -> None:
     OLDEST_READY.set(oldest)
     with _own_connection(OPS_ALIAS) as connection, ops_scope("health"), connection.cursor() as cursor:
         OUT_OF_TIME.set(partitions.out_of_time(cursor))
-        USAGE_WAITS.set(metering.waiting_s())
+        USAGE_WAITS.set(telling.waiting_s())
 
 
 def _work() -> tuple[float, float]:

@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from billing.models import BillingNotice, MeterBatch, StripeEvent, Subscription
-from billing.operations import metering, stripe_events
+from billing.operations import stripe_events, telling
 from tenants.ops_console import cells, registry
 from tenants.ops_console.actions import OpsAction
 from tenants.ops_console.base import ReadOnlyAdmin
@@ -33,7 +33,7 @@ SEND_AGAIN = OpsAction(
     done="batch(es) to be sent again",
     warning="First put right what it was refused for. Stripe's meter is read before anything is sent, so that nothing is "
     "told twice.",
-    run=lambda batch, actor: metering.send_again(row=batch, actor=actor),
+    run=lambda batch, actor: telling.send_again(row=batch, actor=actor),
     applies=lambda batch: batch.state == MeterBatch.State.REFUSED,
     icon="replay",
 )

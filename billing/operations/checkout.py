@@ -15,7 +15,7 @@ from django.utils import timezone
 from billing import entitlement, stripe_answers, stripe_gateway
 from billing.errors import BillingOff, StripeAway, StripeRefused, UnknownPlan
 from billing.models import MeterBatch, Plan, Subscription
-from billing.operations import metering
+from billing.operations import metering, telling
 from billing.operations.subscriptions import sync
 from billing.queries import current_period, records_of
 from tenants import audit
@@ -220,7 +220,7 @@ def _require_cheaper_fits(tenant_id: uuid.UUID, row: Subscription, wanted: Plan)
 def _tell_all(tenant_id: uuid.UUID) -> None:
     """Have the meter know what was used until now, which is billed at the price until now. Raises StripeAway."""
     metering.collect(tenant_id, at_the_end=True)
-    metering.send_all(tenant_id)
+    telling.send_all(tenant_id)
     with tenant_scope(tenant_id):
         waits = MeterBatch.objects.filter(state__in=metering.WAITING).exists()
     if waits or metering.untold_of(tenant_id):

@@ -9,7 +9,7 @@ from django.utils import timezone
 from billing import entitlement, stripe_gateway
 from billing.errors import StripeAway, StripeRefused
 from billing.models import MeterBatch, Subscription
-from billing.operations import checkout, metering, stripe_events
+from billing.operations import checkout, metering, stripe_events, telling
 from tenants.scope import tenant_scope
 
 PATIENCE = timedelta(days=3)
@@ -48,7 +48,7 @@ def halt(tenant_id: uuid.UUID) -> bool:
 def _told(tenant_id: uuid.UUID, customer_id: str, *, live: bool) -> bool:
     """Whether nothing is left that the subscription could still bill, or it was waited for long enough."""
     metering.collect(tenant_id, at_the_end=True)
-    metering.send_all(tenant_id)
+    telling.send_all(tenant_id)
     if live and metering.untold_of(tenant_id):
         return False  # no minute was free; one will be
     with tenant_scope(tenant_id):

@@ -8,7 +8,7 @@ import pytest
 
 from billing import reconcile
 from billing.models import MeterBatch, UsageEvent
-from billing.operations import metering
+from billing.operations import telling
 from tenants.ids import uuid7
 from tenants.scope import tenant_scope
 from tests.billing.stripe_rig import accept
@@ -20,7 +20,7 @@ CHUNK = 100
 @pytest.fixture
 def rig(committed, double, tmp_path, monkeypatch):
     """Subscribed to Pro; what failed is tried again at once, as no time goes by but the real one."""
-    monkeypatch.setattr(metering, "FIRST_WAIT", timedelta(milliseconds=20))
+    monkeypatch.setattr(telling, "FIRST_WAIT", timedelta(milliseconds=20))
     rig = SharedRig(double, tmp_path)
     rig.buy("pro")
     rig.deliver()

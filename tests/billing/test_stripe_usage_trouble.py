@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from billing import limits, queries, reconcile, stripe_gateway, tasks
 from billing.models import MeterBatch, Plan, Subscription
-from billing.operations import metering, plans, stripe_setup
+from billing.operations import metering, plans, stripe_setup, telling
 from tenants.models import AuditEvent
 from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
 from tests.billing.stripe_rig import Rig
@@ -72,7 +72,7 @@ def test_what_was_refused_and_is_there_is_not_sent_again(paying):
     work(paying)
     with tenant_scope(paying.tenant):
         MeterBatch.objects.update(state="refused")
-        metering.send_again(row=batches(paying)[0], actor="staff:tests")
+        telling.send_again(row=batches(paying)[0], actor="staff:tests")
     paying.double.control("POST", "forget_keys", {})
     work(paying, 3)
     assert [(b.state, b.answer) for b in batches(paying)] == [("sent", "found in the meter")]
@@ -117,9 +117,9 @@ def test_a_batch_that_cannot_be_looked_up_keeps_nobody_waiting(paying, neighbour
     assert metered(paying) == 42
 
 
-@pytest.mark.parametrize("broken", ["collect", "send"])
-def test_a_tenant_whose_usage_breaks_keeps_nobody_waiting(paying, neighbour, monkeypatch, broken):
-    known = getattr(metering, broken)
+@pytest.mark.parametrize(("module", "broken"), [(metering, "collect"), (telling, "send")])
+def test_a_tenant_whose_usage_breaks_keeps_nobody_waiting(paying, neighbour, monkeypatch, module, broken):
+    known = getattr(module, broken)
 
     def breaks(tenant_id, *args, **kwargs):
         if tenant_id == neighbour.tenant.pk:
@@ -128,7 +128,7 @@ def test_a_tenant_whose_usage_breaks_keeps_nobody_waiting(paying, neighbour, mon
 
     use(paying, 42)
     monkeypatch.setattr(metering, "untold", lambda: [neighbour.tenant.pk, paying.tenant.pk])
-    monkeypatch.setattr(metering, broken, breaks)
+    monkeypatch.setattr(module, broken, breaks)
     with structlog.testing.capture_logs() as lines, paying.clock():
         tasks.meter()
     assert metered(paying) == 42

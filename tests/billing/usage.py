@@ -3,7 +3,7 @@
 from decimal import ROUND_HALF_UP, Decimal
 
 from billing.models import MeterBatch, UsageEvent
-from billing.operations import metering
+from billing.operations import metering, telling
 from tenants.ids import uuid7
 from tenants.scope import tenant_scope
 
@@ -22,7 +22,7 @@ def work(rig, times=1):
     for _ in range(times):
         with rig.clock():
             metering.collect(rig.tenant.pk)
-            metering.send_due()
+            telling.send_due()
         if times > 1:
             rig.advance(900)
 
