@@ -1,7 +1,7 @@
 """Telling Stripe's meter what batches have: tried until there is a definite answer, and looked for where there is none.
 
 A batch is marked as tried before it is sent, and sent again under the same identifier while Stripe is sure to know it;
-after that nothing is sent before the meter was read. What was told and is to be taken back goes the same way. Decision 0021.
+after that nothing is sent before the meter was read. What is to be taken back goes the same way. Decision 0021.
 """
 
 import uuid
