@@ -131,8 +131,8 @@ def rotate_secret(
         of_endpoint.filter(expires_at=None).update(expires_at=ends)
         if of_endpoint.filter(expires_at__gt=timezone.now()).count() >= MOST_SECRETS:
             raise Conflict(
-                f"{MOST_SECRETS} secrets of this endpoint are valid. Wait until an overlap is over, or rotate with "
-                "overlap_seconds 0, which ends all of them."
+                f"{MOST_SECRETS} secrets of this endpoint are valid. Wait until an overlap is over, or rotate without one, "
+                "which ends all of them."
             )
         secret = _add_secret(endpoint)
         WebhookDelivery.objects.filter(

@@ -11,7 +11,8 @@ from tenants.errors import WeirError
 # Of commands, exports and the console: no request of the API ends in them.
 ELSEWHERE = {
     "error", "scope_error", "login_too_powerful", "export_taken_over", "export_expired", "admin_refused", "env_invalid",
-    "billing_off", "no_seat_left", "secret_unreadable", "stripe_away", "stripe_duplicate", "stripe_refused", "unknown_plan",
+    "billing_off", "card_refused", "no_seat_left",
+    "secret_unreadable", "stripe_away", "stripe_duplicate", "stripe_refused", "unknown_plan",
 }  # fmt: skip
 APPS = ("config", "tenants", "integrations", "billing", "workflows")
 # Whose first argument, or `code`, is one; what else is called `code` is about records, rows or processes.

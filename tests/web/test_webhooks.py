@@ -81,6 +81,16 @@ def test_an_endpoint_is_changed_switched_and_deleted(
         assert not WebhookEndpoint.objects.exists()
 
 
+def test_one_secret_too_many_is_refused_beside_the_choice(
+    admin: Client, endpoint: WebhookEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "MOST_SECRETS", 1)
+    answer = admin.post(f"{PAGE}{endpoint.pk}/rotate/", {"overlap": "86400"})
+    assert answer.status_code == 422
+    assert "rotate without one" in answer.content.decode()
+    assert admin.post(f"{PAGE}{endpoint.pk}/rotate/", {"overlap": "0"}).status_code == 200
+
+
 def test_a_rotated_secret_is_shown_once(admin: Client, endpoint: WebhookEndpoint) -> None:
     page = f"{PAGE}{endpoint.pk}/rotate/"
     assert "Sign with the old secret" in admin.get(page).content.decode()

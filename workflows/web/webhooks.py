@@ -108,13 +108,17 @@ def rotate(request: TenantRequest, endpoint_id: uuid.UUID) -> HttpResponse:
     form = RotateSecretForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         overlap = form.cleaned_data["overlap"]
-        with tenant_scope(request.membership.tenant_id):
-            found, secret = operations.rotate_secret(
-                endpoint_id=endpoint_id, actor=actor(request), overlap_seconds=overlap
+        try:
+            with tenant_scope(request.membership.tenant_id):
+                found, secret = operations.rotate_secret(
+                    endpoint_id=endpoint_id, actor=actor(request), overlap_seconds=overlap
+                )
+        except Conflict as error:
+            form.add_error("overlap", error.detail)
+        else:
+            return _list(
+                request, EndpointForm(), created=found, plain=secret.reveal(), rotated=True, overlap=overlap
             )
-        return _list(
-            request, EndpointForm(), created=found, plain=secret.reveal(), rotated=True, overlap=overlap
-        )
     return render_page(
         request, "workflows/webhook_rotate.html", nav="developers", status=422 if form.errors else 200,
         endpoint=found, form=form,
