@@ -242,7 +242,10 @@ def test_a_cancelling_whose_answer_was_lost_is_believed_once_the_meter_shows_it(
 def agree(rig, **changes):
     with tenant_scope(rig.tenant):
         plans.override_plan(
-            actor="ops:tests", reason="agreed", expires_at=rig.now() + timedelta(days=400), changes=changes
+            actor="ops:tests",
+            reason="agreed",
+            expires_at=rig.now() + timedelta(days=400),
+            changes=plans.OverriddenLimits(**changes),
         )
 
 

@@ -24,7 +24,7 @@ def test_two_hundred_kills_in_a_run_of_twenty_thousand_records() -> None:
         storm = Storm(system, chance)
         began = time.monotonic()
         while storm.total < kills and system.left():
-            storm.rest(chance.uniform(3.0, 8.0))
+            storm.rest(chance.uniform(2.0, 6.0))
             storm.strike()
         until(storm.look, seconds=120, what="every orphan is resumed")
         run = system.wait_for(run_id, seconds=1_800)
