@@ -1,6 +1,7 @@
 """Usage that meets a wrong key, a meter that is gone or slow, a minute that is taken: it waits, and is billed once."""
 
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -239,13 +240,13 @@ def test_a_cancelling_whose_answer_was_lost_is_believed_once_the_meter_shows_it(
 
 
 # --- What is agreed
-def agree(rig, **changes):
+def agree(rig, **changes: Any):
     with tenant_scope(rig.tenant):
         plans.override_plan(
             actor="ops:tests",
             reason="agreed",
             expires_at=rig.now() + timedelta(days=400),
-            changes=plans.OverriddenLimits(**changes),
+            changes=cast(plans.OverriddenLimits, changes),
         )
 
 
