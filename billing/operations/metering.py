@@ -139,7 +139,8 @@ def _free_minute(row: Subscription, period: date, now: datetime, *, at_the_end: 
     first, last = bounds(period)
     if row.began_at is not None and row.began_at < last:
         first = max(first, _minute(row.began_at) + MINUTE)
-    present = _minute(now)
+    # Stripe counts in seconds, and what is told of the second in which the subscription ends comes after it.
+    present = _minute(now - timedelta(seconds=1) if at_the_end else now)
     newest = min(present if at_the_end else present + METER_LOOKS_AHEAD, last - MINUTE)
     taken = set(MeterBatch.objects.filter(at__gte=first, at__lte=newest).values_list("at", flat=True))
     at, step = (newest, -MINUTE) if at_the_end or newest <= present else (present + MINUTE, MINUTE)
