@@ -33,7 +33,7 @@ from workflows.models import Run
 from workflows.operations.accept_run import accept_run, find_workflow
 
 TENANTS, RUNS, WAITING = 40, 300, 500
-ROUNDS = 20
+ROUNDS = 60
 AT_ONCE = 100
 MOST = 1.05
 """The target: p95 with the policies over p95 without."""

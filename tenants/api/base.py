@@ -134,6 +134,8 @@ def _other_type(field: serializers.Field, value: Any) -> str:
             return "" if isinstance(value, int) and not isinstance(value, bool) else "A whole number."
         case serializers.FloatField():
             return "" if isinstance(value, int | float) and not isinstance(value, bool) else "A number."
+        case serializers.DecimalField():  # takes no text at all for none
+            return "A number." if isinstance(value, str) and not value.strip() else ""
         case serializers.CharField():
             return "" if isinstance(value, str) else "Text."
     return ""

@@ -233,7 +233,8 @@ def test_a_change_that_changes_nothing_leaves_no_trace(api, tenant):
 @pytest.mark.parametrize(
     "body",
     [
-        {"name": " "}, {"name": "x" * 121}, {"name": "a\0"}, {"monthly_credit_limit": -1}, {"retention_days": 0},
+        {"name": " "}, {"name": "x" * 121}, {"name": "a\0"}, {"monthly_credit_limit": -1},
+        {"monthly_credit_limit": ""}, {"retention_days": 0},
         {"monthly_credit_limit": 10**10}, {"retention_days": 4_000}, {"plan": "enterprise"}, {"status": "active"},
         {"id": "x"},
     ],

@@ -16,9 +16,6 @@ class Migration(migrations.Migration):
     dependencies = [("workflows", "0018_fewer_indexes_of_runs")]
 
     operations = [
-        migrations.RemoveConstraint(model_name="record", name="record_tenant_id_key"),
-        *(
-            migrations.AlterField(model_name=model, name="tenant", field=models.ForeignKey(**TENANT))
-            for model in ("record", "run", "runevent")
-        ),
+        migrations.AlterField(model_name=model, name="tenant", field=models.ForeignKey(**TENANT))
+        for model in ("record", "run", "runevent")
     ]

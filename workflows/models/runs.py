@@ -132,6 +132,8 @@ class Record(TenantOwned):
         db_table = "record"
         constraints = [
             models.UniqueConstraint(fields=["tenant", "run", "position"], name="record_position_once"),
+            # No table refers to it; claims look records up by it, which the policy makes dearer by any other way.
+            owned_key("record"),
             SameTenant(field="run", to="workflows.Run", name="record_run_fk"),
         ]
         indexes = [models.Index(fields=["tenant", "run", "status", "position"], name="record_by_status")]
