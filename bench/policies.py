@@ -65,12 +65,12 @@ def list_runs(one: Seeded) -> None:
         assert len(queries.runs()[:51]) == 51
 
 
-HOT: dict[str, tuple[Callable[[Seeded], None], int]] = {
-    "claim": (claim_steps, 60),
-    "accept": (accept, 15),
-    "list runs": (list_runs, 60),
+HOT: dict[str, tuple[Callable[[Seeded], None], int, bool]] = {
+    "claim": (claim_steps, 60, False),
+    "accept": (accept, 15, True),
+    "list runs": (list_runs, 60, True),
 }
-"""Query -> (what runs it, how often in each round)."""
+"""Query -> (what runs it, how often in each round, whether web processes do it)."""
 
 
 class Side:
@@ -99,6 +99,11 @@ class Side:
             took = (time.perf_counter() - began) * 1000
             if not statement.startswith(_BESIDE):
                 self._ms += took
+
+    def plan_once(self, once: bool) -> None:
+        """Whether this session plans as those of web processes do (config/database), or as workers' do."""
+        mode = "force_generic_plan" if once else "auto"
+        self.do(lambda: connections["default"].connection.execute(f"SET plan_cache_mode = {mode}"))
 
     def time(self, work: Callable[[Seeded], None], one: Seeded) -> float:
         """Milliseconds that PostgreSQL took for the statements of `work`."""
@@ -146,9 +151,11 @@ def measure() -> dict[str, Any]:
 
 
 def _compare(
-    on: Side, off: Side, made: Sequence[Seeded], work: Callable[[Seeded], None], times: int
+    on: Side, off: Side, made: Sequence[Seeded], work: Callable[[Seeded], None], times: int, by_web: bool
 ) -> dict[str, Any]:
     """Both sides in turn, each first as often as the other, with the same tenant after each other."""
+    for side in (on, off):
+        side.plan_once(by_web)
     dice = random.Random(7)
     taken: dict[Side, list[float]] = {on: [], off: []}
     ratios = []

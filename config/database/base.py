@@ -13,12 +13,14 @@ ONLY_WHEN_TOLD = 2**62
 class DatabaseWrapper(base.DatabaseWrapper):
     """Asks less, and lets statements be prepared (`engine_cursor`) where a session is a session."""
 
+    plans_once = False
+    """Whether a session plans by no values: true in web processes. PostgreSQL would plan the long statement of accepting
+    anew each time, since it takes ten rows for granted where it does not see the arrays. The engine's own statements, which
+    are not prepared, are better planned by what they are sent with."""
+
     def init_connection_state(self) -> None:
         """Nothing can be prepared past a pooler, which gives each transaction any session. It is known by its number: a
         server tells its own when it is connected to, a pooler one that it made up.
-
-        What is prepared is planned once: PostgreSQL would plan the long statement of accepting anew each time, since it
-        takes ten rows for granted where it does not see the arrays.
         """
         super().init_connection_state()
         connection: Any = self.connection
@@ -27,7 +29,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             connection.prepare_threshold = None
             return
         connection.prepare_threshold = ONLY_WHEN_TOLD
-        connection.execute("SET plan_cache_mode = force_generic_plan")
+        if self.plans_once:
+            connection.execute("SET plan_cache_mode = force_generic_plan")
 
     def is_usable(self) -> bool:
         """A server that restarts or ends a session tells its connections so: nothing to read means that it has not.

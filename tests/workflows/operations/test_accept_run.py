@@ -11,7 +11,7 @@ from integrations.models import Connection
 from tenants.errors import InvalidInput
 from tenants.models import Tenant
 from tenants.scope import APP_ALIAS, tenant_scope
-from tests.factories import ACTOR
+from tests.factories import ACTOR, make_connection, make_tenant
 from workflows.errors import MissingConnection, TooManyRecords, UnknownWorkflow, WorkflowDisabled
 from workflows.models import Lane, LaneRun, Record, Run, RunEvent, StepQueue, Workflow
 from workflows.operations.accept_run import accept_run, find_workflow
@@ -157,11 +157,19 @@ def test_a_run_keeps_the_configuration_that_it_was_accepted_with(tenant: Tenant,
         assert Run.objects.get(pk=run.pk).config["finders"] == ["prospeo", "findymail"]
 
 
-def test_what_accepting_sends_is_planned_once_in_a_session(tenant: Tenant, connected: None) -> None:
+def test_what_web_processes_send_to_accept_is_planned_once_in_a_session(
+    committed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = make_tenant().tenant
+    for provider in ("prospeo", "findymail", "zerobounce"):
+        make_connection(tenant, provider, mode="sandbox")
+    monkeypatch.setattr(type(connections[APP_ALIAS]), "plans_once", True)
+    connections[APP_ALIAS].close()
     for _ in range(8):
         accept(tenant, [ADA])
     with connections[APP_ALIAS].cursor() as cursor:
         cursor.execute("SELECT generic_plans, custom_plans FROM pg_prepared_statements")
         plans = cursor.fetchall()
+    connections[APP_ALIAS].close()
     assert len(plans) >= 2
     assert all(generic >= 8 and custom == 0 for generic, custom in plans), plans
