@@ -64,7 +64,7 @@ def check(rig):
 
 @pytest.mark.chaos
 def test_workers_killed_at_random_tell_each_record_once(rig):
-    grow(rig, random.Random(1), entries=400)
+    grow(rig, random.Random(1), entries=1_000)
     check(rig)
     assert rig.workers.killed >= 1
 
