@@ -16,11 +16,11 @@ from django.db import connections
 from rich.console import Console
 
 from bench import bare_site
-from bench.stage import cpu_of, postgres, redis_server, tenant
+from bench.stage import clear, cpu_of, postgres, redis_server, tenant
 from bench.tables import show
 from bench.web import Web, put_load, web
 from tenants.operations.keys import create_api_key
-from tenants.scope import APP_ALIAS, OPS_ALIAS, ops_scope, tenant_scope
+from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
 
 RATE, MOST_P99_MS = 500.0, 100.0
 SECONDS = float(os.environ.get("WEIR_BENCH_SECONDS", "60"))
@@ -77,13 +77,6 @@ def measure() -> dict[str, Any]:
 def a_key(tenant_id: uuid.UUID) -> str:
     with tenant_scope(tenant_id):
         return create_api_key(name="Bench", actor="system:bench")[1]
-
-
-def clear(tenant_id: uuid.UUID) -> None:
-    """Nothing of the tenant waits any more: what one bench leaves is no work for the next one's workers."""
-    with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
-        cursor.execute("DELETE FROM lane_run WHERE tenant_id = %s", [tenant_id])
-        cursor.execute("DELETE FROM step_queue WHERE tenant_id = %s", [tenant_id])
 
 
 def _accept(

@@ -44,7 +44,7 @@ def measure() -> dict[str, Any]:
         time.sleep(max(0.0, SNAPSHOT_S - (time.monotonic() - began)))
         # Before either is timed: a holder reads from the head once, when it takes the lane over.
         head_began = time.perf_counter()
-        claim(late_lane.tenant_id, late_lane.lane_id, [(late_run, AT_ONCE)], [])
+        claim(late_lane.tenant_id, late_lane.lane_id, "prospeo", [(late_run, AT_ONCE)], [])
         from_head = time.perf_counter() - head_began
         late_run.cursor = last
         claims = [(fresh_lane, fresh_run), (late_lane, late_run)]
@@ -69,7 +69,7 @@ def measure() -> dict[str, Any]:
 def _claim(lane: Lane, run: RunInLane) -> float:
     """Seconds of the next claim, which goes on where the one before ended, as a holder's does."""
     began = time.perf_counter()
-    ((_, works, _),) = claim(lane.tenant_id, lane.lane_id, [(run, AT_ONCE)], [])
+    ((_, works, _),) = claim(lane.tenant_id, lane.lane_id, "prospeo", [(run, AT_ONCE)], [])
     took = time.perf_counter() - began
     assert len(works) == AT_ONCE
     run.cursor = works[-1].id

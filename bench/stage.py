@@ -19,7 +19,7 @@ from config.env import data_dir_of
 from integrations.operations import create_connection
 from tenants.operations.people import create_user
 from tenants.operations.tenants import create_tenant
-from tenants.scope import OPS_ALIAS, ops_scope, tenant_scope
+from tenants.scope import APP_ALIAS, OPS_ALIAS, ops_scope, tenant_scope
 from tenants.secret import Secret
 from workflows.models import Run
 from workflows.operations.accept_run import accept_run, find_workflow
@@ -170,3 +170,10 @@ def redis_server() -> psutil.Process:
 
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         return psutil.Process(int(client.info("server")["process_id"]))
+
+
+def clear(tenant_id: uuid.UUID) -> None:
+    """Nothing of the tenant waits any more: what one bench leaves is no work for the next one's workers."""
+    with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
+        cursor.execute("DELETE FROM lane_run WHERE tenant_id = %s", [tenant_id])
+        cursor.execute("DELETE FROM step_queue WHERE tenant_id = %s", [tenant_id])

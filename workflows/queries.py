@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, Min, Prefetch, Q, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 
 from tenants.errors import NotFound
@@ -85,7 +85,11 @@ def runs(
     """The tenant's runs, the newest first, each with its workflow; by status, by workflow, and by when they were created
     where given."""
     # Not joined: under row-level security PostgreSQL would start from the tenant's few workflows and sort all their runs.
-    found = Run.objects.by_policy().prefetch_related("workflow").order_by("-id")
+    found = (
+        Run.objects.by_policy()
+        .prefetch_related(Prefetch("workflow", Workflow.objects.by_policy()))
+        .order_by("-id")
+    )
     if test_only:
         found = found.filter(livemode=False)
     if status:

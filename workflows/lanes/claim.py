@@ -17,8 +17,8 @@ from workflows.lanes.work import CALLBACK, FIRST, Job, RunFacts, RunInLane, Work
 
 # One probe of the queue's index per run, from where it was read up to: a huge run's part of it begins with a million
 # entries that are settled and cannot be cleaned up while somebody reads an old snapshot. What came back is asked for by
-# id. The lane's provider, not the one in the step's name: split_part() is not leakproof, and under row-level security an
-# index is not searched with what such a function returns.
+# id. The provider is the holder's to say: read here from its lane it would be one more table with a policy, and from the
+# step's name with a function that is not leakproof, with whose result no index is searched under row-level security.
 _CLAIM = """
     SELECT w.number, q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at,
            r.input, l.outcome, l.answer, coalesce(extract(epoch FROM clock_timestamp() - q.tried_at), 0)::float,
@@ -31,7 +31,7 @@ _CLAIM = """
            AND id > w.after AND id <> ALL(%s)
          ORDER BY id LIMIT w.most){returned}) q
     JOIN record r ON r.id = q.record_id AND r.tenant_id = q.tenant_id
-    LEFT JOIN lookup l ON l.tenant_id = q.tenant_id AND l.provider = (SELECT provider FROM lane WHERE id = %s)
+    LEFT JOIN lookup l ON l.tenant_id = q.tenant_id AND l.provider = %s
          AND l.livemode = w.livemode AND l.fingerprint = q.fingerprint AND l.outcome <> ''
          AND l.answered_at >= w.fresh_from
     ORDER BY w.number, q.id
@@ -49,10 +49,12 @@ CLAIM_WITH_RETURNED = _CLAIM.format(returned=_RETURNED)
 def claim(
     tenant_id: uuid.UUID,
     lane_id: uuid.UUID,
+    provider: str,
     wanted: Sequence[tuple[RunInLane, int]],
     known: Collection[uuid.UUID],
 ) -> list[tuple[RunInLane, list[Work], bool]]:
-    """Up to `n` waiting steps of each of these runs, oldest first, without those the holder knows already.
+    """Up to `n` waiting steps of each of these runs, oldest first, without those the holder knows already; `provider` is
+    the lane's.
 
     Returns per run its steps and whether there were no more. Reads from the run's cursor on, which the caller moves, and
     of the steps before it those that it is `asking` for.
@@ -76,7 +78,7 @@ def claim(
                 lane_id,
                 known_after,
                 *came_back,
-                lane_id,
+                provider,
             ],
         )
         found = cursor.fetchall()

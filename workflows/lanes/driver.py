@@ -108,7 +108,7 @@ class LaneDriver:
         lane.turns.reading(plan, now)
         try:
             found = await self.desk.database(
-                claim.claim, lane.facts.tenant_id, lane.facts.id, plan, lane.known()
+                claim.claim, lane.facts.tenant_id, lane.facts.id, lane.facts.provider, plan, lane.known()
             )
         except DatabaseError as error:
             log.warning("claim_failed", lane_id=str(lane.facts.id), error=type(error).__name__)

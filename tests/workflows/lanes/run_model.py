@@ -127,7 +127,7 @@ class RunModel(RuleBasedStateMachine):
         works = [
             work
             for _, found, _ in claim.claim(
-                self.tenant.pk, lane.pk, [(run, count) for run in runs[lane.pk]], []
+                self.tenant.pk, lane.pk, lane.provider, [(run, count) for run in runs[lane.pk]], []
             )
             for work in found
         ]

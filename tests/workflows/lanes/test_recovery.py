@@ -42,7 +42,11 @@ class Hand:
     def claim(self, count: int = 10) -> list[Work]:
         _, runs = lease.look([self.lane.pk])
         found = claim.claim(
-            self.lane.tenant_id, self.lane.pk, [(run, count) for run in runs[self.lane.pk]], []
+            self.lane.tenant_id,
+            self.lane.pk,
+            self.lane.provider,
+            [(run, count) for run in runs[self.lane.pk]],
+            [],
         )
         return [work for _, works, _ in found for work in works]
 

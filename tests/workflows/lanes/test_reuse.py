@@ -166,7 +166,8 @@ def test_an_answer_that_grew_old_between_two_runs_is_replaced_by_the_new_one(
     assert (lookup.outcome, lookup.answered_at > again(run).created_at) == ("miss", True)
     _, runs = lease.look([hand.lane.pk])
     facts = [(entry, 10) for entry in runs[hand.lane.pk]]
-    assert [work for _, works, _ in claim.claim(tenant.pk, hand.lane.pk, facts, []) for work in works] == []
+    found = claim.claim(tenant.pk, hand.lane.pk, hand.lane.provider, facts, [])
+    assert [work for _, works, _ in found for work in works] == []
 
 
 @pytest.mark.parametrize("how", ["paused", "parked"])

@@ -276,7 +276,7 @@ class World:
         wanted: list[tuple[RunInLane, int]] = [(run, count) for run in runs[hands.lane.pk]]
         self.chance.shuffle(wanted)
         known = [call.work.id for call in hands.calls]
-        found = claim.claim(self.tenant.pk, hands.lane.pk, wanted[:4], known)
+        found = claim.claim(self.tenant.pk, hands.lane.pk, hands.lane.provider, wanted[:4], known)
         return [work for _, works, _ in found for work in works][:count]
 
     # --- what must be true -----------------------------------------------------------------------------------------------
