@@ -233,7 +233,15 @@ def _past_policies() -> Iterator[tuple[str, str]]:
 
 def _print(console: Console, figures: dict[str, Any], scope: dict[str, float]) -> None:
     table = Table(box=SIMPLE_HEAD)
-    for heading in ("Query", "p50 with", "p50 without", "p95 with", "p95 without", "p95 ratio", "median of rounds"):
+    for heading in (
+        "Query",
+        "p50 with",
+        "p50 without",
+        "p95 with",
+        "p95 without",
+        "p95 ratio",
+        "median of rounds",
+    ):
         table.add_column(heading, justify="left" if heading == "Query" else "right")
     for name, one in figures.items():
         on, off = one["with_policies_ms"], one["without_ms"]

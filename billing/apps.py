@@ -8,7 +8,8 @@ class BillingConfig(AppConfig):
 
     def ready(self) -> None:
         from billing import checks as own
-        from billing import news
+        from billing import limits, news
 
+        limits.register()
         checks.register(own.check_keys)
         news.connect()

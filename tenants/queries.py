@@ -1,6 +1,7 @@
 """Reads that are needed before a tenant is known; each goes through one SECURITY DEFINER function."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,16 +52,16 @@ class OpenInvitation:
     expires_at: datetime
 
 
-def key_owner(digest: bytes) -> KeyOwner | None:
-    """The key with this digest, whatever its state; None when there is none."""
+def key_owners(digests: Sequence[bytes]) -> dict[bytes, KeyOwner | None]:
+    """The keys with these digests, whatever their state; those that there are."""
     with connections[APP_ALIAS].cursor() as cursor:
-        cursor.execute("SELECT * FROM lookup.api_key(%s)", (digest,))
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    values = list(row)
-    values[6] = tuple(row[6])
-    return KeyOwner(*values)
+        cursor.execute("SELECT * FROM lookup.api_keys(%s::bytea[])", (list(digests),))
+        rows = cursor.fetchall()
+    found: dict[bytes, KeyOwner | None] = {}
+    for digest, *values in rows:
+        values[6] = tuple(values[6])
+        found[bytes(digest)] = KeyOwner(*values)
+    return found
 
 
 def tenants_of(user_id: uuid.UUID) -> list[TenantOfUser]:

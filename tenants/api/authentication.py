@@ -1,7 +1,5 @@
 """API key authentication for DRF: `Authorization: Bearer wk_…` or `X-API-Key`."""
 
-import threading
-import time
 from typing import Any
 
 from django.utils import timezone
@@ -12,11 +10,12 @@ from rest_framework.request import Request
 from tenants import api_keys, context
 from tenants.operations.key_use import note_use
 from tenants.permissions import PERMISSIONS, scopes_allow
-from tenants.queries import KeyOwner, key_owner
+from tenants.queries import KeyOwner, key_owners
+from tenants.remembered import Remembered
 
-CACHE_SECONDS = 1.0  # for so long at most does a process believe what it knows of a key and its tenant
-_cache: dict[bytes, tuple[float, KeyOwner | None]] = {}
-_lock = threading.Lock()
+CACHE_SECONDS = 1.0
+"""For so long at most does a process believe what it knows of a key and its tenant."""
+OWNERS: Remembered[bytes, KeyOwner | None] = Remembered(key_owners, seconds=CACHE_SECONDS, nothing=None)
 
 
 class KeyPrincipal:
@@ -49,7 +48,7 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
             return None
         if not api_keys.well_formed(plain):
             raise InvalidKey
-        owner = cached_owner(api_keys.digest(plain))
+        owner = OWNERS.get(api_keys.digest(plain))
         now = timezone.now()
         if owner is None or (owner.revoked_at and owner.revoked_at <= now):
             raise InvalidKey
@@ -82,20 +81,6 @@ def _presented_key(request: Request) -> str | None:
             raise InvalidKey("Send the key as “Authorization: Bearer wk_…” or in X-API-Key.")
         return value.strip()
     return request.headers.get("X-API-Key")
-
-
-def cached_owner(digest: bytes) -> KeyOwner | None:
-    """The key's owner, remembered by this process for at most CACHE_SECONDS."""
-    now = time.monotonic()
-    hit = _cache.get(digest)
-    if hit and now - hit[0] < CACHE_SECONDS:
-        return hit[1]
-    owner = key_owner(digest)
-    with _lock:
-        if len(_cache) > 10_000:
-            _cache.clear()
-        _cache[digest] = (now, owner)
-    return owner
 
 
 class HasPermission(BasePermission):

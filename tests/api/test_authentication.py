@@ -1,6 +1,8 @@
 """The front door's answers, one by one: what is believed of a key, for how long, and in which words it is refused."""
 
+import time
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ from tenants import api_keys, context
 from tenants.api import authentication
 from tenants.api.authentication import ApiKeyAuthentication, HasPermission, InvalidKey, KeyPrincipal
 from tenants.queries import KeyOwner
+from tenants.remembered import Remembered
 
 KEY = api_keys.new_key(livemode=True)
 
@@ -35,14 +38,14 @@ class Door:
         self.asked: list[bytes] = []
         self.used: list[KeyOwner] = []
         self.clock = 1_000.0
-        monkeypatch.setattr(authentication, "key_owner", self._answer)
+        owners = Remembered(self._answer, seconds=authentication.CACHE_SECONDS, nothing=None)
+        monkeypatch.setattr(authentication, "OWNERS", owners)
         monkeypatch.setattr(authentication, "note_use", self.used.append)
-        monkeypatch.setattr(authentication, "_cache", {})
-        monkeypatch.setattr(authentication.time, "monotonic", lambda: self.clock)
+        monkeypatch.setattr(time, "monotonic", lambda: self.clock)
 
-    def _answer(self, digest: bytes) -> KeyOwner | None:
-        self.asked.append(digest)
-        return self.owner
+    def _answer(self, digests: Sequence[bytes]) -> dict[bytes, KeyOwner | None]:
+        self.asked += digests
+        return dict.fromkeys(digests, self.owner) if self.owner else {}
 
     def check(self, **headers: str) -> Any:
         request: Any = RequestFactory().get("/api/v1/tenant", headers=headers)
@@ -154,24 +157,24 @@ def test_an_answer_is_believed_for_less_than_a_second(door: Door):
     first = door.owner
     for later, asked in ((0.0, 1), (0.99, 1), (1.0, 2), (1.5, 2), (2.0, 3)):
         door.clock = 1_000.0 + later
-        assert authentication.cached_owner(KEY.digest) is first
+        assert authentication.OWNERS.get(KEY.digest) is first
         assert len(door.asked) == asked, later
 
 
 def test_that_there_is_no_such_key_is_remembered_as_well(door: Door):
     door.owner = None
-    assert authentication.cached_owner(b"x") is None
-    assert authentication.cached_owner(b"x") is None
-    assert authentication.cached_owner(b"y") is None
+    assert authentication.OWNERS.get(b"x") is None
+    assert authentication.OWNERS.get(b"x") is None
+    assert authentication.OWNERS.get(b"y") is None
     assert door.asked == [b"x", b"y"]
 
 
 def test_what_is_remembered_does_not_grow_without_end(door: Door):
     for number in range(10_001):
-        authentication.cached_owner(number.to_bytes(4))
-    assert len(authentication._cache) == 10_001
-    authentication.cached_owner(b"one more")
-    assert len(authentication._cache) == 1
+        authentication.OWNERS.get(number.to_bytes(4))
+    assert len(authentication.OWNERS) == 10_001
+    authentication.OWNERS.get(b"one more")
+    assert len(authentication.OWNERS) == 1
 
 
 def test_the_caller_is_told_how_to_sign_in():

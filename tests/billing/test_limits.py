@@ -1,9 +1,11 @@
 """What a tenant may do: its plan, what was agreed beside it, and how soon a change counts."""
 
+import time
 from datetime import timedelta
 from typing import Unpack
 
 import pytest
+from django.db import Error, connection, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -86,8 +88,8 @@ def test_a_changed_plan_counts_at_once_here_and_within_2_s_elsewhere(monkeypatch
     with tenant_scope(tenant):
         Tenant.objects.update(plan="pro")  # as another process would
     assert limits_of(tenant.pk).plan == "free"
-    later = limits.time.monotonic() + 2
-    monkeypatch.setattr(limits.time, "monotonic", lambda: later)
+    later = time.monotonic() + 2
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     assert limits_of(tenant.pk).plan == "pro"
     monkeypatch.undo()
     with tenant_scope(tenant):
@@ -121,6 +123,24 @@ def test_a_plan_that_is_none_any_more_gives_what_free_gives(db):
     tenant = make_tenant(plan="gold").tenant
     assert limits_of(tenant.pk).plan == "free"
     assert limits_of(uuid7()) == limits.NOTHING
+
+
+def test_those_of_many_tenants_are_read_at_once(django_assert_num_queries, monkeypatch):
+    tenants = [make_tenant(plan=plan).tenant for plan in ("free", "pro", "enterprise")]
+    for tenant in tenants:
+        limits_of(tenant.pk)
+    later = time.monotonic() + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    with django_assert_num_queries(1):
+        limits_of(uuid7())
+    later += 1
+    with django_assert_num_queries(0):
+        assert [limits_of(tenant.pk).plan for tenant in tenants] == ["free", "pro", "enterprise"]
+
+
+def test_the_database_tells_no_tenant_of_anothers_limits(tenant, other_tenant):
+    with tenant_scope(tenant), pytest.raises(Error, match="inside a tenant"), transaction.atomic():
+        connection.cursor().execute("SELECT * FROM lookup.limits(%s::uuid[])", [[other_tenant.pk]])
 
 
 def test_another_tenants_limits_are_not_asked_for_inside_a_scope(tenant, other_tenant):

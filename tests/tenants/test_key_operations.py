@@ -13,7 +13,7 @@ from tenants.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from tenants.models import ApiKey, AuditEvent, Tenant, User
 from tenants.operations import keys
 from tenants.operations.keys import create_api_key, revoke_api_key, rotate_api_key
-from tenants.queries import KeyOwner, key_owner
+from tenants.queries import KeyOwner, key_owners
 from tenants.scope import tenant_scope
 
 ACTOR = "user:ada@acme.example"
@@ -30,7 +30,7 @@ def make(**options: Any) -> tuple[Any, str]:
 
 
 def owner_of(plain: str) -> KeyOwner:
-    found = key_owner(digest(plain))
+    found = key_owners([digest(plain)])[digest(plain)]
     assert found is not None
     return found
 

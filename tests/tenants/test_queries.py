@@ -8,7 +8,7 @@ from django.utils import timezone
 from tenants.api_keys import digest
 from tenants.ids import uuid7
 from tenants.models import ApiKey, Invitation, Membership, Tenant, User
-from tenants.queries import KeyOwner, OpenInvitation, TenantOfUser, key_owner, open_invitation, tenants_of
+from tenants.queries import KeyOwner, OpenInvitation, TenantOfUser, key_owners, open_invitation, tenants_of
 from tenants.scope import tenant_scope
 from tests.factories import make_key, make_tenant
 
@@ -21,7 +21,7 @@ def test_a_key_tells_whose_it_is_and_how_it_stands(tenant: Tenant, other_tenant:
         ApiKey.objects.update(expires_at=ended, revoked_at=revoked, last_used_at=used)
         key = ApiKey.objects.get()
         Tenant.objects.update(status=Tenant.Status.SUSPENDED)
-    assert key_owner(digest(plain)) == KeyOwner(
+    assert key_owners([digest(plain)])[digest(plain)] == KeyOwner(
         key_id=key.pk,
         tenant_id=tenant.pk,
         tenant_name="Acme",
@@ -34,7 +34,7 @@ def test_a_key_tells_whose_it_is_and_how_it_stands(tenant: Tenant, other_tenant:
         last_used_at=used,
         hint=key.hint,
     )
-    assert key_owner(digest(plain)[::-1]) is None
+    assert key_owners([digest(plain)[::-1]]) == {}
 
 
 def test_a_person_belongs_to_tenants_by_name(tenant: Tenant, owner: User):
