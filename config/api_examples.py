@@ -26,6 +26,7 @@ _CONFIG: dict[str, Any] = {
     "reuse_days": 0,
     "on_outage": "wait",
     "max_attempts": 3,
+    "backoff_s": 2,
     "timeout_s": 60,
 }
 

@@ -15,7 +15,7 @@ AT = "/app/workflows/email-waterfall/settings/"
 FORM = {
     "name": "Addresses", "finders_0": "findymail", "finders_1": "prospeo", "finders_2": "", "verifier": "",
     "accept": ["valid", "catch_all"], "max_credits_per_record": "2.5", "reuse_days": "30", "on_outage": "skip",
-    "max_attempts": "5", "timeout_s": "20", "enabled": "on",
+    "max_attempts": "5", "backoff_s": "30", "timeout_s": "20", "enabled": "on",
 }  # fmt: skip
 
 
@@ -34,7 +34,8 @@ def test_every_setting_is_shown_and_changed(editor: Client, tenant: "Tenant"):
     assert workflow.name == "Addresses"
     assert workflow.config == {
         "finders": ["findymail", "prospeo"], "verifier": None, "accept": ["valid", "catch_all"],
-        "max_credits_per_record": 2.5, "reuse_days": 30, "on_outage": "skip", "max_attempts": 5, "timeout_s": 20,
+        "max_credits_per_record": 2.5, "reuse_days": 30, "on_outage": "skip", "max_attempts": 5, "backoff_s": 30,
+        "timeout_s": 20,
     }  # fmt: skip
     assert workflow.version == 2
     assert editor.post(AT, FORM).status_code == 302

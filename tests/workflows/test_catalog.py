@@ -173,6 +173,7 @@ def test_the_default_configuration_is_the_contracts() -> None:
         "reuse_days": 0,
         "on_outage": "wait",
         "max_attempts": 3,
+        "backoff_s": 2,
         "timeout_s": 60,
     }
 

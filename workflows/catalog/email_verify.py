@@ -21,6 +21,7 @@ class EmailVerify:
         "reuse_days": {"type": "integer", "min": 0, "max": 365, "default": 0},
         "on_outage": {"type": "choice", "of": ("wait", "skip"), "default": "wait"},
         "max_attempts": {"type": "integer", "min": 1, "max": 10, "default": 3},
+        "backoff_s": {"type": "integer", "min": 1, "max": 300, "default": 2},
         "timeout_s": {"type": "integer", "min": 5, "max": 60, "default": 60},
     }
 

@@ -301,7 +301,8 @@ def _again(settlement: Settlement, reason: str, after: float | None, *, spare_s:
     if probing and spare_s is not None:
         delay, why = spare_s + random.uniform(1.0, BACKOFF_BASE_S * 2), "breaker"
     else:
-        ceiling = min(BACKOFF_BASE_S * 2 ** (work.attempt - 1), BACKOFF_MAX_S)
+        first = work.run.config.get("backoff_s") or BACKOFF_BASE_S
+        ceiling = min(first * 2 ** (work.attempt - 1), BACKOFF_MAX_S)
         delay, why = max(after or 0.0, random.uniform(0, ceiling)), "backoff"  # full jitter
     _back(settlement, reason, after=delay, why=why, attempt=work.attempt + (not free))
     if settlement.in_doubt and not free:

@@ -94,6 +94,10 @@ def workflow_sentences(template: str, config: Mapping[str, Any]) -> list[str]:
         else "When a vendor is down, the next one is asked."
     )
     sentences.append(f"A call that fails is tried up to {figures.counted(config['max_attempts'], 'time')}.")
+    if (rest := config.get("backoff_s", 2)) != 2:
+        sentences.append(
+            f"The second attempt comes within {figures.counted(rest, 'second')}, later ones take longer."
+        )
     if config.get("timeout_s", 60) < 60:
         sentences.append(f"A vendor is given {config['timeout_s']} seconds to answer.")
     return sentences

@@ -26,12 +26,15 @@ _LABELS = {
     "reuse_days": "Use your own answers again for",
     "on_outage": "When a vendor is down",
     "max_attempts": "Attempts of a call",
+    "backoff_s": "Rest after a failed attempt",
     "timeout_s": "Seconds for a call",
 }
 _HELP = {
     "max_credits_per_record": "A record that would cost more waits. Leave it empty for no limit.",
     "reuse_days": "Days, 0 to 365. An answer that you paid for within that time is used again at no cost.",
     "max_attempts": "1 to 10. A call that fails for a moment is tried so often, with growing rests between.",
+    "backoff_s": "Seconds, 1 to 300. The second attempt comes within this time, at random; the time doubles with every "
+    "attempt, up to 5 minutes. A vendor that says when to come back is obeyed.",
     "timeout_s": "5 to 60. A vendor that has not answered by then is not waited for; it may charge all the same. Where a "
     "vendor has a shorter time of its own, that holds.",
 }

@@ -164,6 +164,12 @@ class TestAgain:
         assert dice == [(0, ceiling) for ceiling in ceilings]
         assert waits == [(ceiling, "backoff", n) for n, ceiling in enumerate(ceilings, start=2)]
 
+    def test_the_first_ceiling_is_the_workflows(self, dice: list[Any]) -> None:
+        config = facts(max_attempts=10, backoff_s=90)
+        for attempt in (1, 2, 3):
+            verdict(Retry("error", "broken"), a_step(config, attempt=attempt))
+        assert dice == [(0, 90), (0, 180), (0, 300.0)]
+
     def test_never_earlier_than_the_vendor_says(self, dice: list[Any]) -> None:
         assert again(verdict(Retry("error", "broken", 60.0)).settlement) == (60.0, "backoff", 2)
         assert again(verdict(Retry("error", "broken", 1.0)).settlement) == (2.0, "backoff", 2)
