@@ -19,7 +19,7 @@ import structlog
 from django.db import DatabaseError, Error, connections, transaction
 from prometheus_client import Counter
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 
 from tenants.errors import ScopeError
 
@@ -104,11 +104,29 @@ def begin_as(wrapper: Any, tenant_id: uuid.UUID) -> None:
     Django and psycopg would send two, and every request, claim and settlement begins like this.
     """
     wrapper.ensure_connection()
+    _said(wrapper, f"BEGIN; SELECT set_config('{SETTING}', '{tenant_id}', true)")
+
+
+def enter_asking(wrapper: Any, tenant_id: uuid.UUID, question: str) -> str | None:
+    """Set the tenant and ask for one value in the same message, with which the transaction begins if Django has announced
+    one: the value as text, None where there is no row. Opens no scope.
+
+    `question` is SQL of ours with no parameters.
+    """
+    wrapper.ensure_connection()
+    announced = wrapper.connection.pgconn.transaction_status == TransactionStatus.IDLE
+    begin = "BEGIN; " if announced else ""
+    result = _said(wrapper, f"{begin}SELECT set_config('{SETTING}', '{tenant_id}', true); {question}")
+    value = result.get_value(0, 0) if result.ntuples else None
+    return None if value is None else bytes(value).decode()
+
+
+def _said(wrapper: Any, message: str) -> Any:
     with wrapper.wrap_database_errors:
-        message = f"BEGIN; SELECT set_config('{SETTING}', '{tenant_id}', true)"
         result = wrapper.connection.pgconn.exec_(message.encode())
         if result.status != ExecStatus.TUPLES_OK:
             raise error_from_result(result)
+        return result
 
 
 def may_be_done(error: BaseException) -> bool:

@@ -26,7 +26,15 @@ from tenants import context
 from tenants.errors import ScopeError
 from tenants.management.tenant_command import TenantCommand
 from tenants.models import Tenant
-from tenants.scope import OPS_SCOPES, drop_leftovers, open_tenant_id, ops_reason, ops_scope, tenant_scope
+from tenants.scope import (
+    OPS_SCOPES,
+    drop_leftovers,
+    enter_asking,
+    open_tenant_id,
+    ops_reason,
+    ops_scope,
+    tenant_scope,
+)
 from tenants.task_base import TenantTask, WeirTask
 from tests.factories import make_tenant
 from workflows.models import Workflow
@@ -424,3 +432,40 @@ def test_an_ops_scope_needs_a_reason_and_ends_by_exception_too() -> None:
     with pytest.raises(Boom), ops_scope("test"):
         raise Boom
     assert ops_reason() is None
+
+
+class TestEnterAsking:
+    """The tenant and a question in one message, with the transaction's begin where Django has announced one."""
+
+    OWN = "SELECT id FROM workflow WHERE slug = 'email-waterfall'"
+
+    def test_it_begins_the_transaction_and_sees_one_tenants_rows(self, mine: Tenant):
+        yours = make_tenant("Beta").tenant
+        with tenant_scope(mine):
+            expected = str(Workflow.objects.get(slug="email-waterfall").pk)
+        connection.close()  # a connection that is not there yet is opened
+        with transaction.atomic():
+            assert enter_asking(connection, mine.pk, self.OWN) == expected
+            assert connection.connection.info.transaction_status.name == "INTRANS"
+            assert enter_asking(connection, yours.pk, self.OWN) not in (expected, None)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT coalesce(current_setting('app.tenant_id', true), '')")
+            assert cursor.fetchone() == ("",)
+
+    def test_what_it_began_is_undone_with_the_block(self, mine: Tenant):
+        change = f"UPDATE workflow SET name = 'Changed' WHERE tenant_id = '{mine.pk}' RETURNING name"
+        with suppress(ZeroDivisionError), transaction.atomic():
+            assert enter_asking(connection, mine.pk, change) == "Changed"
+            raise ZeroDivisionError
+        with tenant_scope(mine):
+            assert not Workflow.objects.filter(name="Changed").exists()
+
+    def test_no_row_and_null_are_none(self, mine: Tenant):
+        with transaction.atomic():
+            assert enter_asking(connection, mine.pk, "SELECT 1 WHERE false") is None
+            assert enter_asking(connection, mine.pk, "SELECT NULL") is None
+
+    def test_an_error_is_one_of_djangos(self, mine: Tenant):
+        with pytest.raises(DatabaseError, match="division by zero"), transaction.atomic():
+            enter_asking(connection, mine.pk, "SELECT 1 / 0")
+        assert connection.connection.info.transaction_status.name == "IDLE"

@@ -4,16 +4,19 @@ Order of locks, the same in every process: tenants by id; inside a tenant queue 
 then records, then runs by id. Everything is set-based: the number of statements does not grow with the batch.
 """
 
+import json
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
-from django.db import transaction
+from django.db import connections, transaction
 
 from tenants.failpoints import reach
 from tenants.ids import uuid7
-from tenants.scope import APP_ALIAS, set_tenant
+from tenants.scope import APP_ALIAS, enter_asking
 from workflows import telling
 from workflows.catalog import Taken
 from workflows.lanes import book, counts, doubtful, job_rows, lease
@@ -34,8 +37,7 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
         for tenant_id in sorted(tenants):
             part = tenants[tenant_id]
             part.retried = batch.retried
-            set_tenant(cursor, tenant_id)
-            if standing := _standing(cursor, tenant_id):
+            if standing := _enter(tenant_id):
                 _TenantFlush(cursor, tenant_id, holder, result, standing).write(part)
             else:
                 result.late += len(part.settlements)
@@ -67,19 +69,38 @@ def _reached(batch: Batch, how_far: str) -> None:
         reach(f"stamp.{how_far}")
 
 
-def _standing(cursor: Any, tenant_id: uuid.UUID) -> tuple[Any, ...] | None:
-    """The tenant's monthly limit, the month that it is, whether it has suppressions, and endpoints that hear of records;
-    it stays until this transaction ends. None where it is gone: a frozen worker may come back after its tenant was
-    erased; what it brings is dropped, and the other tenants' share of its flush is not held up by it."""
-    cursor.execute(
-        f"""SELECT t.monthly_credit_limit, date_trunc('month', now() AT TIME ZONE 'utc')::date, t.suppress_subdomains,
-                   EXISTS (SELECT 1 FROM integrations_suppression s WHERE s.tenant_id = t.id), {telling.ABOUT_RECORDS},
-                   {lease.HURRY}
-            FROM tenants_tenant t WHERE t.id = %s FOR KEY SHARE OF t""",  # noqa: S608 - a fragment of ours
-        [lease.STALLED, tenant_id],
-    )
-    found: tuple[Any, ...] | None = cursor.fetchone()
-    return found
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What a tenant's share has to know of it."""
+
+    monthly_limit: int | None
+    today: date
+    """The first of the month that it is."""
+    covers_subdomains: bool
+    suppresses: bool
+    tells_records: bool
+
+
+_STANDING = f"""
+    SELECT jsonb_build_array(t.monthly_credit_limit, date_trunc('month', now() AT TIME ZONE 'utc')::date,
+        t.suppress_subdomains, EXISTS (SELECT 1 FROM integrations_suppression s WHERE s.tenant_id = t.id),
+        {telling.ABOUT_RECORDS}, {lease.HURRY.replace("%s", f"'{lease.STALLED}'")})
+    FROM tenants_tenant t WHERE t.id = '{{tenant_id}}' FOR KEY SHARE OF t"""  # noqa: S608 - fragments of ours
+
+
+def _enter(tenant_id: uuid.UUID) -> _Standing | None:
+    """Go on as this tenant, which stays until this transaction ends. None where it is gone: a frozen worker may come back
+    after its tenant was erased; what it brings is dropped, and the other tenants' share of its flush is not held up by
+    it.
+
+    In one message with the transaction's begin: each one more has this thread wait for its turn beside the runner's
+    loop, for some milliseconds of a busy worker's.
+    """
+    found = enter_asking(connections[APP_ALIAS], tenant_id, _STANDING.format(tenant_id=tenant_id))
+    if found is None:
+        return None
+    limit, today, *flags, _ = json.loads(found)
+    return _Standing(limit, date.fromisoformat(today), *flags)
 
 
 # What is shared by those who ask the same; of anything else each asks for itself.
@@ -90,13 +111,15 @@ class _TenantFlush:
     """The statements of one tenant's share."""
 
     def __init__(
-        self, cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, result: Flushed, standing: tuple[Any, ...]
+        self, cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, result: Flushed, standing: _Standing
     ) -> None:
         self.cursor, self.tenant_id, self.holder, self.result = cursor, tenant_id, holder, result
-        limit, today, subdomains, suppresses, self.tells_records, _ = standing
-        self.month = Month(cursor, tenant_id, limit, today)
+        self.tells_records = standing.tells_records
+        self.month = Month(cursor, tenant_id, standing.monthly_limit, standing.today)
         self.tally = Tally(cursor, tenant_id, self.month)
-        self.shield = Shield(cursor, tenant_id, subdomains=subdomains) if suppresses else None
+        self.shield = (
+            Shield(cursor, tenant_id, subdomains=standing.covers_subdomains) if standing.suppresses else None
+        )
         self.retried = False
 
     def write(self, part: Batch) -> None:
