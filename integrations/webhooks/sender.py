@@ -95,6 +95,8 @@ class Sender:
         # What was sent is written down beside what is taken next.
         self._taking = ThreadPoolExecutor(1, thread_name_prefix="webhook-take")
         self._settling = ThreadPoolExecutor(1, thread_name_prefix="webhook-settle")
+        # Mails take as long as the mail server does.
+        self._telling = ThreadPoolExecutor(1, thread_name_prefix="webhook-tell")
         beside = [self._loop.create_task(loop()) for loop in (self._settle_loop, self._notice_loop)]
         self._ready.set()
         try:
@@ -113,6 +115,8 @@ class Sender:
             for thread in (self._taking, self._settling):
                 await self._database(thread, connections.close_all)
                 thread.shutdown(wait=False)
+            self._telling.submit(connections.close_all)  # once its mail is sent; nobody waits for that
+            self._telling.shutdown(wait=False)
 
     async def _take_loop(self, beside: list[asyncio.Task[None]]) -> None:
         while not self._stopping:
@@ -198,8 +202,8 @@ class Sender:
         while True:
             await asyncio.sleep(NOTICES_EVERY_S)
             try:
-                await self._database(self._settling, notices.tell)
-                await self._database(self._settling, strays.hold)
+                await self._database(self._telling, lambda: notices.tell(enough=lambda: self._stopping))
+                await self._database(self._telling, strays.hold)
             except Exception:  # the next time, and nothing that is sent waits for it
                 log.exception("webhook_notices_not_sent")
 

@@ -127,7 +127,7 @@ def test_a_fault_in_what_is_told_of_ends_no_worker(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sender_module, "NOTICES_EVERY_S", 0.05)
     asked = []
 
-    def faulty() -> int:
+    def faulty(**given: Any) -> int:
         asked.append(1)
         raise KeyError("a fault")
 

@@ -1,0 +1,110 @@
+"""What is done beside the sending, mails and strays, holds up neither it nor one another, and leaves nobody out."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from integrations.models import WebhookEndpoint
+from integrations.webhooks import notices, strays
+from integrations.webhooks import sender as sender_module
+from integrations.webhooks.sender import Sender
+from tenants import mails
+from tenants.models import Tenant
+from tenants.scope import tenant_scope
+from tests.integrations.receiver import Receiver
+from tests.integrations.telling import deliveries, endpoint_of, listen, tell, until
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], bool]], list[str]]:
+    """Has mails to admins go by a function of the endpoint's address; returns the addresses that it was given."""
+
+    def by(answer: Callable[[str], bool]) -> list[str]:
+        given: list[str] = []
+
+        def send(*args: Any, url: str, **facts: Any) -> bool:
+            given.append(url)
+            return answer(url)
+
+        monkeypatch.setattr(mails, "send_webhook_trouble", send)
+        return given
+
+    return by
+
+
+def in_trouble(tenant: Tenant) -> None:
+    with tenant_scope(tenant):
+        WebhookEndpoint.objects.update(notice="failing")
+
+
+def test_a_mail_server_that_thinks_holds_up_nothing_that_is_sent_nor_the_end_of_the_process(
+    tenant: Tenant, other_tenant: Tenant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, asked: Any
+) -> None:
+    monkeypatch.setattr(sender_module, "NOTICES_EVERY_S", 0.05)
+    go = threading.Event()
+    mailed = asked(lambda url: not go.wait(20))
+    for number in range(3):
+        listen(tenant, f"{receiver.url}/{number}")
+    in_trouble(tenant)
+    listen(other_tenant, receiver.url)
+    sender = Sender(timeout_s=1, lease_s=1.5)
+    sender.start()
+    try:
+        until(lambda: mailed)
+        tell(other_tenant)
+        until(lambda: [one.status for one in deliveries(other_tenant)] == ["delivered"], 3)
+        assert len(receiver.got) == 1
+        began = time.monotonic()
+        threading.Timer(0.5, go.set).start()
+        sender.stop()
+        assert time.monotonic() - began < 3
+        time.sleep(0.7)
+        assert len(mailed) == 1  # whoever is left is told by the next process
+    finally:
+        go.set()
+        sender.stop()
+
+
+def test_mails_that_nobody_takes_keep_no_other_waiting_for_ever(
+    tenant: Tenant, other_tenant: Tenant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, asked: Any
+) -> None:
+    monkeypatch.setattr(notices, "MOST_ENDPOINTS", 2)
+    first, last = sorted((tenant, other_tenant), key=lambda one: one.pk)
+    for number in range(3):
+        listen(first, f"{receiver.url}/refused/{number}")
+    listen(last, receiver.url)
+    in_trouble(first)
+    in_trouble(last)
+    asked(lambda url: "refused" not in url)
+    until(notices.tell)
+    assert endpoint_of(last).notice == ""
+
+
+def test_strays_that_cannot_be_put_by_keep_no_other_waiting(
+    tenant: Tenant, other_tenant: Tenant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = sorted((tenant, other_tenant), key=lambda one: one.pk)
+    for one in (first, last):
+        endpoint, _ = listen(one, receiver.url)
+        tell(one)
+        with tenant_scope(one):
+            WebhookEndpoint.objects.update(status="disabled", reason="gone")
+        if one == first:
+            broken = endpoint.pk
+    real = strays.hold_strays
+
+    def faulty(endpoint_ids: list[uuid.UUID]) -> None:
+        if broken in endpoint_ids:
+            raise KeyError("a fault")
+        real(endpoint_ids)
+
+    monkeypatch.setattr(strays, "hold_strays", faulty)
+    monkeypatch.setattr(strays, "MOST", 1)  # of two, now the one and now the other
+    until(strays.hold)
+    assert [deliveries(one)[0].status for one in (first, last)] == ["waiting", "held"]
