@@ -14,6 +14,8 @@ from tenants.scope import tenant_scope
 
 PATIENCE = timedelta(days=3)
 """For so long a tenant's data waits for Stripe to take its last usage."""
+SECOND = timedelta(seconds=1)
+"""Stripe counts in seconds: what is told of the one in which a subscription ends comes after it."""
 _log = structlog.stdlib.get_logger("weir.billing")
 
 
@@ -52,6 +54,11 @@ def _told(tenant_id: uuid.UUID, customer_id: str, *, live: bool) -> bool:
     if live and metering.untold_of(tenant_id):
         return False  # no minute was free; one will be
     with tenant_scope(tenant_id):
+        if (
+            live
+            and MeterBatch.objects.filter(state__in=metering.COUNTED, at__gt=timezone.now() - SECOND).exists()
+        ):
+            return False  # told of a coming minute, which Stripe would not bill any more
         waiting = list(MeterBatch.objects.filter(state__in=metering.WAITING))
         lost = list(MeterBatch.objects.filter(state__in=metering.LOST))
     oldest = min((batch.created_at for batch in waiting), default=None)

@@ -85,13 +85,18 @@ def collect(tenant_id: uuid.UUID, *, at_the_end: bool = False) -> int:
 
 
 def untold_of(tenant_id: uuid.UUID) -> int:
-    """How many records of this month and the last no batch of this tenant tells."""
+    """How many records of this month and the last no batch of this tenant tells, and some could: where a subscription began
+    in the last minute of a month, nothing of that month can be told."""
     this = timezone.now().astimezone(UTC).date().replace(day=1)
     with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
         row = Subscription.objects.exclude(metered_from=None).first()
         if row is None:
             return 0
-        months = [period for period in (month_before(this), this) if period >= row.metered_from]
+        months = [
+            period
+            for period in (month_before(this), this)
+            if period >= row.metered_from and _first_minute(row, period) < bounds(period)[1]
+        ]
         return sum(max(0, _missing(cursor, row, period)) for period in months)
 
 
@@ -136,9 +141,7 @@ def _add(row: Subscription, period: date, quantity: int, now: datetime, *, at_th
 def _free_minute(row: Subscription, period: date, now: datetime, *, at_the_end: bool) -> datetime | None:
     """A minute that no other batch has, and that the subscription bills: one of the coming ones, as what is told of a
     moment before it began is billed by nobody. Where the month or the subscription is over, one that has gone by."""
-    first, last = bounds(period)
-    if row.began_at is not None and row.began_at < last:
-        first = max(first, _minute(row.began_at) + MINUTE)
+    first, last = _first_minute(row, period), bounds(period)[1]
     # Stripe counts in seconds, and what is told of the second in which the subscription ends comes after it.
     present = _minute(now - timedelta(seconds=1) if at_the_end else now)
     newest = min(present if at_the_end else present + METER_LOOKS_AHEAD, last - MINUTE)
@@ -149,6 +152,14 @@ def _free_minute(row: Subscription, period: date, now: datetime, *, at_the_end: 
             return at
         at += step
     return None
+
+
+def _first_minute(row: Subscription, period: date) -> datetime:
+    """The first of a month that the subscription bills."""
+    first, last = bounds(period)
+    if row.began_at is not None and row.began_at < last:
+        first = max(first, _minute(row.began_at) + MINUTE)
+    return first
 
 
 def _minute(moment: datetime) -> datetime:

@@ -1,5 +1,7 @@
 """A tenant that is erased: its last usage is billed, nothing is charged afterwards, and nothing about people is left."""
 
+from datetime import timedelta
+
 import pytest
 import structlog
 from django.conf import settings
@@ -110,6 +112,31 @@ def test_the_last_usage_is_waited_for(paying):
     assert halted(paying) == (True, [])
     paying.advance(2 * 3600)
     assert last_invoice(paying, customer_id).total == 500
+
+
+def test_what_was_told_of_a_coming_minute_is_waited_for(paying):
+    customer_id = paying.row.customer_id
+    paying.advance(600)
+    use(paying, 100_500)
+    work(paying)  # of the next minute, as always
+    close(paying)
+    assert halted(paying) == (False, [])
+    assert subscribed(paying) == ["active"]
+    paying.advance(62)
+    assert halted(paying) == (True, [])
+    paying.advance(2 * 3600)
+    assert last_invoice(paying, customer_id).total == 500
+
+
+def test_who_subscribed_in_the_last_minute_of_a_month_can_go_in_the_next(paying):
+    end = paying.row.period_end
+    use(paying, 5)
+    with tenant_scope(paying.tenant):
+        Subscription.objects.update(began_at=end - timedelta(seconds=20))
+    paying.advance(int((end - paying.now()).total_seconds()) + 5 * DAY)
+    close(paying)
+    assert halted(paying) == (True, [])
+    assert subscribed(paying) == ["canceled"]
 
 
 def test_after_three_days_it_is_told_to_the_operators_and_holds_up_nobody(paying):
