@@ -18,6 +18,8 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+KNOWN: Final = "weir.known"
+"""In the environment of a request that came with a valid key, or from somebody who is signed in."""
 AT_ONCE: Final = 2
 """Threads of a process, out of those that the Procfile gives it, that may wait for bodies of callers that are not known."""
 TURN_S: Final = 0.1
@@ -64,11 +66,8 @@ class Bodies:
 
     def _noting(self, credential: str, environ: Environ, start_response: StartResponse) -> StartResponse:
         def noting(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            path = environ["PATH_INFO"]
-            # A page for people is shown to nobody else; who is not signed in is sent away from it.
-            if (path.startswith("/api/v1/") and status < "400") or (
-                path.startswith("/app/") and status < "300"
-            ):
+            # The answer alone tells nothing: anybody is redirected to https, and told which origins may ask.
+            if environ.get(KNOWN):
                 if len(self._known) >= MOST_KNOWN:
                     self._known.clear()
                 self._known[credential] = time.monotonic() + KNOWN_FOR_S

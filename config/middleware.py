@@ -10,7 +10,8 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from tenants.context import context
+from config.bodies import KNOWN
+from tenants.context import context, current
 
 Next = Callable[[HttpRequest], HttpResponse]
 
@@ -36,6 +37,7 @@ class RequestContextMiddleware:
         ):
             response = self.get_response(request)
             response[REQUEST_ID] = request_id
+            request.META[KNOWN] = current().tenant_id is not None
             if request.path not in _QUIET:
                 _log_request(request, response, time.monotonic() - began)
         return response

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from django.core.handlers.wsgi import WSGIHandler
+from django.test import Client
 
 from config import bodies
 from config.env import BASE_DIR
@@ -110,27 +112,26 @@ def test_a_file_is_read_by_its_view_and_gives_its_turn_back_before_it_is_looked_
 
 
 @pytest.mark.parametrize(
-    ("path", "sent", "status", "known"),
+    ("sent", "is_known", "known"),
     [
-        ("/api/v1/tenant", {"HTTP_AUTHORIZATION": "Bearer a"}, "200 OK", True),
-        ("/api/v1/runs", {"HTTP_X_API_KEY": "a"}, "202 Accepted", True),
-        ("/api/v1/tenant", {"HTTP_AUTHORIZATION": "Bearer a"}, "401 Unauthorized", False),
-        ("/api/docs/", {"HTTP_AUTHORIZATION": "Bearer a"}, "200 OK", False),
-        ("/app/runs/", {"HTTP_COOKIE": "weir_session=a"}, "200 OK", True),
-        ("/app/runs/", {"HTTP_COOKIE": "weir_session=a"}, "302 Found", False),
-        ("/accounts/login/", {"HTTP_COOKIE": "weir_session=a"}, "200 OK", False),
-        ("/api/v1/tenant", {}, "200 OK", False),
+        ({"HTTP_AUTHORIZATION": "Bearer a"}, True, True),
+        ({"HTTP_X_API_KEY": "a"}, True, True),
+        ({"HTTP_COOKIE": "weir_session=a"}, True, True),
+        ({"HTTP_AUTHORIZATION": "Bearer a"}, False, False),
+        ({}, True, False),
     ],
 )
-def test_who_had_a_valid_key_or_was_signed_in_waits_for_no_turn(path, sent, status, known):
+def test_who_had_a_valid_key_or_was_signed_in_waits_for_no_turn(sent, is_known, known):
     def view(environ, start_response):
-        start_response(status, [])
+        if is_known:
+            environ[bodies.KNOWN] = True
+        start_response("200 OK", [])
         return [environ["wsgi.input"].read()]
 
     whole, answers = bodies.Bodies(view), []
 
     def ask(**more):
-        environ = {"PATH_INFO": path, "wsgi.input": io.BytesIO(b"body"), **sent, **more}
+        environ = {"PATH_INFO": "/api/v1/runs", "wsgi.input": io.BytesIO(b"body"), **sent, **more}
         return whole(environ, lambda status, *_: answers.append(status))
 
     ask()
@@ -138,6 +139,57 @@ def test_who_had_a_valid_key_or_was_signed_in_waits_for_no_turn(path, sent, stat
         whole._turns.acquire()
     said = ask(CONTENT_LENGTH="4")
     assert (said == [b"body"], answers[-1].startswith("503")) == (known, not known)
+
+
+@pytest.mark.parametrize(
+    ("key", "asked", "status", "known"),
+    [
+        ("good", {}, 200, True),
+        ("good", {"PATH_INFO": "/api/v1/runs/nope"}, 404, True),
+        ("nonsense", {}, 401, False),
+        ("nonsense", {"PATH_INFO": "/api/docs/"}, 200, False),
+        ("good", {"wsgi.url_scheme": "http"}, 301, False),
+        ("nonsense", {"wsgi.url_scheme": "http"}, 301, False),
+        ("nonsense", {"REQUEST_METHOD": "OPTIONS", "HTTP_ORIGIN": "https://a.example",
+                      "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "POST"}, 200, False),
+    ],
+)  # fmt: skip
+def test_an_answer_alone_makes_nobody_known(tenant, settings, key, asked, status, known):
+    """A redirect to https and the answer to a browser's question about origins are given to anybody."""
+    settings.SECURE_SSL_REDIRECT = True
+    settings.CORS_ALLOWED_ORIGINS = ["https://app.example"]
+    settings.MIDDLEWARE = [
+        *settings.MIDDLEWARE[:1],
+        "corsheaders.middleware.CorsMiddleware",
+        *settings.MIDDLEWARE[1:],
+    ]
+    whole, answers = bodies.Bodies(WSGIHandler()), []
+    environ = {
+        "REQUEST_METHOD": "GET", "PATH_INFO": "/api/v1/tenant", "SERVER_NAME": "localhost", "SERVER_PORT": "80",
+        "REMOTE_ADDR": "192.0.2.1", "wsgi.url_scheme": "https", "wsgi.input": io.BytesIO(), **asked,
+        "HTTP_AUTHORIZATION": f"Bearer {make_key(tenant) if key == 'good' else key}",
+    }  # fmt: skip
+    whole(environ, lambda line, *_: answers.append(int(line[:3]))).close()
+    assert (answers, len(whole._known)) == ([status], int(known))
+
+
+def test_who_is_signed_in_is_known_by_the_pages_of_their_tenant(owner):
+    whole, browser = bodies.Bodies(WSGIHandler()), Client()
+    for path, signed_in, known in (
+        ("/app/runs/", False, 0),
+        ("/accounts/login/", False, 0),
+        ("/app/runs/", True, 1),
+    ):
+        if signed_in:
+            browser.force_login(owner)
+        cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in browser.cookies.items())
+        environ = {
+            "REQUEST_METHOD": "GET", "PATH_INFO": path, "SERVER_NAME": "localhost", "SERVER_PORT": "80",
+            "REMOTE_ADDR": "192.0.2.1", "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(),
+            "HTTP_COOKIE": cookies or "weir_session=made-up",
+        }  # fmt: skip
+        whole(environ, lambda *_: None).close()
+        assert len(whole._known) == known, (path, signed_in)
 
 
 def test_more_threads_answer_than_may_wait_for_bodies():
