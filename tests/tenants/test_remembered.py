@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import pytest
 
@@ -133,3 +134,45 @@ def test_two_threads_that_find_it_too_old_read_it_once(source, kept):
     kept.get(1)
     second.join()
     assert source.asked == [[1]]
+
+
+def test_what_is_forgotten_while_it_is_being_read_is_not_remembered(source, kept):
+    """A plan changes, and whoever asks after that is told of the new one, though another began to ask before."""
+    source.meanwhile = lambda: kept.forget(1) if len(source.asked) == 1 else None
+    assert kept.get(1) == "1!"
+    kept.get(1)
+    kept.get(1)
+    assert source.asked == [[1], [1]]
+
+
+@pytest.mark.parametrize("ends", ["away", "answers"])
+def test_a_read_that_takes_long_keeps_nobody_else_waiting_for_long(source, kept, monkeypatch, ends):
+    """A database that is silent costs each its own time-out and not everybody's, and a lock that one holds who waits here
+    cannot keep the read from its end."""
+    monkeypatch.undo()  # real time
+    monkeypatch.setattr(Remembered, "PATIENCE_S", 0.05)
+    go, reading = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        if source.asked[-1] == [1]:
+            reading.set()
+            assert go.wait(5)
+            source.broken = ends == "away"
+
+    source.meanwhile = slow
+
+    def ask() -> None:
+        with pytest.raises(OSError, match="away") if ends == "away" else nullcontext():
+            kept.get(1)
+
+    first = threading.Thread(target=ask)
+    first.start()
+    assert reading.wait(5)
+    try:
+        began = time.monotonic()
+        assert kept.get(2) == "2!"
+        assert time.monotonic() - began < 2
+    finally:
+        go.set()
+        first.join()
+    assert source.asked == [[1], [2]]
