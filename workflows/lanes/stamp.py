@@ -6,12 +6,13 @@ the one that is asked.
 
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from tenants.ids import uuid7
 from workflows.lanes import book
+from workflows.lanes.parking import Parking, park
 from workflows.lanes.tally import Tally
 from workflows.lanes.work import STAMP_GRACE_S, Flushed, Work
 
@@ -42,13 +43,8 @@ def stamp(
         _mark(cursor, tenant_id, holder, stamps, tally, result)
     # Only now: the marking needs the run to be active in its lane. And only where there is no room in truth: steps that
     # turned out to wait for somebody else's answer took none, and nothing of theirs in flight would end the parking.
-    if refused:
-        parked = room.without(refused)
-        if parked:
-            _park(cursor, tenant_id, parked)
-            result.parked |= parked.keys()
-    else:
-        parked = {}
+    parked = park(cursor, tenant_id, short) if refused and (short := room.without(refused)) else set()
+    result.parked |= parked
     result.woken |= {
         (tenant_id, work.lane_id) for work, _, _ in refused if (work.lane_id, work.run.id) not in parked
     }
@@ -159,20 +155,6 @@ def unpark(cursor: Any, tenant_id: uuid.UUID, freed: Sequence[Work], result: Flu
     result.woken |= {(tenant_id, lane_id) for lane_id in lanes}
 
 
-class Parking(NamedTuple):
-    """Why a run waits in a lane: for its tenant's month or for its own limit, and how much room the cheapest of what was
-    refused needs (thousandths)."""
-
-    for_month: bool
-    worst: int
-
-    def beside(self, other: "Parking") -> "Parking":
-        """One of both: the month's, which says when it ends at the latest."""
-        if self.for_month != other.for_month:
-            return self if self.for_month else other
-        return Parking(self.for_month, min(self.worst, other.worst))
-
-
 class _Room:
     """How much may be reserved: what the runs' credit limits and the tenant's monthly limit leave.
 
@@ -252,39 +234,6 @@ def _take_what_comes_before_runs(cursor: Any, tenant_id: uuid.UUID, stamps: Sequ
             sorted({work.run.id for work in works}),
         ],
     )
-
-
-def _park(cursor: Any, tenant_id: uuid.UUID, pairs: Mapping[tuple[uuid.UUID, uuid.UUID], Parking]) -> None:
-    """Runs at a limit wait in their lanes, until calls in flight cost less or the limit is raised; at the tenant's
-    monthly one until the month ends at the latest. Whoever settles such a call lets them go on, and the sweep all those
-    that have room: what another process freed before this parking was committed has found nobody to wake.
-
-    Told once for each limit: a run at its limit is parked and let go with every call that costs less than it might.
-    """
-    ordered = sorted(pairs)
-    cursor.execute(
-        """WITH parked AS (
-               UPDATE lane_run l SET state = 'budget', parked_for = t.worst, parked_until = CASE WHEN t.for_month THEN
-                      (date_trunc('month', now() AT TIME ZONE 'utc') + interval '1 month') AT TIME ZONE 'utc' END
-               FROM unnest(%s::uuid[], %s::uuid[], %s::bool[], %s::bigint[]) t(lane_id, run_id, for_month, worst)
-               WHERE l.tenant_id = %s AND l.lane_id = t.lane_id AND l.run_id = t.run_id AND l.state = 'active'
-               RETURNING l.run_id)
-           SELECT DISTINCT p.run_id FROM parked p WHERE NOT EXISTS (
-               SELECT 1 FROM run_event e WHERE e.tenant_id = %s AND e.run_id = p.run_id AND e.kind = 'run.parked'
-               AND NOT EXISTS (SELECT 1 FROM run_event c WHERE c.tenant_id = e.tenant_id AND c.run_id = e.run_id
-                               AND c.kind = 'run.changed' AND c.id > e.id))""",
-        [
-            [pair[0] for pair in ordered],
-            [pair[1] for pair in ordered],
-            [pairs[pair].for_month for pair in ordered],
-            [pairs[pair].worst for pair in ordered],
-            tenant_id,
-            tenant_id,
-        ],
-    )
-    if parked := cursor.fetchall():
-        told: list[tuple[uuid.UUID, str, dict[str, Any]]] = [(row[0], "run.parked", {}) for row in parked]
-        book.write_events(cursor, tenant_id, told, actor="system:engine")
 
 
 def _leaders(cursor: Any, tenant_id: uuid.UUID, stamps: Sequence[Stamp], result: Flushed) -> list[Stamp]:

@@ -17,6 +17,7 @@ from tenants.failpoints import reach
 from tenants.scope import OPS_ALIAS, ops_scope
 from workflows.lanes import lease, ring
 from workflows.lanes.book import rows
+from workflows.lanes.parking import unpark_for_nothing
 from workflows.operations.cancel import cancel_waiting
 from workflows.operations.settle_late import settle_late
 
@@ -89,6 +90,7 @@ def look() -> Found:
         promoted += _wake_posted(cursor)
         promoted += _unpark_months(cursor)
         promoted += _unpark_runs(cursor)
+        promoted += unpark_for_nothing(cursor)
         idle = rows(cursor, LANES_WITH_WORK, [])
         late = rows(cursor, LATE_POSTS, [POSTS])
         leaving.ring_if_due(cursor)
