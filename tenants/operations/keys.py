@@ -75,7 +75,8 @@ def rotate_api_key(
     (0 to 30 days), or until it expires, if that comes first. `by` is the key that asks, where a key does; it may be the
     one that is replaced. Keys prolong nothing: a replacement that a key asks for ends when that key was made to end, if
     not before. Raises NotFound; NotAllowed where `by` reaches less far than the key; Conflict for a key that
-    is revoked, expired or replaced already (a replacement that was revoked does not count).
+    is revoked, expired or replaced already (a replacement that was revoked does not count), and where both would be one key
+    too many.
     """
     if not 0 <= overlap_seconds <= MAX_OVERLAP_SECONDS:
         raise _invalid("overlap_seconds", f"A whole number from 0 to {MAX_OVERLAP_SECONDS:,}.")
@@ -84,6 +85,8 @@ def rotate_api_key(
         _require_reach(by, livemode=old.livemode, scopes=old.scopes)
         now = timezone.now()
         made = _as_made(old, now)
+        if overlap_seconds:
+            _require_room(now)
         minted = new_key(livemode=old.livemode)
         key = _insert(
             minted,

@@ -7,6 +7,9 @@ from django.utils import timezone
 
 from tenants.api import authentication
 from tenants.models import ApiKey, AuditEvent
+from tenants.operations import keys
+from tenants.queries import key_owners
+from tenants.remembered import Remembered
 from tenants.scope import tenant_scope
 from tests.api.test_errors import assert_problem
 from tests.client import Api
@@ -20,8 +23,8 @@ SHOWN = {
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch):
-    """Each request asks the database, as it would a second later; tests/api/test_keys_end.py has the remembering."""
-    monkeypatch.setattr(authentication, "CACHE_SECONDS", 0)
+    """Each request asks the database, as it would a second later; tests/api/test_keys_checked.py has the remembering."""
+    monkeypatch.setattr(authentication, "OWNERS", Remembered(key_owners, seconds=0, nothing=None))
 
 
 def only(tenant, **wanted) -> ApiKey:
@@ -248,3 +251,16 @@ def test_a_setting_that_cannot_be_is_refused(api, tenant, body):
 def test_a_test_key_changes_no_setting_and_reads_no_trail(test_key):
     assert_problem(Api(test_key).patch("/tenant", {"name": "x"}), 403, "live_key_needed")
     assert_problem(Api(test_key).get("/audit"), 403, "live_key_needed")
+
+
+def test_a_key_that_is_replaced_again_and_again_makes_no_more_keys_than_a_tenant_may_have(
+    api, tenant, monkeypatch
+):
+    monkeypatch.setattr(keys, "MAX_ACTIVE", 3)
+    [key] = api.get("/keys").json()["data"]
+    for _ in range(2):
+        key = api.post(f"/keys/{key['id']}/rotate", {"overlap_seconds": 600}).json()
+    assert_problem(api.post(f"/keys/{key['id']}/rotate", {"overlap_seconds": 600}), 409, "conflict")
+    assert [one["status"] for one in api.get("/keys").json()["data"]] == ["active"] * 3
+    # Without an overlap there are no more than before.
+    assert api.post(f"/keys/{key['id']}/rotate", {"overlap_seconds": 0}).status_code == 201
