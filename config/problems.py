@@ -23,6 +23,7 @@ from tenants.secret import Secret, mask
 MEDIA_TYPE = "application/problem+json"
 API_PREFIX = "/api/"
 RETRY_AFTER_S = 5
+_WRITES = {"POST", "PATCH", "DELETE"}
 _log = structlog.stdlib.get_logger("weir.problems")
 
 # What DRF calls it -> what we call it, with a title.
@@ -84,7 +85,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponseBase | N
             return problem(request, 400, "invalid_body", "The body cannot be read", "The body ended early.")
         case OperationalError() | InterfaceError():
             _log.error("database_unavailable", error=type(error).__name__)
-            apart = request.method == "POST" and not getattr(context.get("view"), "one_transaction", True)
+            apart = request.method in _WRITES and not getattr(context.get("view"), "one_transaction", True)
             return unavailable(request, unsure=apart or may_be_done(error))
     return None
 

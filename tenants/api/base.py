@@ -32,7 +32,8 @@ class ApiView(APIView):
     shown_once: ClassVar[tuple[str, ...]] = ()
     """Fields of the answer to a POST that nobody is shown again, nor kept for an `Idempotency-Key`."""
     one_transaction: ClassVar[bool] = True
-    """Whether a POST may run in one transaction with the keeping of its answer: it asks no vendor."""
+    """Whether a write is one transaction, which a POST then shares with the keeping of its answer: it asks no vendor, and
+    commits nothing as it goes."""
     keeps_answers: ClassVar[bool] = False
     """Whether the view itself sees to `Idempotency-Key`."""
     going: ClassVar[Going | None] = None

@@ -9,7 +9,7 @@ from django.test import Client
 from tenants.operations.tenants import suspend_tenant
 from tenants.scope import tenant_scope
 from tests.client import Api
-from tests.factories import connect_all, contact, make_key
+from tests.factories import connect_all, contact, make_key, make_run
 from workflows import queries
 from workflows.api import runs as runs_api
 from workflows.models import Run
@@ -87,6 +87,26 @@ def test_a_commit_whose_answer_is_lost_does_not_say_that_nothing_was_changed(
     assert "Idempotency-Key" in said
     with tenant_scope(tenant):
         assert Run.objects.count() == 1
+
+
+def test_a_database_that_goes_away_after_a_change_does_not_say_that_nothing_was_changed(
+    committed, tenant, monkeypatch
+):
+    connect_all(tenant)
+    api, run, asked = Api(make_key(tenant)), make_run(tenant), []
+    real = runs_api.queries.get_run
+
+    def get_run(*given, **options):
+        asked.append(1)
+        if len(asked) == 2:  # to show what came of it
+            raise OperationalError("server closed the connection unexpectedly")
+        return real(*given, **options)
+
+    monkeypatch.setattr(runs_api.queries, "get_run", get_run)
+    said = assert_problem(api.patch(f"/runs/{run.pk}", {"priority": 9}), 503, "unavailable")["detail"]
+    assert "not known" in said
+    with tenant_scope(tenant):
+        assert Run.objects.get().priority == 9
 
 
 @pytest.mark.parametrize("body", [[], "text", 5, None, True])

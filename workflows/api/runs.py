@@ -112,6 +112,7 @@ class RunsView(ApiView):
 
 class RunView(ApiView):
     resource = "runs"
+    one_transaction = False  # what was changed is committed before it is shown
 
     @extend_schema(
         operation_id="runs_retrieve", tags=["runs"], responses={200: RunSerializer, **problems(404)}
