@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from django.db import connections, transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from billing.models import UsageEvent
 from billing.queries import current_period
@@ -14,7 +14,7 @@ from tenants.models import Tenant
 from tenants.scope import APP_ALIAS, require_tenant_id, tenant_scope
 from workflows.lanes.ring import ring_after_commit
 from workflows.models import LaneRun, Run
-from workflows.states import LaneRunState
+from workflows.states import LaneRunState, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ def month_use() -> MonthUse:
     month = current_period()
     limit = Tenant.objects.values_list("monthly_credit_limit", flat=True).get(pk=require_tenant_id())
     ledger = UsageEvent.objects.filter(period=month, kind=UsageEvent.Kind.ATTEMPT, livemode=True)
-    under_way = Run.objects.filter(livemode=True, finished_at=None)
+    # A run that failed has its end before its last calls have.
+    under_way = Run.objects.filter(Q(finished_at=None) | Q(status=RunStatus.FAILED), livemode=True)
     return MonthUse(
         month=month,
         limit=limit,
@@ -79,7 +80,8 @@ def _count_anew(tenant_id: uuid.UUID) -> None:
                       coalesce((SELECT sum(e.credits) FROM billing_usageevent e WHERE e.tenant_id = %(tenant)s
                                 AND e.period = m.month AND e.kind = 'attempt' AND e.livemode), 0),
                       coalesce((SELECT sum(q.reserved) FROM run r JOIN step_queue q ON q.run_id = r.id
-                                WHERE r.tenant_id = %(tenant)s AND r.finished_at IS NULL AND r.livemode
+                                WHERE r.tenant_id = %(tenant)s AND r.livemode
+                                AND (r.finished_at IS NULL OR r.status = 'failed')
                                 AND coalesce(nullif(q.job->>'month', '')::date,
                                              date_trunc('month', q.sent_at AT TIME ZONE 'utc')::date) = m.month), 0)
                FROM m

@@ -9,6 +9,7 @@ import pytest
 from django.db import connections
 from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from billing.models import UsageEvent
 from integrations.connectors import registry
@@ -127,6 +128,22 @@ def test_a_limit_that_is_set_while_calls_are_in_flight_counts_them(tenant: Tenan
     hand.settle([hand.answer(work) for work in (works[2], works[3], works[4])])
     assert row(tenant) == (4_000, 0)
     assert (again(run).credits_spent, again(run).credits_reserved) == (4_000, 0)
+
+
+def test_calls_of_a_run_whose_file_was_lost_count_while_they_are_in_flight(
+    tenant: Tenant, vendors: Sandbox
+) -> None:
+    run = start(tenant, people(2))
+    hand = Hand(tenant)
+    works = hand.claim()
+    hand.stamp(works)
+    with tenant_scope(tenant):
+        Run.objects.filter(pk=run.pk).update(status="failed", finished_at=timezone.now())
+    assert use(tenant).reserved == 2_000
+    limit(tenant, 2_000)
+    assert row(tenant) == (0, 2_000)
+    hand.settle([hand.answer(work) for work in works])
+    assert row(tenant) == (2_000, 0)
 
 
 def test_what_calls_leave_of_the_limit_is_used(tenant: Tenant, vendors: Sandbox) -> None:
