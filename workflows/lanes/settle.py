@@ -151,12 +151,13 @@ class _TenantFlush:
         if any(s.goes_on for s in settlements):
             settlements = self._carry_on(settlements)
         kept = self._fence(settlements)
-        self.result.late += len(settlements) - len(kept)
-        if len(kept) < len(settlements):
-            job_rows.cost_once(self.cursor, self.tenant_id, [s for s in settlements if s not in kept])
         kept_ids = {s.attempt_id for s in kept}
+        late = [s for s in settlements if s.attempt_id not in kept_ids]
+        self.result.late += len(late)
+        if late:
+            job_rows.cost_once(self.cursor, self.tenant_id, late)
         if self.shield is not None:
-            self.shield.withhold(kept)
+            self.shield.withhold(kept, late)
         self._answer_lookups(kept)
         doubtful.write(self.cursor, self.tenant_id, self.month, settlements, kept_ids)
         self._write_history(settlements, kept_ids)

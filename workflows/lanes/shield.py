@@ -37,11 +37,12 @@ class Shield:
         result.suppressed |= held
         return [stamp for stamp in stamps if stamp[0].id not in held]
 
-    def withhold(self, kept: Sequence[Settlement]) -> None:
+    def withhold(self, kept: Sequence[Settlement], late: Sequence[Settlement]) -> None:
         """End records whose answer is about somebody on the list; what was found is not kept with them, nor for equal
-        questions. Those share it where the question or the answer names who is on the list, and not the record alone."""
+        questions, nor where it comes late. Equal questions share it where the question or the answer names who is on
+        the list, and not the record alone."""
         self._end_suppressed([s for s in kept if s.outcome == "suppressed" and not s.called])
-        found = [s for s in kept if _address(s)]
+        found = [s for s in (*kept, *late) if _address(s)]
         told = [{**s.work.query, "email": _address(s)} for s in found]
         about = self._about([*told, *(_asked(s.work) for s in found)])
         for settlement, by_answer, by_record in zip(found, about, about[len(found) :], strict=False):

@@ -2,6 +2,7 @@
 
 import uuid
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -9,10 +10,13 @@ from django.db import connections
 
 from integrations.connectors import registry
 from integrations.outcomes import Done, Miss, Outcome
+from integrations.suppressions import covers_subdomains, suppressed_of
 from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, tenant_scope
 from workflows.lanes import book
+from workflows.lanes.claim import load
 from workflows.lanes.month import Month
+from workflows.lanes.shield import WITHHELD
 
 AT_ONCE = 50
 
@@ -24,8 +28,9 @@ _WAITING = """
 """
 _STEPS = """
     SELECT s.queue_id, s.lane_id, s.run_id, s.operation, s.provider, s.attempt, s.status, s.credits, s.started_at,
-           r.livemode
+           r.livemode, p.input
     FROM step s JOIN run r ON r.id = s.run_id AND r.tenant_id = s.tenant_id
+    JOIN record p ON p.id = s.record_id AND p.tenant_id = s.tenant_id
     WHERE s.tenant_id = %s AND s.record_id = ANY(%s) AND s.queue_id = ANY(%s) ORDER BY s.id
 """
 
@@ -46,6 +51,10 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
         outcomes = {row[0]: _read(steps[row[1]][-1], bytes(row[4])) for row in found if steps[row[1]]}
         told = [(row[1], row[3]) for row in found if isinstance(outcomes.get(row[0]), Done | Miss)]
         doubts = _answered(cursor, tenant_id, told)
+        answers = _deliverable(
+            cursor, tenant_id,
+            {post: (load(steps[entry][-1][10]), outcomes[post]) for post, entry, *_ in found if steps[entry]},
+        )  # fmt: skip
         history: list[tuple[Any, ...]] = []
         usage: list[tuple[Any, ...]] = []
         spent: dict[uuid.UUID, Counter[str]] = defaultdict(Counter)
@@ -59,7 +68,7 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
         for post_id, entry_id, record_id, attempt, _ in found:
             if not steps[entry_id]:
                 continue  # its history was purged
-            _, lane_id, run_id, operation, provider, *_, started_at, livemode = steps[entry_id][-1]
+            _, lane_id, run_id, operation, provider, *_, started_at, livemode, _ = steps[entry_id][-1]
             outcome = outcomes[post_id]
             cost = _cost(outcome) if (entry_id, attempt) not in paid else 0
             again = (entry_id, attempt) in paid
@@ -67,7 +76,7 @@ def settle_late(tenant_id: uuid.UUID, posts: list[uuid.UUID]) -> int:
             history.append(
                 (attempt_id, lane_id, run_id, record_id, entry_id, operation, provider, attempt, "late",
                  outcome.name if isinstance(outcome, Done | Miss) else "error", _reason(outcome, again=again),
-                 book.dump(outcome.answer) if isinstance(outcome, Done) else None, None, None, cost, None, started_at, None)
+                 book.dump(answers.get(post_id)), None, None, cost, None, started_at, None)
             )  # fmt: skip
             if cost:
                 paid.add((entry_id, attempt))
@@ -143,6 +152,22 @@ def _answered(
         [[entry for entry, _ in told], [attempt for _, attempt in told], tenant_id],
     )
     return {(row[0], row[1]): (row[2], row[3]) for row in found}
+
+
+def _deliverable(
+    cursor: Any, tenant_id: uuid.UUID, posts: Mapping[uuid.UUID, tuple[dict[str, Any], Outcome | None]]
+) -> dict[uuid.UUID, dict[str, Any]]:
+    """By post, the answer to be kept; nothing of those about somebody on the tenant's suppression list. `posts` has each
+    one's record (its input) and what it says."""
+    answers = {post: said.answer for post, (_, said) in posts.items() if isinstance(said, Done)}
+    subdomains = covers_subdomains(cursor, tenant_id) if answers else None
+    if subdomains is None:
+        return answers
+    about = [posts[post][0] | answer for post, answer in answers.items()]
+    hits = suppressed_of(cursor, tenant_id, about, subdomains=subdomains)
+    return {
+        post: WITHHELD if hit else answer for (post, answer), hit in zip(answers.items(), hits, strict=True)
+    }
 
 
 def _raise_records(cursor: Any, tenant_id: uuid.UUID, paid_for: Counter[uuid.UUID]) -> None:

@@ -1,6 +1,7 @@
 """Whoever comes onto the suppression list while vendors are at work is not delivered, and nothing of them is kept."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from django.db.models import Sum
 
 from billing.models import UsageCounter, UsageEvent
 from integrations.http import CallResult
-from integrations.outcomes import Done, Fail, Poll, Retry
+from integrations.outcomes import AwaitCallback, Done, Fail, Poll, Retry
 from integrations.suppressions import add_suppressions, remove_suppressions
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
@@ -16,11 +17,14 @@ from tests.factories import ACTOR
 from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import again, start
 from tests.workflows.lanes.test_recovery import Hand
-from workflows.lanes import settle
+from workflows.callback_tokens import Token
+from workflows.lanes import settle, sweep
 from workflows.lanes.driver import _without_a_call
 from workflows.lanes.outcome import judge, lost, suppressed
 from workflows.lanes.work import Batch, Work
 from workflows.models import Lookup, Record, Run, Step, StepQueue, Workflow
+from workflows.operations.control_run import cancel_run
+from workflows.operations.receive_callback import receive_callback
 from workflows.operations.retry import retry_record
 
 ADA = {"first_name": "Ada", "last_name": "Byron", "domain": "engines.example"}
@@ -123,6 +127,48 @@ def test_equal_questions_learn_that_the_answer_was_withheld_and_not_what_it_was(
     (asked,) = hand.claim()
     assert asked.cached_outcome == "", "off the list, they are asked about again"
     assert hand.stamp([asked]) == {asked.id}
+
+
+@pytest.mark.parametrize("line", [PERSON, ADDRESS])
+def test_nothing_is_kept_of_an_answer_that_comes_after_its_step_was_taken_over(
+    tenant: Tenant, hand: Hand, line: str
+) -> None:
+    run = start(tenant, [ADA])
+    [work] = hand.claim()
+    hand.stamp([work])
+    hand.settle([lost(replace(work), hand.holder, on_ambiguous="repeat")])
+    suppress(tenant, line)
+    assert hand.settle([hand.answer(work, HERS)]).late == 1
+    assert nothing_kept(tenant)
+    assert again(run).credits_spent == 1_000, "the call was made, and paid or repeated for nothing"
+    with tenant_scope(tenant):
+        assert Step.objects.get(status="late").answer == {"withheld": True}
+
+
+@pytest.mark.parametrize("line", [PERSON, ADDRESS, "Somebody Else, engines.example"])
+def test_nothing_is_kept_of_what_is_posted_after_a_steps_end(
+    tenant: Tenant, committed: None, connect: Any, line: str
+) -> None:
+    for provider in ("jobs", "zerobounce"):
+        connect(provider, secret=f"key-{provider}", mode="sandbox", windows=[], parallelism=20)
+    configure(tenant, finders=["jobs"], verifier=None)
+    run = start(tenant, [ADA])
+    hand = Hand(tenant, "jobs")
+    [work] = hand.claim()
+    hand.stamp([work])
+    begun = judge(work, hand.holder, CallResult(AwaitCallback("j1", 60), 202, 5), 1.0, 2.0).settlement
+    hand.settle([begun])
+    with tenant_scope(tenant):
+        cancel_run(run_id=run.pk, actor=ACTOR)
+    suppress(tenant, line)
+    body = b'{"job":"j1","status":"done","result":{"email":"ada@mail.example","verdict":"valid"}}'
+    receive_callback(token=Token(tenant.pk, work.id, work.record_id, 1), body=body)
+    sweep.sweep()
+    with tenant_scope(tenant):
+        late = Step.objects.get(status="late")
+        assert StepQueue.objects.count() == 0
+    assert late.credits == again(run).credits_spent > 0
+    assert nothing_kept(tenant) == (late.answer == {"withheld": True}) == (line in (PERSON, ADDRESS))
 
 
 def test_a_job_that_the_vendor_has_begun_is_asked_for_and_its_result_withheld(
