@@ -216,19 +216,24 @@ class _Room:
 
 
 def _take_what_comes_before_runs(cursor: Any, tenant_id: uuid.UUID, stamps: Sequence[Stamp]) -> None:
-    """Lock the entries and their places in the lanes now: whoever pauses or cancels a run takes these before the run,
-    and would wait for us while we wait for them."""
+    """Lock the entries, their questions and their places in the lanes now: whoever pauses or cancels a run, or heals what
+    waits for an answer, takes these before the run, and would wait for us while we wait for them."""
     works = sorted((work for work, _, _ in stamps), key=lambda work: work.id)
     cursor.execute(
         """WITH entries AS (
                SELECT id FROM step_queue WHERE id = ANY(%s) AND tenant_id = %s ORDER BY id FOR NO KEY UPDATE),
+           questions AS (
+               SELECT k.id FROM lookup k WHERE k.tenant_id = %s AND k.fingerprint = ANY(%s)
+               ORDER BY k.provider, k.livemode, k.fingerprint FOR NO KEY UPDATE),
            places AS (
                SELECT l.id FROM lane_run l WHERE l.tenant_id = %s AND l.lane_id = ANY(%s) AND l.run_id = ANY(%s)
                ORDER BY l.lane_id, l.run_id FOR NO KEY UPDATE)
-           SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM places)""",
+           SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM questions), (SELECT count(*) FROM places)""",
         [
             [work.id for work in works],
             tenant_id,
+            tenant_id,
+            sorted({work.fingerprint for work in works}),
             tenant_id,
             sorted({work.lane_id for work in works}),
             sorted({work.run.id for work in works}),

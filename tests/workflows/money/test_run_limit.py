@@ -24,7 +24,7 @@ from workflows.lanes.doubt import worst_of
 from workflows.lanes.outcome import judge
 from workflows.lanes.tally import Tally
 from workflows.lanes.work import Batch, Flushed, Work
-from workflows.models import LaneRun, StepQueue
+from workflows.models import LaneRun, Lookup, Run, StepQueue
 
 UNANSWERED = CallResult(Retry("timeout", "no answer in time", uncertain=True), None, 5)
 
@@ -173,6 +173,25 @@ def test_a_run_without_room_is_left_where_it_waits(tenant: Tenant, hand: Hand) -
     assert states(run.pk, tenant) == {"budget"}
     sweep.sweep()
     assert states(run.pk, tenant) == {"budget"}, "500 are left, and a call may cost 1,000"
+
+
+def test_a_run_is_not_kept_from_others_while_an_equal_question_is_waited_for(
+    tenant: Tenant, hand: Hand
+) -> None:
+    """Whoever cancels another run has its questions in hand when it asks for runs."""
+    start(tenant, people(1))
+    hand.stamp(hand.claim())
+    run = start(tenant, people(1), credit_limit=5_000)
+    [work] = hand.claim()
+    with tenant_scope(tenant):
+        assert len(Lookup.objects.select_for_update()) == 1
+        stamps = _in_a_thread("stamps", lambda: hand.stamp([work]))
+        stamps.join(0.5)
+        assert stamps.is_alive(), "it waits for the question"
+        assert len(Run.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=run.pk)) == 1
+    stamps.join(10)
+    with tenant_scope(tenant):
+        assert StepQueue.objects.get(pk=work.id).reason == "duplicate"
 
 
 def _in_a_thread(name: str, act: Callable[[], object]) -> threading.Thread:
