@@ -1,7 +1,8 @@
 """What a flush writes about calls in doubt: the list that people decide from, and what late answers change in it."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from integrations.connectors import registry
@@ -25,17 +26,23 @@ def write(
             continue
         if s.in_doubt:  # its own holder was quicker: there is no doubt
             s.in_doubt, s.called, s.booked = False, False, 0
-        elif s.called:
-            s.released, s.released_in, s.settles = 0, {}, []
+        s.released, s.released_in = 0, {}
+        if s.called:
             late.append(s)
+        else:  # whoever had its step in hand has told
+            s.settles = []
     if late:
         _answered_late(cursor, tenant_id, late)
     if settled := [attempt_id for s in settlements for attempt_id in s.settles]:
-        cursor.execute(
+        freed = book.rows(
+            cursor,
             """UPDATE ambiguous_call SET released_at = now()
-               WHERE tenant_id = %s AND id = ANY(%s) AND released_at IS NULL""",
+               WHERE tenant_id = %s AND id = ANY(%s) AND released_at IS NULL RETURNING id, may_cost, month""",
             [tenant_id, settled],
         )
+        _take_back_earlier(late, {row[0]: (row[1], row[2]) for row in freed})
+    if late:
+        _tell_records(cursor, tenant_id, late)
     if doubts := [s for s in settlements if s.in_doubt]:
         _list(cursor, tenant_id, month, doubts)
 
@@ -62,6 +69,19 @@ def _answered_late(cursor: Any, tenant_id: uuid.UUID, late: Sequence[Settlement]
         if (s.work.id, s.work.attempt) in found:
             may_cost, repeat_tells = found[s.work.id, s.work.attempt]
             s.released, s.recounted = s.credits if repeat_tells else may_cost, True
+            if repeat_tells:
+                s.settles = []
+
+
+def _take_back_earlier(late: Sequence[Settlement], freed: Mapping[uuid.UUID, tuple[int, date]]) -> None:
+    """An answer that comes late to the last of several calls, which nobody repeats, tells of those before it too."""
+    for s in late:
+        for may_cost, month in (freed[attempt_id] for attempt_id in s.settles if attempt_id in freed):
+            s.released += may_cost
+            s.released_in[month] = s.released_in.get(month, 0) + may_cost
+
+
+def _tell_records(cursor: Any, tenant_id: uuid.UUID, late: Sequence[Settlement]) -> None:
     cursor.execute(
         """UPDATE record r SET credits = r.credits + t.credits
            FROM (SELECT id, sum(credits) AS credits FROM unnest(%s::uuid[], %s::bigint[]) u(id, credits) GROUP BY id) t

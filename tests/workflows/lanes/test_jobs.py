@@ -437,6 +437,31 @@ class TestNotKnown:
         assert [record.credits for record in records(run)] == [1000]
         assert doubts(tenant)[0].released_at is not None
 
+    def test_a_look_that_another_holder_has_made_too_gives_back_once(
+        self, tenant: Tenant, jobs: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = start(tenant, people(1))
+        frozen = Hand(tenant, "jobs")
+        (work,) = frozen.claim()
+        frozen.stamp([work])
+        with monkeypatch.context() as patch:
+            patch.setattr(Jobs, "can_look_up", frozenset())
+            frozen.settle([lost(work, frozen.holder, on_ambiguous="ask")])
+        assert again(run).credits_spent == 1000
+        assert retry_run(tenant_id=tenant.pk, run_id=run.pk, actor="system:tests") == 1
+        (look,) = frozen.claim()
+        frozen.stamp([look])
+        expire(frozen.lane)
+        heir = Hand(tenant, "jobs")
+        (over,) = _stamped(heir)
+        heir.settle([lost(over, frozen.holder, on_ambiguous="ask")])
+        (again_looked,) = heir.claim()
+        heir.stamp([again_looked])
+        found = Done({"email": "a@b.example", "email_status": "valid"}, 1000)
+        heir.settle([heir.answer(again_looked, found)])
+        assert frozen.settle([frozen.answer(look, found)]).late == 1
+        assert again(run).credits_spent == usage(run)[1] == 1000
+
     def test_a_call_that_could_not_be_looked_up_in_time_is_booked_and_listed(
         self, tenant: Tenant, jobs: Sandbox
     ) -> None:

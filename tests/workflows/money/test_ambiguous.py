@@ -6,6 +6,7 @@ import pytest
 from django.db.models.functions import Now
 
 from billing.models import UsageEvent
+from integrations.connectors import registry
 from integrations.http import CallResult
 from integrations.models import Connection
 from integrations.outcomes import Done, Miss, Retry
@@ -17,9 +18,11 @@ from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import again, people, start, wait
 from tests.workflows.lanes.test_recovery import Hand, expire
 from workflows.errors import MissingConnection
-from workflows.lanes import claim, sweep
+from workflows.lanes import claim, settle, sweep
+from workflows.lanes.doubt import worst_of
 from workflows.lanes.outcome import in_doubt, judge, lost
 from workflows.lanes.runner import Runner
+from workflows.lanes.work import Batch
 from workflows.models import AmbiguousCall, Lookup, Record, Run, Step, StepQueue, Workflow
 from workflows.operations.ambiguous import decide_call, decide_calls
 from workflows.operations.control_run import cancel_run
@@ -333,6 +336,35 @@ def test_a_late_answer_changes_nothing_once_the_repeat_has_told_what_the_questio
         attempts = UsageEvent.objects.filter(run_id=run.pk, kind="attempt")
         assert sum(attempts.values_list("quantity", flat=True)) == 2
         assert Step.objects.filter(status="late").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "charged"),
+    [(FOUND, 1_000), (Miss(), 0), (Done({"email": "a@b.example"}, 0, free=True), 1_000)],
+)
+def test_a_late_answer_to_the_last_of_several_calls_tells_what_the_question_cost(
+    tenant: Tenant, vendors: Sandbox, answer: Any, charged: int
+) -> None:
+    """The vendor charges a question once, and nobody asks again: what the first call is booked at makes room."""
+    configure(tenant, finders=["prospeo"])
+    hand = Hand(tenant)
+    run = start(tenant, people(1), credit_limit=1_000)
+    for _ in range(3):
+        frozen, [work] = hand, hand.claim()
+        worst = worst_of(work, registry.get("prospeo"))
+        assert settle.flush(Batch(stamps=[(work, 30.0, worst)]), frozen.holder).stamped == {work.id}
+        expire(frozen.lane)
+        hand = Hand(tenant)
+        [over] = claim.stamped_by_others(tenant.pk, hand.lane.pk, [work.id])
+        hand.settle([lost(over, frozen.holder, on_ambiguous="repeat")])
+        assert booked(run) == 1_000
+    frozen.settle([frozen.answer(work, answer)])
+    assert booked(run) == charged
+    assert [call.released_at is None for call in calls(tenant)] == [
+        charged > 0 and answer is not FOUND,
+        True,
+        False,
+    ]
 
 
 def test_a_retry_forgets_what_was_in_doubt_at_its_own_vendor_alone(tenant: Tenant, hand: Hand) -> None:
