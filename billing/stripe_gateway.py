@@ -22,6 +22,7 @@ from django.db import connections
 
 from billing import stripe_answers as answers
 from billing.errors import BillingOff, CardRefused, StripeAway, StripeRefused
+from billing.stripe_silence import Silence
 
 API_VERSION = "2026-10-28.endive"
 """What the SDK pins: events have to be rendered in it."""
@@ -35,6 +36,8 @@ TENANT = "tenant_id"
 _log = structlog.stdlib.get_logger("weir.stripe")
 _PAGE = 100
 _METER_MISSING = ("no_meter", "archived_meter")
+SILENCE, USAGE_SILENCE = Silence(), Silence()
+"""Whether calls of this process come to no answer, and those that tell of usage: StripeAway is raised without any then."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 stripe.enable_telemetry = False
@@ -242,18 +245,28 @@ def cancel(subscription_id: str) -> None:
 
 
 def metered_lines(customer_id: str) -> list[answers.MeteredLine]:
-    """The lines that bill usage, of the customer's last hundred invoices that are no drafts."""
+    """The lines that bill what our meter counts, of the customer's last hundred invoices that are no drafts: all of them,
+    of whatever price."""
     with _asking() as client:
-        prices = client.v1.prices.list({"limit": _PAGE}).data
-        metered = {row.id for row in prices if row.recurring and row.recurring.usage_type == "metered"}
+        of_ours: Any = {"recurring": {"meter": _our_meter()}, "limit": _PAGE}
+        metered = {price.id for price in client.v1.prices.list(of_ours).auto_paging_iter()}
         found = client.v1.invoices.list({"customer": customer_id, "limit": _PAGE}).data
         return [
             answers.line_of(str(invoice.id), line)
             for invoice in found
             if invoice.status != "draft"
-            for line in invoice.to_dict()["lines"]["data"]
+            for line in _lines(client, invoice)
             if answers.price_of(line) in metered
         ]
+
+
+def _lines(client: stripe.StripeClient, invoice: stripe.Invoice) -> list[dict[str, Any]]:
+    """All lines of an invoice: it shows its first ten, and those of usage come last."""
+    if not invoice.lines.has_more:
+        shown: list[dict[str, Any]] = invoice.to_dict()["lines"]["data"]
+        return shown
+    found = client.v1.invoices.line_items.list(str(invoice.id), {"limit": _PAGE}).auto_paging_iter()
+    return [line.to_dict() for line in found]
 
 
 def rate(price_id: str) -> answers.Rate:
@@ -263,9 +276,9 @@ def rate(price_id: str) -> answers.Rate:
 
 
 def late_charges(customer_id: str) -> list[answers.LateCharge]:
-    """What `charge_late` charged, of the customer's last hundred invoice items."""
+    """What `charge_late` charged: all of it, as what is not seen would be charged again."""
     with _asking() as client:
-        found = client.v1.invoice_items.list({"customer": customer_id, "limit": _PAGE}).data
+        found = client.v1.invoice_items.list({"customer": customer_id, "limit": _PAGE}).auto_paging_iter()
         return [late for row in found if (late := answers.late_of(row.to_dict()))]
 
 
@@ -287,7 +300,7 @@ def send_usage(customer_id: str, *, quantity: int, at: datetime, identifier: str
     """Tell the meter. Raises Duplicate where it knows the identifier, StripeRefused where it will not have this very
     event, and StripeAway where nobody knows, or key or meter have to be put right. `key` is new for each try: v1 would
     repeat a saved 500 for a day."""
-    with _asking(retries=0) as client:
+    with _asking(of_usage=True) as client:
         try:
             client.v1.billing.meter_events.create(
                 {
@@ -306,7 +319,7 @@ def send_usage(customer_id: str, *, quantity: int, at: datetime, identifier: str
 
 def take_back_usage(identifier: str) -> None:
     """Cancel what was told under an identifier; possible within a day of its receipt. Raises StripeRefused later."""
-    with _asking(retries=0) as client:
+    with _asking(of_usage=True) as client:
         client.v1.billing.meter_event_adjustments.create(
             {"event_name": METER_EVENT, "type": "cancel", "cancel": {"identifier": identifier}}
         )
@@ -316,10 +329,14 @@ def usage_between(customer_id: str, start: datetime, end: datetime) -> int:
     """What the meter has counted from `start` up to and without `end`; both on whole minutes. It may lag by minutes."""
     with _asking() as client:
         found = client.v1.billing.meters.event_summaries.list(
-            _meter_id(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE),
+            _our_meter(),
             {"customer": customer_id, "start_time": int(start.timestamp()), "end_time": int(end.timestamp())},
         )
         return sum(int(Decimal(str(row.aggregated_value))) for row in found.data)
+
+
+def _our_meter() -> str:
+    return _meter_id(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE)
 
 
 @cache
@@ -357,7 +374,7 @@ def _client(key: str, base: str, retries: int) -> stripe.StripeClient:
 
 
 @contextmanager
-def _asking(retries: int | None = None, *, key_alone: bool = False) -> Iterator[stripe.StripeClient]:
+def _asking(*, of_usage: bool = False, key_alone: bool = False) -> Iterator[stripe.StripeClient]:
     for connection in connections.all(initialized_only=True):
         # A test's own transaction is nobody's that waits.
         blocks = getattr(connection, "atomic_blocks", [])
@@ -367,10 +384,14 @@ def _asking(retries: int | None = None, *, key_alone: bool = False) -> Iterator[
         raise BillingOff(
             f"STRIPE_SECRET_KEY {'is' if key_alone else 'and STRIPE_WEBHOOK_SECRET are'} not set."
         )
+    silence = USAGE_SILENCE if of_usage else SILENCE
+    if not silence.may_call():
+        raise StripeAway("Stripe has not answered for a while, and is asked again in a moment.")
     try:
-        yield _client(
-            settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE, RETRIES if retries is None else retries
-        )
+        with silence.broken_by_all_but(stripe.APIConnectionError):
+            # Telling of usage is tried again by the batch, under a key of each try's own.
+            retries = 0 if of_usage else RETRIES
+            yield _client(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE, retries)
     except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError) as error:
         raise StripeAway(f"Stripe does not answer now: {_what(error)}.") from None
     except (stripe.AuthenticationError, stripe.PermissionError, stripe.IdempotencyError) as error:

@@ -210,6 +210,8 @@ def double(sandbox_process: "Sandbox", monkeypatch: pytest.MonkeyPatch) -> "Doub
     monkeypatch.setattr(settings, "STRIPE_API_BASE", found.url)
     monkeypatch.setattr(stripe_gateway, "RETRIES", 0)
     stripe_gateway.forget_meter()
+    for silence in (stripe_gateway.SILENCE, stripe_gateway.USAGE_SILENCE):
+        silence.answered()
     found.listen(SECRET)
     return found
 

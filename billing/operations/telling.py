@@ -34,7 +34,8 @@ _log = structlog.stdlib.get_logger("weir.metering")
 
 
 def send_due(most: int = AT_ONCE) -> int:
-    """Try the batches whose time has come; returns how many. Any number of processes may do so at once."""
+    """Try the batches whose time has come, until Stripe falls silent; returns how many. Any number of processes may do so
+    at once."""
     with ops_scope(WHY):
         found = list(
             MeterBatch.objects.using(OPS_ALIAS)
@@ -42,7 +43,9 @@ def send_due(most: int = AT_ONCE) -> int:
             .order_by("due_at")
             .values_list("tenant_id", "pk")[:most]
         )
-    for tenant_id, batch_id in found:
+    for number, (tenant_id, batch_id) in enumerate(found):
+        if stripe_gateway.USAGE_SILENCE:
+            return number
         try:
             send(tenant_id, batch_id)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on, and somebody sees it
@@ -56,6 +59,8 @@ def send_all(tenant_id: uuid.UUID) -> None:
         MeterBatch.objects.filter(state__in=WAITING).update(due_at=timezone.now())
         found = list(MeterBatch.objects.filter(state__in=WAITING).values_list("pk", flat=True))
     for batch_id in found:
+        if stripe_gateway.USAGE_SILENCE:
+            return
         send(tenant_id, batch_id)
 
 

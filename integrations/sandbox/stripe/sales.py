@@ -133,6 +133,8 @@ def _prices(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     rows = api.book.all("price")
     if "lookup_keys" in params:
         rows = [row for row in rows if row["lookup_key"] in params["lookup_keys"]]
+    for name, value in (params.get("recurring") or {}).items():
+        rows = [row for row in rows if row["recurring"] and row["recurring"].get(name) == value]
     return api.listed(rows, params, "/v1/prices", ("active", "product"))
 
 
