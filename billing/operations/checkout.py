@@ -183,8 +183,7 @@ def _change(tenant_id: uuid.UUID, row: Subscription, wanted: Plan, *, actor: str
     dearer = was is None or wanted.price > was.price
     if not dearer:
         _require_cheaper_fits(tenant_id, row, wanted)
-    if metered is not None:
-        _tell_all(tenant_id)
+    _tell_all(tenant_id)
     stripe_gateway.change_items(
         state.id, items, now=dearer, key=f"weir-change-{row.pk}-{row.applied}-{wanted.slug}"
     )

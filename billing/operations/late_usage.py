@@ -5,14 +5,14 @@ the ledger has. Only the difference is charged. So whatever was lost, or done tw
 """
 
 import uuid
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 
 import structlog
 from django.db.models import Sum
 from django.utils import timezone
 
 from billing import agreed, entitlement, stripe_gateway
-from billing.models import Subscription, UsageEvent
+from billing.models import MeterBatch, Subscription, UsageEvent
 from billing.periods import bounds, month_before
 from billing.stripe_answers import LateCharge, MeteredLine
 from tenants.scope import tenant_scope
@@ -44,9 +44,41 @@ def settle(tenant_id: uuid.UUID) -> list[LateCharge]:
         found = touching(lines, period)
         before = [charge for charge in late if charge.period == period]
         records = agreed.billable(row, period, ledger.get(period, 0))
-        if found and (charge := _settle(row, found, before, period, records)):
+        if not found:
+            _say_cut_short(row, lines, period, records)
+            continue
+        records -= _told_before(tenant_id, period, min(line.start for line in found))
+        if charge := _settle(row, found, before, period, records):
             charged.append(charge)
     return charged
+
+
+def _told_before(tenant_id: uuid.UUID, period: date, start: datetime) -> int:
+    """What the meter was told of a month before its first line begins: used on a plan without a metered price, or before
+    the subscription began anew. No line bills it."""
+    if start <= bounds(period)[0]:
+        return 0
+    with tenant_scope(tenant_id):
+        found = MeterBatch.objects.filter(period=period, state=MeterBatch.State.SENT, at__lt=start)
+        return int(found.aggregate(n=Sum("quantity"))["n"] or 0)
+
+
+def _say_cut_short(row: Subscription, lines: list[MeteredLine], period: date, records: int) -> None:
+    """Stripe ends what is not paid, or is cancelled at once by an operator, without billing its last usage."""
+    first, end = bounds(period)
+    over = records - (row.price_includes or 0)
+    billed = any(line.start < end and line.end > first for line in lines)
+    if (
+        row.status in entitlement.LIVE
+        or row.period_end != end
+        or row.price_includes is None
+        or over <= 0
+        or billed
+    ):
+        return
+    _log.error(
+        "usage_not_charged", tenant_id=str(row.tenant_id), period=f"{period:%Y-%m}", records=over, cents=None
+    )
 
 
 def touching(lines: list[MeteredLine], period: date) -> list[MeteredLine]:

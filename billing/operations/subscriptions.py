@@ -67,7 +67,7 @@ def _write(
             plan = entitlement.plan_named(state, plan_of) or kept
             _take_over(row, state, overdue.get(state.id))
         row.applied, row.synced_at = number, timezone.now()
-        _say_trouble(row, _trouble(state, states, plan_of))
+        _say_trouble(row, [*_trouble(state, states, plan_of), *_unbilled(state, plan, plans)])
         _give(row, plan)
         row.save()
     return row
@@ -94,6 +94,16 @@ def _trouble(
     if strange:
         found.append(f"no plan has the price of {', '.join(strange)}")
     return found
+
+
+def _unbilled(state: stripe_answers.State | None, plan: str, plans: list[Plan]) -> list[str]:
+    """A subscription that somebody made or changed by hand, and forgot the metered price."""
+    if state is None or state.status not in entitlement.LIVE or any(item.metered for item in state.items):
+        return []
+    over = next(
+        (p for p in plans if p.slug == plan and p.overage_allowed and p.stripe_overage_price_id), None
+    )
+    return [f"no records are billed by {state.id}: it lacks {over.stripe_overage_price_id}"] if over else []
 
 
 def _is_month(end: datetime) -> bool:

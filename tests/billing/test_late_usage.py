@@ -7,8 +7,11 @@ import pytest
 import structlog
 
 from billing import stripe_gateway, tasks
-from billing.operations import late_usage
+from billing.models import Plan
+from billing.operations import late_usage, stripe_setup
 from billing.stripe_answers import LateCharge, MeteredLine, Rate, rate_of
+from tenants.scope import OPS_ALIAS, ops_scope
+from tests.billing.stripe_rig import DAY
 from tests.billing.usage import metered, settle_month, use, work
 
 WITHIN = 100_000
@@ -103,6 +106,113 @@ def test_what_no_invoice_follows_is_shown_to_somebody(paying, month):
         assert settle(paying) == []
     [line] = [line for line in lines if line["log_level"] == "error"]
     assert (line["event"], line["records"], line["cents"]) == ("usage_not_charged", 150, 150)
+
+
+# --- What is not of a line, and lines that are not seen at once
+def test_prices_and_lines_that_fill_more_than_a_page_are_all_counted(paying, month):
+    """What is not seen would be charged again."""
+    v1 = paying.double.client().v1
+    product = v1.products.create({"name": "Something else"})
+    for number in range(101):
+        v1.prices.create({"product": product.id, "currency": "usd", "unit_amount": number})
+    for _ in range(10):
+        use(paying, 1, period=month)
+        assert settle(paying) == [LateCharge(month, 1, 1)]
+    later = paying.now().date().replace(day=1)
+    use(paying, WITHIN + 5)
+    settle_month(paying)
+    assert totals(paying)[-1] == 9_900 + 10 + 5
+    assert settle(paying) == []
+    use(paying, 2, period=later)
+    assert settle(paying) == [LateCharge(later, 2, 2)]
+
+
+def test_charges_behind_a_page_of_other_items_are_not_made_again(paying, month):
+    use(paying, 150, period=month)
+    assert settle(paying) == [LateCharge(month, 150, 150)]
+    v1, row = paying.double.client().v1, paying.row
+    for _ in range(100):
+        v1.invoice_items.create(
+            {"customer": row.customer_id, "subscription": row.subscription_id, "amount": 1, "currency": "usd"}
+        )
+    assert settle(paying) == []
+
+
+def test_usage_of_another_product_of_ours_is_none_of_records(paying, month):
+    v1 = paying.double.client().v1
+    meter = v1.billing.meters.create(
+        {"display_name": "Pages", "event_name": "pages", "default_aggregation": {"formula": "sum"}}
+    )
+    product = v1.products.create({"name": "Pages"})
+    price = v1.prices.create(
+        {
+            "product": product.id, "currency": "usd", "unit_amount": 3,
+            "recurring": {"interval": "month", "usage_type": "metered", "meter": meter.id},
+        }
+    )  # fmt: skip
+    v1.subscriptions.update(
+        paying.row.subscription_id, {"items": [{"price": price.id}], "proration_behavior": "none"}
+    )
+    v1.billing.meter_events.create(
+        {"event_name": "pages", "payload": {"stripe_customer_id": paying.row.customer_id, "value": "7"}}
+    )
+    later = paying.now().date().replace(day=1)
+    use(paying, WITHIN + 5)
+    settle_month(paying)
+    use(paying, 2, period=later)
+    assert settle(paying) == [LateCharge(later, 2, 2)]
+
+
+def test_what_was_used_before_the_subscription_began_anew_is_not_charged_late(paying):
+    paying.portal(act="cancel")
+    settle_month(paying)
+    assert paying.plan == "free"
+    paying.advance(3 * DAY)
+    use(paying, 900)
+    work(paying)
+    paying.advance(3 * DAY)
+    paying.buy("pro")
+    paying.deliver()
+    use(paying, WITHIN + 3)
+    settle_month(paying)
+    assert totals(paying)[-1] == 9_900 + 3
+    assert settle(paying) == []
+
+
+def test_what_was_used_on_a_plan_without_overage_is_not_charged_late(rig, plans_stay):
+    with ops_scope("tests"):
+        Plan.objects.using(OPS_ALIAS).create(
+            slug="starter", name="Starter", requests_per_minute=100, monthly_records=5_000, price=20, position=1,
+        )  # fmt: skip
+    try:
+        stripe_setup.set_up()
+        rig.buy("starter")
+        rig.deliver()
+        rig.advance(600)
+        use(rig, 5_000)
+        rig.buy("pro")
+        rig.deliver()
+        use(rig, WITHIN + 3)
+        settle_month(rig)
+        assert totals(rig)[-1] == 9_900 + 3
+        assert settle(rig) == []
+    finally:
+        with ops_scope("tests"):
+            Plan.objects.using(OPS_ALIAS).filter(slug="starter").delete()
+
+
+def test_usage_of_a_subscription_that_was_ended_unpaid_is_told_to_somebody(paying):
+    paying.card("0341")
+    settle_month(paying)
+    use(paying, WITHIN + 300)
+    work(paying)
+    paying.advance(35 * DAY)  # out of tries: Stripe has ended it, and bills no usage
+    paying.deliver()
+    assert paying.row.status == "canceled"
+    with structlog.testing.capture_logs() as told:
+        assert settle(paying) == []
+    [line] = [entry for entry in told if entry["log_level"] == "error"]
+    assert (line["event"], line["records"]) == ("usage_not_charged", 300)
 
 
 def line(first, last, *, price="price_1"):

@@ -170,6 +170,18 @@ def test_a_subscription_of_something_else_competes_with_no_plan(paying):
     assert {event.state for event in paying.events()} <= {"done", "kept"}
 
 
+def test_a_subscription_that_bills_no_records_is_told_to_somebody(paying):
+    """Made by hand, say, with the plan's price alone."""
+    assert paying.row.trouble == ""
+    state = stripe_gateway.subscriptions_of(paying.row.customer_id)[0]
+    metered = next(item for item in state.items if item.metered)
+    gone = {"items": [{"id": metered.id, "deleted": True}], "proration_behavior": "none"}
+    paying.double.client().v1.subscriptions.update(state.id, gone)
+    paying.deliver()
+    price_id = paying.plans["pro"].stripe_overage_price_id
+    assert paying.row.trouble == f"no records are billed by {state.id}: it lacks {price_id}"
+
+
 def test_a_plans_subscription_whose_price_somebody_changed_goes_on_giving_it(paying):
     v1 = paying.double.client().v1
     item = next(
@@ -290,6 +302,16 @@ def test_the_lines_of_a_month_that_was_cut_in_two_lead_to_their_entries(paying):
     with tenant_scope(paying.tenant):
         found = [sum(e.quantity for e in entries.of_line(line.start, line.end)) for line in lines]
     assert found == [line.quantity for line in lines] == [300_000, 7]
+
+
+def test_a_change_in_the_hour_of_the_draft_bills_the_last_month_at_its_own_price(paying):
+    use(paying, 300_000)
+    work(paying)
+    paying.advance(int((paying.row.period_end - paying.now()).total_seconds()) + 1_200)
+    paying.buy("enterprise")
+    paying.deliver()
+    paying.advance(7_200)
+    assert [line[1:] for line in usage_lines(paying)] == [(300_000, overage(paying, "pro", 300_000)), (0, 0)]
 
 
 def test_nothing_is_changed_while_the_meter_does_not_know_all(paying):

@@ -82,7 +82,7 @@ def end(book: Book, row: Row, *, reason: str = "cancellation_requested", bill: b
     if bill and usage and row["status"] in ("active", "past_due"):
         first = min(item["current_period_start"] for item in row["items"]["data"])
         final = invoices.start(book, row, "subscription_cycle", first=first, last=now)
-        book.hidden(final["id"])["usage"] = [first, now]
+        invoices.await_usage(book, final, row, first=first, last=now)
         final["automatically_finalizes_at"] = now + invoices.DRAFT_S
         book.tell("invoice.created", final)
     row |= {
@@ -110,7 +110,9 @@ def reprice(
     todo = [(_item_of(row, wanted), wanted) for wanted in changes]
     # Billing mode flexible: a metered price that is taken away bills what was used so far.
     lines = [
-        invoices.usage_line(book, row, item, first=item["current_period_start"], last=now)
+        invoices.usage_line(
+            book, row, item, first=invoices.since(book, item, item["current_period_start"]), last=now
+        )
         for item, _ in todo
         if item is not None and invoices.is_metered(item) and behaviour != "none"
     ]
@@ -279,8 +281,8 @@ def _roll(book: Book, row: Row) -> None:
         row["status"] = "active"
     invoice = invoices.start(book, row, "subscription_cycle", first=start, last=stop)
     invoices.charge_ahead(invoice, row)
-    if any(invoices.is_metered(each) for each in row["items"]["data"]) and not was_trial:
-        book.hidden(invoice["id"])["usage"] = [start, stop]
+    if not was_trial:
+        invoices.await_usage(book, invoice, row, first=start, last=stop)
     invoice["automatically_finalizes_at"] = stop + invoices.DRAFT_S
     row["latest_invoice"] = invoice["id"]
     book.tell("invoice.created", invoice)

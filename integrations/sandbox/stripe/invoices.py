@@ -57,17 +57,30 @@ def charge_ahead(invoice: Row, subscription: Row, *, share: Decimal = Decimal(1)
         )  # fmt: skip
 
 
-def charge_usage(book: Book, invoice: Row, subscription: Row, *, first: int, last: int) -> None:
-    """Add what the meters counted from `first` up to `last`: read when the invoice is finalised, not before."""
-    for item in subscription["items"]["data"]:
-        if is_metered(item):
-            line = usage_line(book, subscription, item, first=first, last=last)
-            invoice["lines"]["data"].append(line | {"invoice": invoice["id"]})
+def await_usage(book: Book, invoice: Row, subscription: Row, *, first: int, last: int) -> None:
+    """Have a draft bill, at the prices of this moment, what the meters counted from `first` up to `last`: read when it is
+    finalised, not before. What becomes of the items meanwhile is of the next period."""
+    book.hidden(invoice["id"])["usage"] = [
+        {"item": copied(item), "first": since(book, item, first), "last": last}
+        for item in subscription["items"]["data"]
+        if is_metered(item)
+    ]
+
+
+def charge_usage(book: Book, invoice: Row, subscription: Row) -> None:
+    """Add what `await_usage` noted."""
+    for noted in book.hidden(invoice["id"]).pop("usage", []):
+        line = usage_line(book, subscription, noted["item"], first=noted["first"], last=noted["last"])
+        invoice["lines"]["data"].append(line | {"invoice": invoice["id"]})
+
+
+def since(book: Book, item: Row, first: int) -> int:
+    """From when usage counts for an item: `first`, or when it was given its price; tiers begin anew with a price."""
+    return max(first, book.hidden(item["id"]).get("since", first))
 
 
 def usage_line(book: Book, subscription: Row, item: Row, *, first: int, last: int) -> Row:
-    """What was used of an item from `first`, or from when it has its price, up to `last`; tiers begin anew with a price."""
-    first = max(first, book.hidden(item["id"]).get("since", first))
+    """What was used of an item from `first` up to `last`."""
     price = item["price"]
     meter = book.get("billing.meter", price["recurring"]["meter"])
     used = meters.total(book, subscription["customer"], meter["event_name"], first, last)
@@ -99,10 +112,8 @@ def cents(amount: Decimal) -> int:
 def finalise(book: Book, invoice: Row) -> None:
     """From draft to open; one of nothing is paid by that."""
     now = book.now(invoice["customer"])
-    period = book.hidden(invoice["id"]).pop("usage", None)
     subscription = subscription_of(book, invoice)
-    if period is not None:
-        charge_usage(book, invoice, subscription, first=period[0], last=period[1])
+    charge_usage(book, invoice, subscription)
     total = sum(line["amount"] for line in invoice["lines"]["data"])
     customer = book.get("customer", invoice["customer"])
     number = customer["next_invoice_sequence"]

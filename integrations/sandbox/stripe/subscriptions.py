@@ -121,18 +121,30 @@ def _resume(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     return row
 
 
+LINES_SHOWN = 10
+
+
+def _shown(row: Row) -> Row:
+    """An invoice with the first of its lines alone, as Stripe answers it; all of them have a route of their own."""
+    lines = row["lines"]
+    if len(lines["data"]) <= LINES_SHOWN:
+        return row
+    return row | {"lines": lines | {"data": lines["data"][:LINES_SHOWN], "has_more": True}}
+
+
 @route("GET", "invoices")
 def _invoices(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     rows = api.book.all("invoice")
     wanted = params.pop("subscription", None)
     if wanted:
         rows = invoices.invoices_of(api.book, api.book.get("subscription", wanted))
-    return api.listed(rows, params, "/v1/invoices", ("customer", "status"))
+    found = api.listed(rows, params, "/v1/invoices", ("customer", "status"))
+    return found | {"data": [_shown(row) for row in found["data"]]}
 
 
 @route("GET", "invoices/{}")
 def _invoice(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
-    return api.book.get("invoice", ids[0])
+    return _shown(api.book.get("invoice", ids[0]))
 
 
 @route("GET", "invoices/{}/lines")
