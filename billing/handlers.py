@@ -95,9 +95,9 @@ def _look_for_payments_of_nobody(customer_id: str) -> None:
     if not customer_id:
         return
     try:
-        named = stripe_gateway.tenant_of(customer_id)
-        states = stripe_gateway.subscriptions_of(customer_id) if named else []
-    except StripeRefused:
+        named = uuid.UUID(stripe_gateway.tenant_of(customer_id))
+        states = stripe_gateway.subscriptions_of(customer_id)
+    except (ValueError, StripeRefused):  # somebody else's, who uses the same word for an id of theirs
         return
     live = [state.id for state in states if state.status in entitlement.LIVE]
     with ops_scope(WHY):

@@ -89,6 +89,8 @@ def catch_up() -> None:
             subscriptions.sync(tenant_id)
         except WeirError as error:
             _log.warning("stripe_not_asked", tenant_id=str(tenant_id), error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on, and somebody sees it
+            _log.error("subscription_broke", tenant_id=str(tenant_id), exc_info=error)
 
 
 @shared_task(name="billing.tasks.tell_quotas", ignore_result=True)

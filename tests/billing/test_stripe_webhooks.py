@@ -11,11 +11,11 @@ import structlog
 from django.conf import settings
 from prometheus_client import REGISTRY
 
-from billing import stripe_answers, tasks
+from billing import stripe_answers, stripe_gateway, tasks
 from billing.models import StripeEvent
 from billing.operations import stripe_events, subscriptions
 from tenants.scope import OPS_ALIAS, ops_scope
-from tests.billing.stripe_rig import HOOK, SECRET
+from tests.billing.stripe_rig import HOOK, SECRET, Rig
 
 BODY = json.dumps(
     {
@@ -182,6 +182,19 @@ def test_a_customer_of_nobody_here_is_kept(double, committed, client):
     assert stripe_events.handle(event.pk) == "kept"
 
 
+def test_a_customer_of_another_product_with_tenants_of_its_own_is_kept(rig):
+    """In the same account at Stripe, and it calls its ids as we do."""
+    v1 = rig.double.client().v1
+    customer = v1.customers.create({"email": "a@b.example", "metadata": {"tenant_id": "42"}})
+    product = v1.products.create({"name": "Consulting"})
+    price = v1.prices.create(
+        {"product": product.id, "currency": "usd", "unit_amount": 0, "recurring": {"interval": "month"}}
+    )
+    v1.subscriptions.create({"customer": customer.id, "items": [{"price": price.id}]})
+    rig.deliver()
+    assert {event.state for event in rig.events()} == {"kept"}
+
+
 def test_what_fails_is_tried_again_later_and_then_shown(rig, client):
     rig.buy()
     rig.double.fault("error_before", path="/subscriptions")
@@ -269,8 +282,31 @@ def test_a_tenant_of_whom_nothing_was_heard_is_asked_about(rig):
     assert rig.plan == "pro"
 
 
+def test_a_tenant_whose_subscription_breaks_keeps_nobody_waiting(rig, monkeypatch):
+    other = Rig(rig.double)
+    for one in (other, rig):  # the other's turn comes first
+        one.buy("pro")
+        one.fetch()
+    rig.advance(13 * 3600)
+    known = stripe_gateway.subscriptions_of
+
+    def breaks(customer_id):
+        if customer_id == other.row.customer_id:
+            raise KeyError("items")
+        return known(customer_id)
+
+    monkeypatch.setattr(stripe_gateway, "subscriptions_of", breaks)
+    monkeypatch.setattr(stripe_gateway, "undelivered", lambda since: [])
+    with rig.clock(), structlog.testing.capture_logs() as lines:
+        assert subscriptions.stale() == [other.tenant.pk, rig.tenant.pk]
+        tasks.catch_up()
+    assert rig.plan == "pro"
+    assert [(line["event"], line["tenant_id"]) for line in lines if line["log_level"] == "error"] == [
+        ("subscription_broke", str(other.tenant.pk))
+    ]
+
+
 def test_stripe_is_never_asked_with_a_transaction_open(rig):
-    from billing import stripe_gateway
     from tenants.scope import tenant_scope
 
     with tenant_scope(rig.tenant), pytest.raises(RuntimeError, match="transaction"):
