@@ -5,7 +5,7 @@ the ledger has. Only the difference is charged. So whatever was lost, or done tw
 """
 
 import uuid
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 
 import structlog
 from django.db.models import Sum
@@ -47,19 +47,22 @@ def settle(tenant_id: uuid.UUID) -> list[LateCharge]:
         if not found:
             _say_cut_short(row, lines, period, records)
             continue
-        records -= _told_before(tenant_id, period, min(line.start for line in found))
+        records -= _told_beside(tenant_id, period, found)
         if charge := _settle(row, found, before, period, records):
             charged.append(charge)
     return charged
 
 
-def _told_before(tenant_id: uuid.UUID, period: date, start: datetime) -> int:
-    """What the meter was told of a month before its first line begins: used on a plan without a metered price, or before
-    the subscription began anew. No line bills it."""
-    if start <= bounds(period)[0]:
+def _told_beside(tenant_id: uuid.UUID, period: date, lines: list[MeteredLine]) -> int:
+    """What the meter was told of moments that no line is of: used on a plan without a metered price, or between two
+    subscriptions. No line bills it."""
+    first, last = bounds(period)
+    if any(line.start <= first and line.end >= last for line in lines):
         return 0
     with tenant_scope(tenant_id):
-        found = MeterBatch.objects.filter(period=period, state=MeterBatch.State.SENT, at__lt=start)
+        found = MeterBatch.objects.filter(period=period, state=MeterBatch.State.SENT)
+        for start, end in {(line.start, line.end) for line in lines}:
+            found = found.exclude(at__gte=start, at__lt=end)
         return int(found.aggregate(n=Sum("quantity"))["n"] or 0)
 
 

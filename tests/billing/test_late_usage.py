@@ -12,6 +12,7 @@ from billing.operations import late_usage, stripe_setup
 from billing.stripe_answers import LateCharge, MeteredLine, Rate, rate_of
 from tenants.scope import OPS_ALIAS, ops_scope
 from tests.billing.stripe_rig import DAY
+from tests.billing.test_stripe_life import to_next_month
 from tests.billing.usage import metered, settle_month, use, work
 
 WITHIN = 100_000
@@ -251,6 +252,27 @@ def test_a_month_on_two_invoices_is_left_to_somebody(paying):
     with structlog.testing.capture_logs() as told:
         assert settle(paying) == []
     assert "usage_not_charged" in [entry["event"] for entry in told]
+
+
+def test_what_was_used_between_two_subscriptions_of_a_month_is_nobodys_to_look_at(paying):
+    to_next_month(paying)
+    paying.deliver()
+    use(paying, 40)
+    work(paying)
+    paying.advance(3 * DAY)
+    stripe_gateway.cancel(paying.row.subscription_id)
+    paying.deliver()
+    paying.advance(600)
+    use(paying, 300)  # free
+    work(paying)
+    paying.advance(3 * DAY)
+    paying.buy("pro")
+    paying.deliver()
+    use(paying, 50)
+    settle_month(paying)
+    with structlog.testing.capture_logs() as told:
+        assert settle(paying) == []
+    assert [entry for entry in told if entry["log_level"] == "error"] == []
 
 
 @pytest.mark.parametrize(
