@@ -13,7 +13,7 @@ from tenants import api_keys
 from tenants.models import ApiKey
 from tenants.scope import tenant_scope
 from tests.client import Api
-from tests.factories import connect_all, contact, make_connection, make_key, make_run
+from tests.factories import connect_all, contact, make_connection, make_key, make_tenant, make_run
 from tests.integrations.receiver import receiving
 from tests.invariants.routes import PUBLIC, every_route
 from workflows.models import LaneState, Run
@@ -80,6 +80,12 @@ def test_api4_unrestricted_resource_consumption(api, tenant):
     deep = {"workflow": "email-waterfall", "records": [contact(1)], "metadata": {"x": "y" * 20_000}}
     assert api.post("/runs", deep).status_code == 422
     assert api.get("/tenant")["X-RateLimit-Limit"]
+    free = Api(make_key(make_tenant(plan="free").tenant))
+    refused = next(
+        answer for answer in (free.get("/tenant") for _ in range(101)) if answer.status_code != 200
+    )
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert int(refused["Retry-After"]) >= 1
 
 
 def test_api5_broken_function_level_authorization(tenant):
