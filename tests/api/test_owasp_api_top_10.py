@@ -13,7 +13,7 @@ from tenants import api_keys
 from tenants.models import ApiKey
 from tenants.scope import tenant_scope
 from tests.client import Api
-from tests.factories import connect_all, contact, make_connection, make_key, make_tenant, make_run
+from tests.factories import connect_all, contact, make_connection, make_key, make_run, make_tenant
 from tests.integrations.receiver import receiving
 from tests.invariants.routes import PUBLIC, every_route
 from workflows.models import LaneState, Run
