@@ -28,8 +28,8 @@ KEPT = [part for name in ENDS_KEYS for part in ("--exclude-operation-id", name)]
 ENDED = [part for name in ENDS_KEYS for part in ("--include-operation-id", name)]
 
 
-def fuzzed(folder: Path, *options: str, seconds: float) -> Outcome:
-    world = World("Acme", "canary-f")
+def fuzzed(folder: Path, *options: str, seconds: float, canary: str = "canary-f") -> Outcome:
+    world = World("Acme", canary)
     ids = world.fill_every_table()
     named: dict[str, Any] = {"run_id": world.run.pk, "record_id": ids["record"], "lane_id": ids["lane"]}
     with web(folder, WEIR_UNKNOWN_CALLERS_PER_MINUTE="1000000") as (url, _):
@@ -69,7 +69,7 @@ def test_twenty_thousand_cases(committed, tmp_path):
     while cases < 20_000:
         outcome = fuzzed(
             tmp_path, "--phases", "examples,coverage,fuzzing,stateful", "--max-time", "600", "--seed", str(seed),
-            seconds=3_000,
+            seconds=3_000, canary=f"canary-{seed}",
         )  # fmt: skip
         cases, seed = cases + outcome.cases, seed + 1
         print(f"{cases:,} cases with {seed - 1} seeds", flush=True)
