@@ -86,8 +86,10 @@ def unpark_for_nothing(cursor: Any) -> list[tuple[uuid.UUID, uuid.UUID]]:
     """Let runs go on, of any tenant, that have something due which costs nothing; (tenant, lane) of each."""
     return book.rows(
         cursor,
-        f"""UPDATE lane_run l SET state = 'active' WHERE l.state = 'budget' AND {_DUE_FOR_NOTHING}
-            RETURNING l.tenant_id, l.lane_id""",  # noqa: S608 - text of ours alone
+        f"""UPDATE lane_run u SET state = 'active'
+            FROM (SELECT l.id FROM lane_run l WHERE l.state = 'budget' AND {_DUE_FOR_NOTHING}
+                  FOR NO KEY UPDATE OF l SKIP LOCKED) due
+            WHERE u.id = due.id RETURNING u.tenant_id, u.lane_id""",  # noqa: S608 - text of ours alone
         {"free": _free_repeats()},
     )
 

@@ -72,7 +72,11 @@ def sweep() -> list[tuple[uuid.UUID, uuid.UUID]]:
 
 
 def look() -> Found:
-    """Put right what a statement can, in one transaction, and see what else there is to do. Nothing if another sweeps."""
+    """Put right what a statement can, in one transaction, and see what else there is to do. Nothing if another sweeps.
+
+    What somebody else is writing at this moment is left to the next sweep: waiting for it would keep all others waiting,
+    and two may wait for each other.
+    """
     with ops_scope("sweep"), transaction.atomic(using=OPS_ALIAS), connections[OPS_ALIAS].cursor() as cursor:
         cursor.execute(f"SELECT pg_try_advisory_xact_lock(%s), {lease.HURRY}", [LOCK, lease.STALLED])
         if not cursor.fetchone()[0]:
@@ -99,10 +103,12 @@ def look() -> Found:
         )
         stalled = rows(
             cursor,
-            """UPDATE run SET filled_at = clock_timestamp()
-               WHERE upload_id IS NOT NULL AND filled < total AND status NOT IN ('failed', 'completed')
-                 AND coalesce(filled_at, created_at) < clock_timestamp() - %s * interval '1 second'
-               RETURNING tenant_id, id""",
+            """UPDATE run r SET filled_at = clock_timestamp()
+               FROM (SELECT id FROM run
+                     WHERE upload_id IS NOT NULL AND filled < total AND status NOT IN ('failed', 'completed')
+                       AND coalesce(filled_at, created_at) < clock_timestamp() - %s * interval '1 second'
+                     FOR NO KEY UPDATE SKIP LOCKED) still
+               WHERE r.id = still.id RETURNING r.tenant_id, r.id""",
             [FILL_STALLED_S],
         )
         reach("sweep.written")
@@ -163,13 +169,15 @@ def _heal_followers(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
     over."""
     rows(
         cursor,
-        """DELETE FROM lookup l USING step_queue f
-           WHERE f.reason = 'duplicate' AND l.tenant_id = f.tenant_id AND l.fingerprint = f.fingerprint
-             AND l.outcome = '' AND NOT EXISTS (
-                 SELECT 1 FROM step_queue q WHERE q.id = l.leader AND q.reason <> 'duplicate'
-                 AND (q.sent_at IS NOT NULL OR q.job_until > clock_timestamp() OR EXISTS (
-                     SELECT 1 FROM lane_run lr WHERE lr.tenant_id = q.tenant_id AND lr.lane_id = q.lane_id
-                     AND lr.run_id = q.run_id AND lr.state = 'active'))) RETURNING l.id""",
+        """DELETE FROM lookup l USING (
+               SELECT k.id FROM step_queue f JOIN lookup k ON k.tenant_id = f.tenant_id AND k.fingerprint = f.fingerprint
+               WHERE f.reason = 'duplicate' AND k.outcome = '' AND NOT EXISTS (
+                   SELECT 1 FROM step_queue q WHERE q.id = k.leader AND q.reason <> 'duplicate'
+                   AND (q.sent_at IS NOT NULL OR q.job_until > clock_timestamp() OR EXISTS (
+                       SELECT 1 FROM lane_run lr WHERE lr.tenant_id = q.tenant_id AND lr.lane_id = q.lane_id
+                       AND lr.run_id = q.run_id AND lr.state = 'active')))
+               FOR UPDATE OF k SKIP LOCKED) alone
+           WHERE l.id = alone.id RETURNING l.id""",
         [],
     )
     return rows(
@@ -192,12 +200,14 @@ def _unpark_months(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
         cursor,
         """UPDATE lane_run l SET state = CASE WHEN l.state = 'budget' THEN 'active' ELSE l.state END,
                   parked_until = NULL, parked_for = 0
-           FROM tenants_tenant t LEFT JOIN credit_month m ON m.tenant_id = t.id
-                AND m.month = date_trunc('month', clock_timestamp() AT TIME ZONE 'utc')::date
-           WHERE l.parked_until IS NOT NULL AND t.id = l.tenant_id AND (
-               l.state <> 'budget' OR t.monthly_credit_limit IS NULL
-               OR t.monthly_credit_limit - coalesce(m.spent + m.reserved, 0) >= l.parked_for)
-           RETURNING l.tenant_id, l.lane_id""",
+           FROM (SELECT p.id FROM lane_run p JOIN tenants_tenant t ON t.id = p.tenant_id
+                 LEFT JOIN credit_month m ON m.tenant_id = t.id
+                      AND m.month = date_trunc('month', clock_timestamp() AT TIME ZONE 'utc')::date
+                 WHERE p.parked_until IS NOT NULL AND (
+                     p.state <> 'budget' OR t.monthly_credit_limit IS NULL
+                     OR t.monthly_credit_limit - coalesce(m.spent + m.reserved, 0) >= p.parked_for)
+                 FOR NO KEY UPDATE OF p SKIP LOCKED) room
+           WHERE l.id = room.id RETURNING l.tenant_id, l.lane_id""",
         [],
     )
 
@@ -207,11 +217,13 @@ def _unpark_runs(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
     cannot where the parking was committed after it looked, or where what was freed came by another way than a call."""
     return rows(
         cursor,
-        """UPDATE lane_run l SET state = 'active', parked_for = 0 FROM run r
-           WHERE l.state = 'budget' AND l.parked_until IS NULL AND r.id = l.run_id AND r.tenant_id = l.tenant_id
-             AND (r.credit_limit IS NULL
-                  OR r.credit_limit - r.credits_spent - r.credits_reserved >= greatest(l.parked_for, 1))
-           RETURNING l.tenant_id, l.lane_id""",
+        """UPDATE lane_run l SET state = 'active', parked_for = 0
+           FROM (SELECT p.id FROM lane_run p JOIN run r ON r.id = p.run_id AND r.tenant_id = p.tenant_id
+                 WHERE p.state = 'budget' AND p.parked_until IS NULL AND (
+                     r.credit_limit IS NULL
+                     OR r.credit_limit - r.credits_spent - r.credits_reserved >= greatest(p.parked_for, 1))
+                 FOR NO KEY UPDATE OF p SKIP LOCKED) room
+           WHERE l.id = room.id RETURNING l.tenant_id, l.lane_id""",
         [],
     )
 
@@ -222,10 +234,11 @@ def _follow_runs(cursor: object) -> list[tuple[uuid.UUID, uuid.UUID]]:
         cursor,
         """UPDATE lane_run l SET state = CASE r.status WHEN 'paused' THEN 'paused' WHEN 'cancelled' THEN 'cancelled'
                                               WHEN 'failed' THEN 'cancelled' ELSE 'active' END
-           FROM run r WHERE r.id = l.run_id AND (
-               (r.status IN ('paused', 'cancelled') AND l.state <> r.status)
-               OR (r.status = 'failed' AND l.state <> 'cancelled')
-               OR (r.status IN ('queued', 'running') AND l.state = 'paused'))
-           RETURNING l.tenant_id, l.lane_id""",
+           FROM (SELECT b.id, r.status FROM lane_run b JOIN run r ON r.id = b.run_id
+                 WHERE (r.status IN ('paused', 'cancelled') AND b.state <> r.status)
+                    OR (r.status = 'failed' AND b.state <> 'cancelled')
+                    OR (r.status IN ('queued', 'running') AND b.state = 'paused')
+                 FOR NO KEY UPDATE OF b SKIP LOCKED) r
+           WHERE l.id = r.id RETURNING l.tenant_id, l.lane_id""",
         [],
     )

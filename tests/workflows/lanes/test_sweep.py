@@ -1,5 +1,6 @@
 """What the sweep puts right, and that nothing it comes across keeps it from the rest."""
 
+import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +11,13 @@ from django.db import connections
 from tenants.ids import uuid7
 from tenants.models import Tenant
 from tenants.scope import APP_ALIAS, tenant_scope
-from tests.factories import make_connection
+from tests.factories import ACTOR, make_connection
 from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import again, people, start
 from tests.workflows.lanes.test_recovery import Hand
 from workflows.callback_tokens import Token
 from workflows.lanes import book, sweep
-from workflows.models import Callback, LaneRun, Run, Step, StepQueue, Workflow
+from workflows.models import Callback, LaneRun, Lookup, Run, Step, StepQueue, Upload, Workflow
 from workflows.operations import fill_run
 from workflows.operations.receive_callback import receive_callback
 
@@ -98,3 +99,70 @@ def _ended(run: Run, entry: StepQueue) -> tuple[Any, ...]:
     """The history of a call that timed out."""
     call: tuple[uuid.UUID, ...] = (uuid7(), entry.lane_id, run.pk, entry.record_id, entry.pk)
     return (*call, "verify", "jobs", 1, "dead", "timeout", "", None, None, None, 0, None, None, None)
+
+
+def followed(run: Run) -> None:
+    Run.objects.filter(pk=run.pk).update(status="paused")
+
+
+def parked(run: Run) -> None:
+    LaneRun.objects.filter(run_id=run.pk).update(state="budget")
+
+
+def parked_for_the_month(run: Run) -> None:
+    LaneRun.objects.filter(run_id=run.pk).update(state="budget", parked_until="9999-01-01T00:00Z")
+
+
+def at_a_job(run: Run) -> None:
+    Run.objects.filter(pk=run.pk).update(credit_limit=0)
+    StepQueue.objects.filter(run_id=run.pk).update(job={"kind": "poll"})
+    parked(run)
+
+
+def without_a_leader(run: Run) -> None:
+    entry = StepQueue.objects.filter(run_id=run.pk).latest("id")
+    StepQueue.objects.filter(pk=entry.pk).update(reason="duplicate", not_before="9999-01-01T00:00Z")
+    Lookup.objects.create(
+        provider="prospeo", livemode=True, fingerprint=entry.fingerprint, leader=uuid7(), outcome=""
+    )
+
+
+def not_read_on(run: Run) -> None:
+    upload = Upload.objects.create(
+        filename="a.csv", stored_as="a", size=1, dialect={}, rows=4, created_by=ACTOR
+    )
+    Run.objects.filter(pk=run.pk).update(upload=upload, total=4, filled_at="2020-01-01T00:00Z")
+
+
+@pytest.mark.parametrize(
+    "state", [followed, parked, parked_for_the_month, at_a_job, without_a_leader, not_read_on]
+)
+def test_what_somebody_is_writing_keeps_the_sweep_from_nothing_else(
+    tenant: Tenant, vendors: Sandbox, state: Callable[[Run], None]
+) -> None:
+    """Nor does it wait for rows while it has others in hand, which is how two wait for each other."""
+    run = start(tenant, people(3))
+    with tenant_scope(tenant):
+        state(run)
+        due = StepQueue.objects.earliest("id")
+        StepQueue.objects.filter(pk=due.pk).update(not_before="2020-01-01T00:00Z")
+    found: list[sweep.Found] = []
+
+    def look() -> None:
+        try:
+            found.append(sweep.look())
+        finally:
+            connections.close_all()
+
+    with tenant_scope(tenant):
+        for model in (LaneRun, Lookup, Run):
+            list(model.objects.select_for_update())
+        sweeping = threading.Thread(target=look)
+        sweeping.start()
+        sweeping.join(5)
+        in_time = not sweeping.is_alive()
+    sweeping.join(20)
+    assert in_time
+    assert (tenant.pk, due.lane_id) in found[0].lanes
+    seen = sweep.look()
+    assert seen.lanes or seen.stalled, "what was left is seen to with the next sweep"
