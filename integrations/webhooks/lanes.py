@@ -26,8 +26,8 @@ class Lanes:
         self._troubles: dict[uuid.UUID, _Trouble] = {}
 
     def note(self, attempted: Attempted) -> None:
-        """What an attempt says about its lane, where that is one of callbacks."""
-        if not attempted.job.callback:
+        """What an attempt says about its lane, where that is one of callbacks and was tried."""
+        if not attempted.job.callback or attempted.untried:
             return
         if attempted.ok:
             self._troubles.pop(attempted.job.lane, None)

@@ -14,7 +14,9 @@ THREADS = 64
 PER_TENANT = 4
 TIMEOUT_S = 5.0
 """The resolver may take longer; it keeps its thread for as long, and its tenant the turn."""
-TURN_S = 5.0
+TURN_S = 1.0
+"""What waits holds one of the sender's places, and uses up no attempt: it is to come again later (settle.UNTRIED_AGAIN_S)
+rather than to wait."""
 SLOW = f"the name servers did not answer within {TIMEOUT_S:g} s"
 
 Found = list[str]

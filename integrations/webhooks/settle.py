@@ -24,7 +24,7 @@ from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, is_away, tenant_scope
 
 GONE = 410
-UNTRIED_AGAIN_S = 2.0
+UNTRIED_AGAIN_S = 10.0
 log = structlog.get_logger(__name__)
 
 

@@ -234,3 +234,5 @@ def test_unknown_callers_are_counted_by_what_our_proxy_says_and_by_nothing_else(
     assert statuses("X-Forwarded-For: 198.51.100.{n}") == {401}
     assert statuses("X-Forwarded-For: 198.51.100.{n}, 203.0.113.7", "X-Real-IP: 198.51.100.{n}") == {401, 429}
     assert 429 in statuses("X-Forwarded-For: 203.0.113.8", "Forwarded: for=198.51.100.{n}")
+    # A proxy may write a line of its own below the caller's.
+    assert 429 in statuses("X-Forwarded-For: 198.51.100.{n}", "X-Forwarded-For: 203.0.113.9")

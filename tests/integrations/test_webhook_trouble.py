@@ -412,11 +412,33 @@ def test_a_tenants_slow_name_servers_delay_no_other_tenant_and_what_was_not_aske
         assert time.monotonic() - began < 3
         until(lambda: len(log(tenant)) == names.PER_TENANT)
         until(lambda: all(not one.holder for one in deliveries(tenant)))
+        assert len(sender._lanes.failing) == names.PER_TENANT  # nobody failed of those that were not asked
     finally:
         go.set()
         sender.stop()
     assert {attempt.error for attempt in log(tenant)} == {names.SLOW}
     assert sum(one.tries for one in deliveries(tenant)) == len(log(tenant))
+
+
+def test_what_waits_for_slow_name_servers_takes_nobody_elses_places_for_long(
+    tenant: Tenant, other_tenant: Tenant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It uses up no attempt, so it would come again for ever: most of the time it is to be out of the way."""
+    go = threading.Event()
+    monkeypatch.setattr(names, "look_up", lambda host, port: go.wait(10) and [])
+    monkeypatch.setattr(sender_module, "AT_ONCE", 30)
+    call_back(tenant, *[f"https://h{number}.slow.example/" for number in range(30)])
+    sender = Sender()
+    sender.start()
+    try:
+        until(lambda: len(sender._sending) == 30)
+        listen(other_tenant, receiver.url)
+        tell(other_tenant)
+        until(lambda: receiver.got, 3)
+        assert names.TURN_S * 10 <= settle.UNTRIED_AGAIN_S
+    finally:
+        go.set()
+        sender.stop()
 
 
 def test_entering_an_address_waits_for_no_name_server_for_long(
