@@ -140,11 +140,11 @@ def customer_of_charge(charge_id: str) -> str:
 
 
 def open_checkout(
-    tenant_id: uuid.UUID, *, customer_id: str, prices: list[tuple[str, bool]], anchor: datetime, back: str,
-    cancelled: str,
+    tenant_id: uuid.UUID, *, customer_id: str, prices: list[tuple[str, bool]], anchor: datetime, until: datetime,
+    back: str, cancelled: str,
 ) -> answers.CheckoutSession:  # fmt: skip
-    """A page of Stripe's on which a subscription is paid. `prices` are (id, whether it is metered); the first whole
-    period begins at `anchor`, and what is before it is charged by its share."""
+    """A page of Stripe's on which a subscription is paid, `until` some moment. `prices` are (id, whether it is metered);
+    the first whole period begins at `anchor`, and what is before it is charged by its share."""
     names = {TENANT: str(tenant_id)}
     params: Any = {
         "mode": "subscription",
@@ -154,6 +154,7 @@ def open_checkout(
         "line_items": [{"price": p} if metered else {"price": p, "quantity": 1} for p, metered in prices],
         "success_url": back,
         "cancel_url": cancelled,
+        "expires_at": int(until.timestamp()),
         "metadata": names,
         "subscription_data": {
             "metadata": names,

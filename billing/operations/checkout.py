@@ -26,6 +26,9 @@ from tenants.scope import tenant_scope
 CLAIM = timedelta(minutes=2)
 """For how long at most one purchase of a tenant keeps out another: whoever makes it may have died."""
 
+SHORTEST_PAGE, LONGEST_PAGE = timedelta(minutes=31), timedelta(hours=24)
+"""Stripe lets a page be paid for 30 minutes to 24 hours. Ours end with the month, as the anchor has to be in the future."""
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -71,8 +74,11 @@ def _to_checkout(tenant_id: uuid.UUID, row: Subscription, wanted: Plan, *, actor
     session = _open_one(row, wanted)
     if session is None:
         back = f"{settings.BASE_URL.rstrip('/')}{reverse('billing_return')}"
+        now = timezone.now()
+        anchor = _next_month(now)
         session = stripe_gateway.open_checkout(
-            tenant_id, customer_id=row.customer_id, prices=_prices(wanted), anchor=_next_month(timezone.now()),
+            tenant_id, customer_id=row.customer_id, prices=_prices(wanted), anchor=anchor,
+            until=max(now + SHORTEST_PAGE, min(anchor, now + LONGEST_PAGE)),
             back=f"{back}?session_id={{CHECKOUT_SESSION_ID}}", cancelled=f"{back}?cancelled=1",
         )  # fmt: skip
     with tenant_scope(tenant_id):
@@ -188,7 +194,9 @@ def _change(tenant_id: uuid.UUID, row: Subscription, wanted: Plan, *, actor: str
         state.id, items, now=dearer, key=f"weir-change-{row.pk}-{row.applied}-{wanted.slug}"
     )
     with tenant_scope(tenant_id):
-        Subscription.objects.filter(pk=row.pk).update(changed_at=timezone.now())
+        # The checkout that it began with is over.
+        bought = {"checkout_id": "", "checkout_plan": wanted.slug}
+        Subscription.objects.filter(pk=row.pk).update(changed_at=timezone.now(), **bought)
         audit.record(
             actor=actor,
             verb="billing.price_changed",

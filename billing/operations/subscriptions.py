@@ -62,8 +62,8 @@ def _write(
         state = entitlement.chosen(ours, {plan.slug: plan.position for plan in plans}, plan_of)
         plan = ""
         if state is not None:
-            # Where somebody gave it a price of no plan's, what it gave stays.
-            kept = row.plan if state.id == row.subscription_id else ""
+            # Where somebody gave it a price of no plan's, it gives what was bought, after a pause or a grace too.
+            kept = row.plan or row.checkout_plan if state.id == row.subscription_id else ""
             plan = entitlement.plan_named(state, plan_of) or kept
             _take_over(row, state, overdue.get(state.id))
         row.applied, row.synced_at = number, timezone.now()

@@ -8,7 +8,7 @@ import pytest
 import structlog
 from django.db import connections
 
-from billing import entries, stripe_gateway
+from billing import entries, periods, stripe_gateway
 from billing.errors import CardRefused, StripeAway
 from billing.models import Plan, Subscription, UsageEvent
 from billing.operations import checkout, stripe_setup, subscriptions
@@ -107,6 +107,24 @@ def test_whoever_died_while_buying_keeps_others_out_for_two_minutes_and_leaves_n
     assert sessions(rig) == ["expired", "open"]
 
 
+def test_a_page_ends_with_the_month_whose_rest_it_charges(rig):
+    first = start(rig).url
+    rig.advance(25 * 3_600)
+    assert "expired" in click(first)[1]
+    end = periods.bounds(rig.now().date().replace(day=1))[1]
+    for before, open_for in ((10 * 3_600, 10 * 3_600), (600, 31 * 60)):
+        rig.advance(int((end - rig.now()).total_seconds()) - before)
+        with rig.clock():
+            page = start(rig).url
+        rig.advance(open_for - 60)
+        assert "Pay with" in click(page)[1]
+        rig.advance(120)
+        assert "expired" in click(page)[1]
+        end = periods.bounds(rig.now().date().replace(day=1))[1]
+    with rig.clock():
+        assert start(rig).url != page
+
+
 # --- The customer
 def test_a_customer_that_was_made_without_an_answer_is_found_again(rig):
     rig.double.fault("error_after", count=1, path="/customers")
@@ -195,6 +213,10 @@ def test_a_plans_subscription_whose_price_somebody_changed_goes_on_giving_it(pay
     paying.deliver()
     assert (paying.plan, paying.row.price_id) == ("pro", price.id)
     assert "no plan has the price" in paying.row.trouble
+    pause(paying, "pause")
+    assert paying.plan == "free"
+    pause(paying, "resume")
+    assert paying.plan == "pro"
 
 
 def test_a_period_that_is_no_month_is_told_to_somebody(paying):
@@ -251,10 +273,10 @@ def test_an_open_page_can_be_paid_by_nobody_once_another_was_opened(rig):
 
 def test_a_page_that_is_paid_after_the_months_turn_costs_a_whole_month(rig):
     turn = checkout._next_month(rig.now())
-    rig.advance(int((turn - rig.now()).total_seconds()) - 3_600)
+    rig.advance(int((turn - rig.now()).total_seconds()) - 600)
     with rig.clock():
         page = start(rig).url
-    rig.advance(2 * 3_600)
+    rig.advance(1_200)
     click(page, card="4242")
     rig.deliver()
     assert invoices(rig) == [("paid", rig.plans["pro"].price * 100)]

@@ -229,6 +229,20 @@ def _next(book: Book, customer: Row) -> tuple[int, Any, Row] | None:
         if row["cancel_at"] is not None and row["cancel_at"] <= stop:
             found.append((row["cancel_at"], 1, _end_as_asked, row))
         found.append((stop, 2, _roll, row))
+    found += _due_invoices(book, customer)
+    found += [
+        (row["expires_at"], 5, expire, row)
+        for row in book.rows.get("checkout.session", {}).values()
+        if row["customer"] == customer["id"] and row["status"] == "open"
+    ]
+    if not found:
+        return None
+    moment, _, act, row = min(found, key=lambda entry: entry[:2])
+    return moment, act, row
+
+
+def _due_invoices(book: Book, customer: Row) -> list[tuple[int, int, Any, Row]]:
+    found: list[tuple[int, int, Any, Row]] = []
     for invoice in book.rows.get("invoice", {}).values():
         if invoice["customer"] != customer["id"]:
             continue
@@ -236,10 +250,13 @@ def _next(book: Book, customer: Row) -> tuple[int, Any, Row] | None:
             found.append((invoice["automatically_finalizes_at"], 3, _finalise_draft, invoice))
         elif invoice["status"] == "open" and invoice["next_payment_attempt"]:
             found.append((invoice["next_payment_attempt"], 4, _try_again, invoice))
-    if not found:
-        return None
-    moment, _, act, row = min(found, key=lambda entry: entry[:2])
-    return moment, act, row
+    return found
+
+
+def expire(book: Book, session: Row) -> None:
+    """A page that can be paid no more."""
+    session |= {"status": "expired", "url": None}
+    book.tell("checkout.session.expired", session)
 
 
 def _period(row: Row) -> tuple[int, int]:

@@ -1,10 +1,12 @@
 """Routes of customers, cards, products and prices, the hosted pages' sessions."""
 
-from integrations.sandbox.stripe import shapes
+from integrations.sandbox.stripe import cycle, shapes
 from integrations.sandbox.stripe.api import Api, change_fields, route
 from integrations.sandbox.stripe.book import Book, copied
 from integrations.sandbox.stripe.forms import Refusal, needed, whole
 from integrations.sandbox.stripe.shapes import Row
+
+SHORTEST_S = 1_800
 
 
 @route("POST", "customers")
@@ -171,13 +173,22 @@ def _new_session(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     customer = params.get("customer")
     if customer:
         book.get("customer", customer, "customer")
+    anchor = whole(params.get("subscription_data") or {}, "billing_cycle_anchor")
+    if anchor is not None and anchor <= book.now(customer):
+        raise Refusal("The anchor has to be in the future.", param="subscription_data[billing_cycle_anchor]")
     row = shapes.session(
         book.now(customer), customer=customer, customer_email=params.get("customer_email"),
         client_reference_id=params.get("client_reference_id"), success_url=params["success_url"],
         cancel_url=params.get("cancel_url"), metadata=params.get("metadata") or {}, amount_total=total,
         amount_subtotal=total, currency=currency,
     )  # fmt: skip
-    row["expires_at"] = whole(params, "expires_at", row["created"] + shapes.DAY)
+    expires = whole(params, "expires_at", row["created"] + shapes.DAY)
+    assert expires is not None
+    if not SHORTEST_S <= expires - row["created"] <= shapes.DAY + 60:
+        raise Refusal(
+            "A session expires between 30 minutes and 24 hours after it was made.", param="expires_at"
+        )
+    row["expires_at"] = expires
     row["url"] = f"{api.url}/pay/{row['id']}"
     book.hidden(row["id"])["asked"] = {
         "line_items": wanted, "subscription_data": params.get("subscription_data") or {},
@@ -198,12 +209,11 @@ def _session(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
 
 
 @route("POST", "checkout/sessions/{}/expire")
-def expire(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
+def _expire(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     row = api.book.get("checkout.session", ids[0])
     if row["status"] != "open":
         raise Refusal("Only open sessions can be expired.")
-    row |= {"status": "expired", "url": None}
-    api.book.tell("checkout.session.expired", row)
+    cycle.expire(api.book, row)
     return row
 
 
