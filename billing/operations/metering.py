@@ -80,7 +80,7 @@ def collect(tenant_id: uuid.UUID, *, at_the_end: bool = False) -> int:
             if missing > 0 and _add(row, period, missing, now, at_the_end=at_the_end):
                 told += missing
             elif missing < 0:
-                _take_back(period, -missing, now)
+                _take_back(period, -missing, now, since=_first_minute(row, period))
     return told
 
 
@@ -155,10 +155,12 @@ def _free_minute(row: Subscription, period: date, now: datetime, *, at_the_end: 
 
 
 def _first_minute(row: Subscription, period: date) -> datetime:
-    """The first of a month that the subscription bills."""
+    """The first of a month that the subscription bills, at the price of now: what is told of earlier ones is on no invoice
+    that is still to come."""
     first, last = bounds(period)
-    if row.began_at is not None and row.began_at < last:
-        first = max(first, _minute(row.began_at) + MINUTE)
+    for cut in (row.began_at, row.changed_at):
+        if cut is not None and cut < last:
+            first = max(first, _minute(cut) + MINUTE)
     return first
 
 
@@ -166,10 +168,10 @@ def _minute(moment: datetime) -> datetime:
     return moment.replace(second=0, microsecond=0)
 
 
-def _take_back(period: date, surplus: int, now: datetime) -> None:
+def _take_back(period: date, surplus: int, now: datetime, *, since: datetime) -> None:
     """Batches that were never tried count for nothing any more; of those sent, the newest that Stripe can still cancel
     are cancelled, less what is being cancelled already. What they told beside the surplus is told anew by the next
-    `collect`."""
+    `collect`. What was told of times before `since` is on an invoice: told anew it would be on two."""
     under_way = MeterBatch.objects.filter(period=period, state=State.RETRACT).aggregate(n=Sum("quantity"))[
         "n"
     ]
@@ -184,7 +186,7 @@ def _take_back(period: date, surplus: int, now: datetime) -> None:
         batch.state = State.RETRACTED
         batch.save(update_fields=["state"])
     sent = MeterBatch.objects.select_for_update(skip_locked=True).filter(
-        period=period, state=State.SENT, sent_at__gt=now - RETRACTABLE_FOR
+        period=period, state=State.SENT, sent_at__gt=now - RETRACTABLE_FOR, at__gte=since
     )
     for batch in sent.order_by("-sent_at"):
         if surplus <= 0:

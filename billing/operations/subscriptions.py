@@ -125,6 +125,8 @@ def _take_over(row: Subscription, state: stripe_answers.State, overdue: datetime
     base = state.base
     # A grace begins once: where Stripe names no unpaid invoice, when it was seen first.
     since = overdue or (row.overdue_since if row.subscription_id == state.id else None) or timezone.now()
+    if row.subscription_id == state.id and base is not None and row.price_id not in ("", base.price_id):
+        row.changed_at = timezone.now()  # whoever changed it may not have been told
     row.subscription_id, row.status = state.id, state.status
     row.price_id, row.began_at = base.price_id if base else "", state.created
     row.price_includes = next((item.includes for item in state.items if item.metered), None)

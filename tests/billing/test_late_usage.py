@@ -238,7 +238,7 @@ def test_the_lines_of_a_month_are_all_that_touch_it_once_they_reach_its_end(line
     assert len(late_usage.touching(lines, date(2026, 12, 1))) == number
 
 
-def test_a_month_on_two_invoices_is_left_to_somebody(paying):
+def test_what_comes_late_of_a_month_on_two_invoices_is_of_the_second(paying):
     month = paying.now().date().replace(day=1)
     use(paying, 40)
     work(paying)
@@ -248,10 +248,34 @@ def test_a_month_on_two_invoices_is_left_to_somebody(paying):
     paying.deliver()
     settle_month(paying)
     assert len(late_usage.touching(stripe_gateway.metered_lines(paying.row.customer_id), month)) == 2
-    use(paying, 150, period=month)
-    with structlog.testing.capture_logs() as told:
-        assert settle(paying) == []
-    assert "usage_not_charged" in [entry["event"] for entry in told]
+    use(paying, WITHIN + 150, period=month)  # the second's price includes as many again
+    assert settle(paying) == [LateCharge(month, WITHIN + 150, 150)]
+    assert settle(paying) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "free", "found"),
+    [
+        ([7], 0, [7]), ([7, 5], 0, [7, 5]), ([7, -5], 0, [2, 0]), ([7, -5, 1], 0, [2, 0, 1]), ([7, 5, -6], 0, [6, 0, 0]),
+        ([7, 5], 3, [4, 5]), ([7, 5], 9, [0, 3]), ([7, 5], 20, [0, 0]), ([7, -5], 1, [1, 0]), ([-1], 0, [0]),
+    ],
+)  # fmt: skip
+def test_what_each_price_is_charged_for(written, free, found):
+    assert late_usage.shares(written, free) == found
+
+
+def test_what_is_given_back_after_a_change_of_plan_is_credited_at_the_price_before(paying):
+    month = paying.now().date().replace(day=1)
+    use(paying, WITHIN + 300)
+    paying.advance(120)
+    paying.buy("enterprise")
+    paying.deliver()
+    use(paying, -20)  # of what is on an invoice already
+    work(paying, 3)
+    assert metered(paying) == WITHIN + 300
+    settle_month(paying)
+    assert settle(paying) == [LateCharge(month, -20, -20)]
+    assert settle(paying) == []
 
 
 def test_what_was_used_between_two_subscriptions_of_a_month_is_nobodys_to_look_at(paying):

@@ -417,3 +417,30 @@ def test_every_record_is_on_one_line_whatever_plans_were_chosen_meanwhile(rig, s
     assert {line.price_id for line in lines} == {
         rig.plans[slug].stripe_overage_price_id for slug in ("pro", "enterprise")
     }
+
+
+def test_a_change_in_the_hour_of_the_months_draft_leaves_its_price(paying):
+    use(paying, 300_000)
+    work(paying)
+    paying.advance(int((paying.row.period_end - paying.now()).total_seconds()) + 600)
+    paying.buy("enterprise")
+    paying.advance(7_200)
+    paying.deliver()
+    assert paying.plan == "enterprise"
+    assert [line[1:] for line in usage_lines(paying)] == [(300_000, overage(paying, "pro", 300_000)), (0, 0)]
+
+
+def test_a_change_whose_answer_was_lost_is_one_of_this_month(paying, monkeypatch):
+    known = stripe_gateway.change_items
+
+    def lost(*args, **kwargs):
+        known(*args, **kwargs)
+        raise StripeAway("Stripe does not answer now.")
+
+    monkeypatch.setattr(stripe_gateway, "change_items", lost)
+    with pytest.raises(StripeAway):
+        paying.buy("enterprise")
+    paying.deliver()
+    assert paying.plan == "enterprise"
+    with pytest.raises(Conflict, match="changed this month already"):
+        paying.buy("pro")

@@ -13,7 +13,7 @@ def use(rig, quantity, *, period=None, kind="record", livemode=True):
     with tenant_scope(rig.tenant):
         UsageEvent.objects.create(
             key=f"record:{uuid7()}", kind=kind, quantity=quantity, livemode=livemode,
-            period=period or rig.now().date().replace(day=1),
+            period=period or rig.now().date().replace(day=1), created_at=rig.now(),
         )  # fmt: skip
 
 
