@@ -123,13 +123,19 @@ class Rig:
             return notices.mail_due()
 
 
-def accept(tenant, rows, period, *, lost=False):
+def accept(tenant, rows, period, *, lost=False, at=None):
     """Write (what, record, quantity) into the ledger and count them, in one transaction, as who accepts does; `lost`: it
-    comes to nothing."""
+    comes to nothing. `at`: when, where it is later than the database has it."""
+    written = {"created_at": at} if at else {}
     with tenant_scope(tenant):
         UsageEvent.objects.bulk_create(
             UsageEvent(
-                tenant_id=tenant.pk, key=f"{what}:{record}", kind="record", quantity=quantity, period=period
+                tenant_id=tenant.pk,
+                key=f"{what}:{record}",
+                kind="record",
+                quantity=quantity,
+                period=period,
+                **written,
             )
             for what, record, quantity in rows
         )
