@@ -42,11 +42,8 @@ class Recount:
         self.units[month] += number
 
     def written(self, month):
-        """(plan, records written while it was in force); what came before the first plan that is paid is with it."""
-        parts = [tuple(part) for part in self._parts[month]]
-        while len(parts) > 1 and parts[0][0] == FREE:
-            parts[:2] = [(parts[1][0], parts[0][1] + parts[1][1])]
-        return parts
+        """(plan, records written while it was in force)."""
+        return [tuple(part) for part in self._parts[month]]
 
     def used(self, month):
         """The same, where records given back are of the plans that had some: the newest first."""
@@ -57,9 +54,6 @@ class Recount:
             owed = min(0, owed)
         assert owed == 0
         return parts[::-1]
-
-    def was_free_first(self, month):
-        return self._parts[month][0][0] == FREE
 
     def cents(self, month):
         """Beside the plans' own prices."""

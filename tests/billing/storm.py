@@ -188,7 +188,7 @@ class Storm:
     def _buy(self):
         """Choose a plan: again, where Stripe does not know all usage yet, and not where a rule is against it."""
         wanted, was = self.chance.choice(PLANS), self._in_force()
-        for _ in range(3):
+        for _ in range(3 if was != FREE or self._free_ones_are_told() else 0):
             self.rig.advance(2)
             try:
                 self.rig.buy(wanted)
@@ -200,6 +200,15 @@ class Storm:
                 break
             self._minutes(4)
         self.did[f"{was} to {self.recount.plan}"] += was != self.recount.plan
+
+    def _free_ones_are_told(self):
+        """What was used without a subscription is told of minutes that are over: no line of the next one bills it."""
+        for _ in range(10):
+            if self._wait() and not self._untold():
+                self.rig.advance(300)
+                return True
+            self.rig.advance(60)
+        return False
 
     def _cancel(self):
         self._portal("cancel")
