@@ -56,6 +56,8 @@ def _settle(tenant_id: uuid.UUID, attempts: Sequence[Attempted]) -> None:
     tried = [a for a in attempts if not a.untried]
     untried = [a.job for a in attempts if a.untried]
     with tenant_scope(tenant_id), connections[APP_ALIAS].cursor() as cursor:
+        # What somebody is writing is waited for a little, as all other tenants wait with it.
+        cursor.execute("SELECT set_config('lock_timeout', '1s', true)")
         endpoints = _lock(tried)
         mine = _move(cursor, tenant_id, tried)
         _log(cursor, tenant_id, tried)

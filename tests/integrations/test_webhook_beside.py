@@ -1,16 +1,20 @@
 """What is done beside the sending, mails and strays, holds up neither it nor one another, and leaves nobody out."""
 
+import os
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
+from django.utils import timezone
 
 from integrations.models import WebhookEndpoint
-from integrations.webhooks import notices, strays
+from integrations.webhooks import claim, notices, settle, strays
 from integrations.webhooks import sender as sender_module
+from integrations.webhooks.post import Attempted
 from integrations.webhooks.sender import Sender
 from tenants import mails
 from tenants.models import Tenant
@@ -84,6 +88,27 @@ def test_mails_that_nobody_takes_keep_no_other_waiting_for_ever(
     asked(lambda url: "refused" not in url)
     until(notices.tell)
     assert endpoint_of(last).notice == ""
+
+
+def test_what_somebody_writes_at_one_tenants_endpoint_keeps_nobody_elses_from_being_settled(
+    tenant: Tenant, other_tenant: Tenant, receiver: Receiver
+) -> None:
+    first, last = sorted((tenant, other_tenant), key=lambda one: one.pk)
+    for one in (first, last):
+        listen(one, receiver.url)
+        tell(one)
+    jobs = claim.take(uuid.uuid4(), lanes={}, tenants={}, room=10, lease_s=30)
+    attempts = [Attempted(job, timezone.now(), 5, 200) for job in jobs]
+    with psycopg.connect(os.environ["DATABASE_URL"]) as other:
+        other.execute("SELECT set_config('app.tenant_id', %s, true)", [str(first.pk)])
+        other.execute("SELECT 1 FROM integrations_webhookendpoint FOR UPDATE")
+        began = time.monotonic()
+        again = settle.settle(attempts)
+        assert time.monotonic() - began < 4
+    assert [a.job.tenant_id for a in again] == [first.pk]
+    assert [deliveries(one)[0].status for one in (first, last)] == ["waiting", "delivered"]
+    assert settle.settle(again) == []
+    assert deliveries(first)[0].status == "delivered"
 
 
 def test_strays_that_cannot_be_put_by_keep_no_other_waiting(
