@@ -420,12 +420,18 @@ def test_a_mere_look_changes_nothing(mine: World):
             assert after == before, address
 
 
-def test_the_answer_takes_no_longer_for_what_is_somebody_s(mine: World, theirs: World, record_property):
-    """Reported, and failed only where nobody could take it for noise."""
+@pytest.mark.parametrize(
+    ("times", "most"),
+    # Soon, and failed only where nobody could take it for noise; or as it is wanted.
+    [(100, 0.5), pytest.param(2_000, 0.05, marks=[pytest.mark.campaign, pytest.mark.timeout(600)])],
+)
+def test_the_answer_takes_no_longer_for_what_is_somebody_s(
+    mine: World, theirs: World, record_property, times, most
+):
     api = Api(mine.key)
     run = theirs.fill_every_table()["run"]
     spent: dict[str, list[float]] = {"theirs": [], "nobody's": []}
-    for _ in range(100):
+    for _ in range(times):
         for name, wanted in (("theirs", run), ("nobody's", uuid.uuid4())):
             began = time.perf_counter()
             assert api.get(f"/runs/{wanted}").status_code == 404
@@ -434,4 +440,4 @@ def test_the_answer_takes_no_longer_for_what_is_somebody_s(mine: World, theirs: 
     apart = medians["theirs"] / medians["nobody's"] - 1
     record_property("apart", apart)
     print(json.dumps({name: round(value * 1000, 3) for name, value in medians.items()}), f"{apart:+.1%}")
-    assert abs(apart) < 0.5
+    assert abs(apart) < most
