@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
+from psycopg.errors import LockNotAvailable
 
 from tenants.failpoints import reach
 from tenants.scope import OPS_ALIAS, ops_scope
@@ -23,6 +24,7 @@ SAFE_SHARE = 0.8
 STALLED = "10s"
 """For how long PostgreSQL waits for the next statement of a transaction that holds locks of the engine's. A holder that
 was frozen or cut off for so long has lost its lanes; what it had begun must not hold up whoever has them now."""
+RENEW_WAIT = "2s"
 HURRY = "set_config('idle_in_transaction_session_timeout', %s, true)"
 REASON = "lane runner"
 # Among a lane's starts: when its holder wrote them down, by its own clock. Two connections write them, and what waited
@@ -136,8 +138,33 @@ class Report:
     latency_s: float | None = None  # None: no call of this holder has come back yet
 
 
-def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
-    """Prolong the leases of these lanes and write their reports; returns the lanes that are still held."""
+_NOT_BEING_WRITTEN = """JOIN (SELECT k.lane_id FROM lane_state k WHERE k.lane_id = ANY(%s) AND k.holder = %s
+                     FOR NO KEY UPDATE SKIP LOCKED) free ON free.lane_id = t.lane_id"""
+
+
+def renew_all(holder: uuid.UUID, reports: Sequence[Report]) -> tuple[set[uuid.UUID], set[uuid.UUID]]:
+    """As `renew`, first of all what nobody is writing at this moment: a flush that waits for one tenant's rows has written
+    the starts of others' lanes, and is not to cost all lanes their leases. For the rest it waits RENEW_WAIT. Returns the
+    lanes that were renewed, and those of which it is not known whether they are held: next time tells."""
+    renewed = renew(holder, reports, wait=False)
+    rest = [report for report in reports if report.lane_id not in renewed]
+    if not rest:
+        return renewed, set()
+    try:
+        with ops_scope(REASON), transaction.atomic(using=OPS_ALIAS):
+            with connections[OPS_ALIAS].cursor() as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = '{RENEW_WAIT}'")
+            return renewed | renew(holder, rest), set()
+    except OperationalError as error:
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
+        return renewed, {report.lane_id for report in rest}
+
+
+def renew(holder: uuid.UUID, reports: Sequence[Report], *, wait: bool = True) -> set[uuid.UUID]:
+    """Prolong the leases of these lanes and write their reports; returns the lanes of which it did. Where it does not
+    `wait`, those that somebody else is writing are left out."""
+    lanes = [report.lane_id for report in reports]
     with ops_scope(REASON), connections[OPS_ALIAS].cursor() as cursor:
         held = rows(
             cursor,
@@ -152,10 +179,11 @@ def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
                FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::text[], %s::float[], %s::float[], %s::text[],
                            %s::int[], %s::int[], %s::float[], %s::float[])
                     t(lane_id, in_flight, started, reason, cooldown, pace, starts, failures, trips, rest, latency)
+                    {"" if wait else _NOT_BEING_WRITTEN}
                WHERE s.lane_id = t.lane_id AND s.holder = %s RETURNING s.lane_id""",  # noqa: S608 - text of ours
             [
                 LEASE_S,
-                [r.lane_id for r in reports],
+                lanes,
                 [r.in_flight for r in reports],
                 [r.started_last_period for r in reports],
                 [r.wait_reason for r in reports],
@@ -166,6 +194,7 @@ def renew(holder: uuid.UUID, reports: Sequence[Report]) -> set[uuid.UUID]:
                 [r.trips for r in reports],
                 [r.rest_s for r in reports],
                 [r.latency_s for r in reports],
+                *(() if wait else (lanes, holder)),
                 holder,
             ],
         )

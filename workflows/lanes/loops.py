@@ -36,14 +36,16 @@ class Loops:
             before = time.monotonic()
             try:
                 reports = [lane.report(before) for lane in lanes]
-                held = await self._desk.lease_database(lease.renew, self._desk.holder, reports)
+                renewed, unknown = await self._desk.lease_database(
+                    lease.renew_all, self._desk.holder, reports
+                )
             except DatabaseError as error:
                 log.warning("leases_not_renewed", error=type(error).__name__)
                 continue
             for lane in lanes:
-                if lane.facts.id in held:
+                if lane.facts.id in renewed:
                     lane.held_until = before + lease.LEASE_S * lease.SAFE_SHARE
-                elif self._fleet.lanes.get(lane.facts.id) is lane:
+                elif lane.facts.id not in unknown and self._fleet.lanes.get(lane.facts.id) is lane:
                     log.warning("lane_lost", lane_id=str(lane.facts.id))
                     self._fleet.lose(lane)
 

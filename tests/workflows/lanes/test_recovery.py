@@ -1,5 +1,6 @@
 """What a dead or frozen holder leaves behind: nothing is lost, nothing is counted twice, and it is said."""
 
+import threading
 import time
 import uuid
 from dataclasses import replace
@@ -303,3 +304,37 @@ def test_a_late_answer_in_the_batch_of_the_one_that_took_over_counts_once(tenant
         assert sorted(step.status for step in Step.objects.all()) == ["ambiguous", "done", "late"]
         assert StepQueue.objects.get().name == "verify:zerobounce"
     assert (again(run).credits_reserved, again(run).pending) == (0, 1)
+
+
+def test_what_a_flush_is_writing_costs_no_other_lane_its_lease(
+    tenant: Tenant, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flush writes the starts of one tenant's lanes, and may wait for another's rows before it is over."""
+    monkeypatch.setattr(lease, "RENEW_WAIT", "100ms")
+    other, taken_over = Hand(tenant, "findymail"), Hand(tenant, "zerobounce")
+    expire(taken_over.lane)
+    assert lease.acquire(taken_over.lane.pk, uuid.uuid4()) is not None
+    with ops_scope("test"):
+        LaneState.objects.filter(lane_id=other.lane.pk).update(holder=hand.holder)
+    lanes = [hand.lane.pk, other.lane.pk, taken_over.lane.pk]
+    reports = [lease.Report(lane_id, 0, 0, "", 0.0, 1.0, "{}") for lane_id in lanes]
+    written, over = threading.Event(), threading.Event()
+
+    def flush() -> None:
+        with tenant_scope(tenant), connections["default"].cursor() as cursor:
+            lease.write_starts(cursor, tenant.pk, hand.holder, [(tenant.pk, hand.lane.pk, "{}")])
+            written.set()
+            over.wait(10)
+        connections.close_all()
+
+    flushing = threading.Thread(target=flush)
+    flushing.start()
+    try:
+        assert written.wait(10)
+        renewed, unknown = lease.renew_all(hand.holder, reports)
+    finally:
+        over.set()
+        flushing.join(10)
+    assert renewed == {other.lane.pk}
+    assert hand.lane.pk in unknown
+    assert lease.renew_all(hand.holder, reports) == ({hand.lane.pk, other.lane.pk}, set())
