@@ -43,6 +43,21 @@ def test_what_was_charged_in_time_is_not_charged_again(paying, month):
     assert settle(paying) == []
 
 
+def test_what_a_draft_will_still_have_is_not_charged_beside_it(paying):
+    month = paying.now().date().replace(day=1)
+    use(paying, WITHIN + 7)
+    work(paying)
+    paying.advance(int((paying.row.period_end - paying.now()).total_seconds()) + 1_200)
+    use(paying, 9, period=month)
+    [draft] = [i for i in paying.double.client().v1.invoices.list().data if i.status == "draft"]
+    assert [line.quantity for line in draft.lines.data] == [1, WITHIN + 7]
+    assert settle(paying) == []
+    work(paying)
+    paying.advance(3_600)
+    assert settle(paying) == []
+    assert totals(paying)[-1] == 9_900 + 16
+
+
 def test_late_records_are_on_the_next_invoice(paying, month):
     use(paying, 150, period=month)
     work(paying, 2)

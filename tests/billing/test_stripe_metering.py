@@ -199,6 +199,17 @@ def test_b5_a_line_leads_to_its_entries_by_one_query(paying, django_assert_num_q
         assert len(entries.of_line(line.start, line.end)) == 4
 
 
+def test_what_was_used_before_the_first_purchase_is_on_its_line(rig):
+    use(rig, 30)
+    rig.advance(600)
+    rig.buy("pro")
+    rig.deliver()
+    use(rig, 50)
+    settle_month(rig)
+    [line] = check_invoices(rig)
+    assert line.quantity == 80
+
+
 def test_reconciling_prints_every_difference_to_the_unit(paying):
     from billing import reconcile
 

@@ -69,9 +69,17 @@ def await_usage(book: Book, invoice: Row, subscription: Row, *, first: int, last
 
 def charge_usage(book: Book, invoice: Row, subscription: Row) -> None:
     """Add what `await_usage` noted."""
-    for noted in book.hidden(invoice["id"]).pop("usage", []):
-        line = usage_line(book, subscription, noted["item"], first=noted["first"], last=noted["last"])
-        invoice["lines"]["data"].append(line | {"invoice": invoice["id"]})
+    invoice["lines"]["data"] += coming_usage(book, invoice, subscription)
+    book.hidden(invoice["id"]).pop("usage", None)
+
+
+def coming_usage(book: Book, invoice: Row, subscription: Row) -> list[Row]:
+    """The lines of what `await_usage` noted, as the meters are now: a draft shows them, and they go on growing."""
+    return [
+        usage_line(book, subscription, noted["item"], first=noted["first"], last=noted["last"])
+        | {"invoice": invoice["id"]}
+        for noted in book.hidden(invoice["id"]).get("usage", [])
+    ]
 
 
 def since(book: Book, item: Row, first: int) -> int:

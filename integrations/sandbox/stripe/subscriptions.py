@@ -124,12 +124,17 @@ def _resume(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
 LINES_SHOWN = 10
 
 
-def _shown(row: Row) -> Row:
-    """An invoice with the first of its lines alone, as Stripe answers it; all of them have a route of their own."""
-    lines = row["lines"]
-    if len(lines["data"]) <= LINES_SHOWN:
-        return row
-    return row | {"lines": lines | {"data": lines["data"][:LINES_SHOWN], "has_more": True}}
+def _shown(book: Book, row: Row) -> Row:
+    """An invoice as Stripe answers it: with the first of its lines alone (all of them have a route of their own), those of
+    usage in a draft too."""
+    lines = _lines_of(book, row)
+    shown = {"data": lines[:LINES_SHOWN], "has_more": len(lines) > LINES_SHOWN}
+    return row | {"lines": row["lines"] | shown}
+
+
+def _lines_of(book: Book, row: Row) -> list[Row]:
+    lines: list[Row] = row["lines"]["data"]
+    return lines + invoices.coming_usage(book, row, invoices.subscription_of(book, row))
 
 
 @route("GET", "invoices")
@@ -139,19 +144,18 @@ def _invoices(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     if wanted:
         rows = invoices.invoices_of(api.book, api.book.get("subscription", wanted))
     found = api.listed(rows, params, "/v1/invoices", ("customer", "status"))
-    return found | {"data": [_shown(row) for row in found["data"]]}
+    return found | {"data": [_shown(api.book, row) for row in found["data"]]}
 
 
 @route("GET", "invoices/{}")
 def _invoice(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
-    return _shown(api.book.get("invoice", ids[0]))
+    return _shown(api.book, api.book.get("invoice", ids[0]))
 
 
 @route("GET", "invoices/{}/lines")
 def _lines(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
-    return api.listed(
-        api.book.get("invoice", ids[0])["lines"]["data"], params, f"/v1/invoices/{ids[0]}/lines"
-    )
+    lines = _lines_of(api.book, api.book.get("invoice", ids[0]))
+    return api.listed(lines, params, f"/v1/invoices/{ids[0]}/lines")
 
 
 @route("POST", "invoices/{}/pay")
