@@ -4,7 +4,8 @@ piece by piece, so that nobody waits for what is wrong with another's rows.
 Three kinds of errors. **Away**: the whole database, or the moment; the same is tried again. **Refused**: what was to be
 written (a character that PostgreSQL does not take, a number too large, a constraint): it never will be, and its record
 ends without it. **Anything else** (a missing grant or column, a damaged index): nothing is given up, that tenant's share is
-tried again later, and the others go on.
+tried again later, and the others go on. So is what somebody else has in hand for long: a request that stands still in
+the middle holds up its own tenant alone.
 """
 
 import uuid
@@ -13,6 +14,7 @@ from dataclasses import replace
 
 import structlog
 from django.db import DatabaseError, DataError, Error, IntegrityError, InterfaceError, OperationalError
+from psycopg.errors import LockNotAvailable
 
 from tenants.ids import uuid7
 from workflows.catalog import Final
@@ -35,7 +37,8 @@ UNBEGUN = {"code": "internal_error", "message": "The step could not be begun. Re
 def is_away(error: Error) -> bool:
     """Whether the same flush may succeed later, unchanged and as a whole."""
     state = _state(error)
-    return isinstance(error, OperationalError | InterfaceError) and (not state or state in AWAY_STATES)
+    away = isinstance(error, OperationalError | InterfaceError) and (not state or state in AWAY_STATES)
+    return away and not isinstance(error.__cause__, LockNotAvailable)
 
 
 def is_refused(error: Error) -> bool:

@@ -81,6 +81,8 @@ class _Standing:
     tells_records: bool
 
 
+LOCK_WAIT = "2s"
+"""For so long a flush waits for what somebody else has in hand; then each tenant's share is written apart (salvage.py)."""
 _STANDING = f"""
     SELECT jsonb_build_array(t.monthly_credit_limit, date_trunc('month', now() AT TIME ZONE 'utc')::date,
         t.suppress_subdomains, EXISTS (SELECT 1 FROM integrations_suppression s WHERE s.tenant_id = t.id),
@@ -96,7 +98,10 @@ def _enter(tenant_id: uuid.UUID) -> _Standing | None:
     In one message with the transaction's begin: each one more has this thread wait for its turn beside the runner's
     loop, for some milliseconds of a busy worker's.
     """
-    found = enter_asking(connections[APP_ALIAS], tenant_id, _STANDING.format(tenant_id=tenant_id))
+    question = f"SELECT set_config('lock_timeout', '{LOCK_WAIT}', true);" + _STANDING.format(
+        tenant_id=tenant_id
+    )
+    found = enter_asking(connections[APP_ALIAS], tenant_id, question)
     if found is None:
         return None
     limit, today, *flags, _ = json.loads(found)

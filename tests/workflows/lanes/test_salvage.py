@@ -155,6 +155,28 @@ def broken(tenant: Tenant) -> Iterator[Callable[[], None]]:
         mend()
 
 
+def test_what_somebody_has_in_hand_holds_up_its_own_tenant_alone(
+    tenant: Tenant, other: Tenant, vendors: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settle, "LOCK_WAIT", "100ms")
+    mine, theirs = Hand(tenant), Hand(other)
+    theirs.holder = mine.holder
+    runs = start(tenant, people(1)), start(other, people(1))
+    works = [*mine.claim(), *theirs.claim()]
+    settle.flush(Batch(stamps=[(work, 30.0, 1000) for work in works]), mine.holder)
+    batch = Batch(settlements=[mine.answer(work) for work in works])
+    with psycopg.connect(admin_url()) as request:
+        request.execute("SELECT 1 FROM run WHERE id = %s FOR UPDATE", [runs[0].pk])
+        with pytest.raises(OperationalError) as waited:
+            settle.flush(batch, mine.holder)
+        assert not salvage.is_away(waited.value), "trying again as a whole would hold up both"
+        [left] = salvage.flush_apart(batch, mine.holder).kept
+    assert [s.work.run.id for s in left.settlements] == [runs[0].pk]
+    assert [again(run).credits_spent for run in runs] == [0, 1000]
+    salvage.flush_apart(left, mine.holder)
+    assert [again(run).credits_spent for run in runs] == [1000, 1000]
+
+
 def test_what_is_no_rows_fault_is_tried_again_and_the_other_tenants_go_on(
     tenant: Tenant, other: Tenant, vendors: Sandbox, broken: Callable[[], None], runner: Runner
 ) -> None:
