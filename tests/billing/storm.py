@@ -187,8 +187,9 @@ class Storm:
     # --- What the tenant does with its plan
     def _buy(self):
         """Choose a plan: again, where Stripe does not know all usage yet, and not where a rule is against it."""
-        wanted, was = self.chance.choice(PLANS), self._in_force()
-        for _ in range(3 if was != FREE or self._free_ones_are_told() else 0):
+        was = self._in_force()
+        wanted = self.chance.choice([plan for plan in PLANS if plan != was])
+        for _ in range(6 if was != FREE or self._free_ones_are_told() else 0):
             self.rig.advance(2)
             try:
                 self.rig.buy(wanted)
@@ -199,7 +200,8 @@ class Storm:
             if self._look() == wanted:
                 break
             self._minutes(4)
-        self.did[f"{was} to {self.recount.plan}"] += was != self.recount.plan
+        if was != self.recount.plan:
+            self.did[f"{was} to {self.recount.plan}"] += 1
 
     def _free_ones_are_told(self):
         """What was used without a subscription is told of minutes that are over: no line of the next one bills it."""

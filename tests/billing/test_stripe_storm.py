@@ -113,7 +113,7 @@ def rig(committed, double, impatient, plans_stay, tmp_path, monkeypatch):
 @pytest.mark.chaos
 def test_b1_after_a_short_storm_all_that_was_accepted_is_billed_once(rig):
     storm = Storm(rig, 4)
-    storm.go_on(days=4)
+    storm.go_on(days=3)
     assert check(storm) >= 1
     assert rig.workers.killed >= 1
 
