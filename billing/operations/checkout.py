@@ -26,8 +26,9 @@ from tenants.scope import tenant_scope
 CLAIM = timedelta(minutes=2)
 """For how long at most one purchase of a tenant keeps out another: whoever makes it may have died."""
 
-SHORTEST_PAGE, LONGEST_PAGE = timedelta(minutes=31), timedelta(hours=24)
-"""Stripe lets a page be paid for 30 minutes to 24 hours. Ours end with the month, as the anchor has to be in the future."""
+SHORTEST_PAGE, LONGEST_PAGE = timedelta(minutes=32), timedelta(hours=23)
+"""Stripe lets a page be paid for 30 minutes to 24 hours, by its own clock. Ours end with the month, as the anchor has to be
+in the future."""
 
 
 @dataclass(frozen=True, slots=True)

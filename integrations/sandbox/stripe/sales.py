@@ -184,7 +184,7 @@ def _new_session(api: Api, params: Row, ids: tuple[str, ...]) -> Row:
     )  # fmt: skip
     expires = whole(params, "expires_at", row["created"] + shapes.DAY)
     assert expires is not None
-    if not SHORTEST_S <= expires - row["created"] <= shapes.DAY + 60:
+    if not SHORTEST_S <= expires - row["created"] <= shapes.DAY:
         raise Refusal(
             "A session expires between 30 minutes and 24 hours after it was made.", param="expires_at"
         )
