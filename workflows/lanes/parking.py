@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from integrations.connectors import registry
 from workflows.lanes import book
 
-HEAD = 100  # entries of a run in a lane that are looked at: what was asked before comes before what never was
+HEAD = 20  # entries of a run in a lane that are looked at: what was asked before is before what never was
 
 _DUE_FOR_NOTHING = f"""EXISTS (
     SELECT 1 FROM (SELECT q.name, q.job, q.context, q.fingerprint FROM step_queue q
