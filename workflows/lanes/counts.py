@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Any
 
@@ -46,8 +46,10 @@ def write_usage(cursor: Any, tenant_id: uuid.UUID, month: Month, settlements: Se
     )
 
 
-def count_vendors(cursor: Any, tenant_id: uuid.UUID, settlements: Sequence[Settlement]) -> None:
-    """Add these attempts to their runs' figures of each vendor."""
+def count_vendors(
+    cursor: Any, tenant_id: uuid.UUID, settlements: Sequence[Settlement], kept: Collection[uuid.UUID]
+) -> None:
+    """Add these attempts to their runs' figures of each vendor; only those `kept` end records."""
     sums: dict[tuple[uuid.UUID, str, str], Counter[str]] = defaultdict(Counter)
     for s in settlements:
         key = (s.work.run.id, s.work.provider, s.work.operation)
@@ -61,7 +63,8 @@ def count_vendors(cursor: Any, tenant_id: uuid.UUID, settlements: Sequence[Settl
             sums[key]["misses"] += 1
         elif s.outcome != "skipped":
             sums[key]["errors"] += 1
-        if s.final and s.final.status == "found" and (finder := (s.final.output or {}).get("found_by")):
+        ends = s.final if s.attempt_id in kept else None
+        if ends and ends.status == "found" and (finder := (ends.output or {}).get("found_by")):
             sums[(s.work.run.id, finder, "find")]["accepted"] += 1
     ordered = sorted(sums)
     columns = ("calls", "hits", "misses", "cached", "errors", "accepted", "credits")

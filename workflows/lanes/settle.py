@@ -172,7 +172,7 @@ class _TenantFlush:
         )
         self._finish_records([s for s in kept if s.final])
         self._queue_next([s for s in kept if s.ask])
-        counts.count_vendors(self.cursor, self.tenant_id, settlements)
+        counts.count_vendors(self.cursor, self.tenant_id, settlements, kept_ids)
         for s in settlements:
             self.tally.spend(s.work, s.credits + s.booked)
             for booked_in, amount in s.released_by_month:

@@ -23,7 +23,7 @@ from workflows.lanes import claim, lease, settle
 from workflows.lanes.outcome import judge, lost
 from workflows.lanes.runner import Runner
 from workflows.lanes.work import Batch, Settlement, Work
-from workflows.models import Lane, LaneState, Record, Run, Step, StepQueue
+from workflows.models import Lane, LaneState, Record, Run, RunVendor, Step, StepQueue, Workflow
 from workflows.operations.control_run import pause_run
 
 ANSWER = Done({"email": "ada@engine.example", "email_status": "valid"}, credits=1000)
@@ -304,6 +304,25 @@ def test_a_late_answer_in_the_batch_of_the_one_that_took_over_counts_once(tenant
         assert sorted(step.status for step in Step.objects.all()) == ["ambiguous", "done", "late"]
         assert StepQueue.objects.get().name == "verify:zerobounce"
     assert (again(run).credits_reserved, again(run).pending) == (0, 1)
+
+
+def test_a_late_answer_ends_no_record_in_its_vendors_figures_either(tenant: Tenant, hand: Hand) -> None:
+    with tenant_scope(tenant):
+        Workflow.objects.update(config={"finders": ["prospeo"], "verifier": None})
+    run = start(tenant, people(1))
+    [work] = hand.claim()
+    hand.stamp([work])
+    expire(hand.lane)
+    heir = Hand(tenant)
+    [taken_over] = claim.stamped_by_others(tenant.pk, heir.lane.pk, [work.id])
+    heir.settle([lost(taken_over, hand.holder, on_ambiguous="repeat")])
+    [repeat] = heir.claim()
+    heir.stamp([repeat])
+    heir.settle([heir.answer(repeat)])
+    assert hand.settle([hand.answer(work)]).late == 1
+    with tenant_scope(tenant):
+        figures = RunVendor.objects.get(run_id=run.pk)
+    assert (again(run).found, figures.accepted, figures.calls, figures.hits) == (1, 1, 2, 2)
 
 
 def test_what_a_flush_is_writing_costs_no_other_lane_its_lease(
