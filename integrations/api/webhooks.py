@@ -79,6 +79,7 @@ class WebhookEndpointsView(ApiView):
 
 class WebhookEndpointView(ApiView):
     resource = "webhooks"
+    one_transaction = False  # a long log is deleted piece by piece
 
     @extend_schema(
         operation_id="webhook_endpoints_retrieve",
@@ -121,8 +122,7 @@ class WebhookEndpointView(ApiView):
     )
     def delete(self, request: Request, endpoint_id: uuid.UUID) -> Response:
         """Delete an endpoint with its secret and the log of its deliveries."""
-        with tenant_scope(self.tenant_id):
-            operations.delete_endpoint(endpoint_id=endpoint_id, actor=self.actor)
+        operations.delete_endpoint(tenant_id=self.tenant_id, endpoint_id=endpoint_id, actor=self.actor)
         return Response(status=204)
 
 

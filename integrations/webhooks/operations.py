@@ -12,7 +12,7 @@ from django.utils import timezone
 from integrations import vault
 from integrations.errors import VaultError
 from integrations.models import WebhookDelivery, WebhookEndpoint, WebhookMessage, WebhookSecret
-from integrations.webhooks import addresses, outbox, samples, signing
+from integrations.webhooks import addresses, outbox, pieces, samples, signing
 from tenants import audit
 from tenants.errors import Conflict, InvalidInput, NotFound
 from tenants.events import EVENTS
@@ -192,8 +192,7 @@ def switch_endpoint(*, endpoint_id: uuid.UUID, on: bool, actor: str) -> WebhookE
         if on:
             _set(endpoint, status=WebhookEndpoint.Status.ENABLED, reason="", disabled_at=None, notice="")
             _set(endpoint, failures=0, failing_since=None, rest_until=None, warned_at=None)
-            _let_go(endpoint)
-            outbox.wake_after_commit()
+            pieces.let_go(endpoint)
         else:
             _switch_off(endpoint, WebhookEndpoint.Reason.PERSON)
         verb = "webhook_endpoint.enabled" if on else "webhook_endpoint.disabled"
@@ -216,12 +215,20 @@ def disable_for_trouble(endpoint: WebhookEndpoint, reason: WebhookEndpoint.Reaso
     )
 
 
-def delete_endpoint(*, endpoint_id: uuid.UUID, actor: str) -> None:
-    """Delete an endpoint with its secrets and its delivery log. Raises NotFound."""
-    with tenant_scope(require_tenant_id()) as tenant_id:
+def delete_endpoint(*, tenant_id: uuid.UUID, endpoint_id: uuid.UUID, actor: str) -> None:
+    """Delete an endpoint with its secrets and its delivery log; call it with no scope open: nobody waits for a long log.
+
+    If the process dies meanwhile, the endpoint is off and has a part of its log. Raises NotFound.
+    """
+    with tenant_scope(tenant_id):
+        endpoint = _locked(endpoint_id, own=True, alone=True)
+        if endpoint.status == WebhookEndpoint.Status.ENABLED:  # from now on nothing is written for it
+            _switch_off(endpoint, WebhookEndpoint.Reason.PERSON)
+    pieces.delete(tenant_id, endpoint_id)
+    with tenant_scope(tenant_id):
         endpoint = _locked(endpoint_id, own=True)
         audit.record(actor=actor, verb="webhook_endpoint.deleted", subject=endpoint, host=_host(endpoint.url))
-        with connections[APP_ALIAS].cursor() as cursor:  # its deliveries go with it in the database, unread
+        with connections[APP_ALIAS].cursor() as cursor:  # what is left of its deliveries goes with it, unread
             cursor.execute(
                 "DELETE FROM integrations_webhookendpoint WHERE tenant_id = %s AND id = %s",
                 [tenant_id, endpoint_id],
@@ -285,29 +292,9 @@ def told(endpoint_ids: Sequence[uuid.UUID], notice: str) -> None:
 
 
 def _switch_off(endpoint: WebhookEndpoint, reason: str) -> None:
+    """What waits for it is not sent from now on; strays.py puts by what is left of it here."""
     _set(endpoint, status=WebhookEndpoint.Status.DISABLED, reason=reason, disabled_at=timezone.now())
-    _hold(endpoint)
-
-
-def _hold(endpoint: WebhookEndpoint) -> None:
-    """Put by what waits. What is on its way keeps its holder, who is to say how it ended, and the end of its lease."""
-    waiting = WebhookDelivery.objects.filter(endpoint=endpoint, status="waiting")
-    waiting.filter(holder=None).update(status="held", due_at=None)
-    waiting.update(status="held")
-
-
-def hold_strays(endpoint_ids: Sequence[uuid.UUID]) -> None:
-    """Put by what was being written for endpoints while they were switched off."""
-    with tenant_scope(require_tenant_id()):
-        off = WebhookEndpoint.objects.filter(pk__in=endpoint_ids, status=WebhookEndpoint.Status.DISABLED)
-        for endpoint in off.order_by("id").select_for_update(no_key=True):
-            _hold(endpoint)
-
-
-def _let_go(endpoint: WebhookEndpoint) -> None:
-    held = WebhookDelivery.objects.filter(endpoint=endpoint, status="held")
-    held.filter(due_at=None).update(status="waiting", due_at=Now(), holder=None)
-    held.update(status="waiting")
+    pieces.hold(endpoint)
 
 
 def _one_at_a_time() -> None:

@@ -203,7 +203,7 @@ class Sender:
             await asyncio.sleep(NOTICES_EVERY_S)
             try:
                 await self._database(self._telling, lambda: notices.tell(enough=lambda: self._stopping))
-                await self._database(self._telling, strays.hold)
+                await self._database(self._telling, lambda: strays.put_right(enough=lambda: self._stopping))
             except Exception:  # the next time, and nothing that is sent waits for it
                 log.exception("webhook_notices_not_sent")
 

@@ -4,21 +4,24 @@ import os
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
+from django.db import connections
 from django.utils import timezone
 
 from integrations.models import WebhookEndpoint
-from integrations.webhooks import claim, notices, settle, strays
+from integrations.webhooks import claim, notices, operations, outbox, pieces, settle, strays
 from integrations.webhooks import sender as sender_module
 from integrations.webhooks.post import Attempted
 from integrations.webhooks.sender import Sender
 from tenants import mails
 from tenants.models import Tenant
-from tenants.scope import tenant_scope
+from tenants.scope import APP_ALIAS, tenant_scope
+from tests.factories import ACTOR
 from tests.integrations.receiver import Receiver
 from tests.integrations.telling import deliveries, endpoint_of, listen, tell, until
 
@@ -122,14 +125,82 @@ def test_strays_that_cannot_be_put_by_keep_no_other_waiting(
             WebhookEndpoint.objects.update(status="disabled", reason="gone")
         if one == first:
             broken = endpoint.pk
-    real = strays.hold_strays
+    real = pieces.put_right
 
-    def faulty(endpoint_ids: list[uuid.UUID]) -> None:
+    def faulty(endpoint_ids: list[uuid.UUID]) -> bool:
         if broken in endpoint_ids:
             raise KeyError("a fault")
-        real(endpoint_ids)
+        return real(endpoint_ids)
 
-    monkeypatch.setattr(strays, "hold_strays", faulty)
+    monkeypatch.setattr(pieces, "put_right", faulty)
     monkeypatch.setattr(strays, "MOST", 1)  # of two, now the one and now the other
-    until(strays.hold)
+    until(strays.put_right)
     assert [deliveries(one)[0].status for one in (first, last)] == ["waiting", "held"]
+
+
+def many(tenant: Tenant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> WebhookEndpoint:
+    """An endpoint with more deliveries than are touched at once, one of them on its way."""
+    monkeypatch.setattr(pieces, "AT_ONCE", 4)
+    endpoint, _ = listen(tenant, receiver.url)
+    tell(tenant)
+    claim.take(uuid.uuid4(), lanes={}, tenants={}, room=1, lease_s=30)
+    for number in range(9):
+        tell(tenant, number)
+    return endpoint
+
+
+def states(tenant: Tenant) -> Counter[tuple[str, bool, bool]]:
+    """(status, whether it is due at some time, whether somebody has it) of each delivery."""
+    return Counter((one.status, one.due_at is not None, one.holder is not None) for one in deliveries(tenant))
+
+
+def test_what_waits_for_an_endpoint_is_put_by_and_let_go_piece_by_piece(
+    tenant: Tenant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = many(tenant, receiver, monkeypatch)
+    held, waiting = ("held", False, False), ("waiting", True, False)
+    under_way = [(status, True, True) for status in ("held", "waiting")]
+    with tenant_scope(tenant):
+        operations.switch_endpoint(endpoint_id=endpoint.pk, on=False, actor=ACTOR)
+    found = states(tenant)
+    assert sum(count for (status, *_), count in found.items() if status == "held") == 4
+    assert claim.take(uuid.uuid4(), lanes={}, tenants={}, room=10, lease_s=30) == []
+    assert strays.put_right() == 1
+    assert states(tenant) == {held: 9, under_way[0]: 1}
+    assert strays.put_right() == 0
+    with tenant_scope(tenant):
+        operations.switch_endpoint(endpoint_id=endpoint.pk, on=True, actor=ACTOR)
+    assert states(tenant)[waiting] in (3, 4)
+    assert strays.put_right() == 1
+    assert states(tenant) == {waiting: 9, under_way[1]: 1}
+    assert strays.put_right() == 0
+
+
+def test_who_writes_an_event_does_not_wait_for_the_end_of_a_long_log(
+    tenant: Tenant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = many(tenant, receiver, monkeypatch)
+    real, told = pieces._piece, []
+
+    def watched(statement: str, endpoint_id: uuid.UUID) -> bool:
+        more = real(statement, endpoint_id)
+        if statement == pieces._DELETE:
+            other = threading.Thread(target=write)
+            other.start()
+            other.join(5)
+            assert not other.is_alive()
+        return more
+
+    def write() -> None:
+        try:
+            with tenant_scope(tenant), connections[APP_ALIAS].cursor() as cursor:
+                told.append(outbox.write(cursor, tenant.pk, [outbox.Event("plan.changed", {})]))
+        finally:
+            connections.close_all()
+
+    monkeypatch.setattr(pieces, "_piece", watched)
+    operations.delete_endpoint(tenant_id=tenant.pk, endpoint_id=endpoint.pk, actor=ACTOR)
+    assert told == [0, 0, 0]
+    assert deliveries(tenant) == []
+    with tenant_scope(tenant):
+        assert not WebhookEndpoint.objects.exists()

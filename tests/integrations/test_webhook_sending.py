@@ -416,8 +416,8 @@ def test_a_deleted_endpoint_takes_its_deliveries_and_secrets_along(
     endpoint, _ = listen(tenant, receiver.url)
     tell(tenant)
     send_due()
+    operations.delete_endpoint(tenant_id=tenant.pk, endpoint_id=endpoint.pk, actor=ACTOR)
     with tenant_scope(tenant):
-        operations.delete_endpoint(endpoint_id=endpoint.pk, actor=ACTOR)
         for model in (WebhookEndpoint, WebhookDelivery, WebhookAttempt, WebhookSecret):
             assert not model.objects.exists()
     tell(tenant)

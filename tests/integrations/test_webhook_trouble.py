@@ -328,9 +328,9 @@ def test_what_was_written_beside_a_switch_off_for_trouble_is_put_by(
     tell(tenant)
     with tenant_scope(tenant):
         WebhookEndpoint.objects.update(status="disabled", reason="gone")
-    assert strays.hold() == 1
+    assert strays.put_right() == 1
     assert [(one.status, one.due_at) for one in deliveries(tenant)] == [("held", None)]
-    assert strays.hold() == 0
+    assert strays.put_right() == 0
 
 
 # --- Callbacks and names -------------------------------------------------------------------------------------------------

@@ -132,8 +132,9 @@ def delete(request: TenantRequest, endpoint_id: uuid.UUID) -> HttpResponse:
         found = queries.get_endpoint(endpoint_id)
     if request.method != "POST":
         return render_page(request, "workflows/webhook_delete.html", nav="developers", endpoint=found)
-    with tenant_scope(request.membership.tenant_id):
-        operations.delete_endpoint(endpoint_id=endpoint_id, actor=actor(request))
+    operations.delete_endpoint(
+        tenant_id=request.membership.tenant_id, endpoint_id=endpoint_id, actor=actor(request)
+    )
     messages.success(request, "The endpoint is deleted.")
     return redirect("webhooks")
 
