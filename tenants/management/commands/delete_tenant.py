@@ -64,7 +64,9 @@ class Command(BaseCommand):
         closed: ClosedTenant | None = None
         while (closed := delete_tenant.erase(tenant_id)) is None:
             if time.monotonic() - began > PATIENCE_S:
-                raise CommandError("Calls to vendors are still in flight. Run this again in a minute.")
-            self.stdout.write("Waiting for calls that are in flight …")
+                raise CommandError(
+                    "Calls to vendors are still in flight, or Stripe has not taken the last usage. Run this again in a minute."
+                )
+            self.stdout.write("Waiting for calls in flight, and for Stripe to take the last usage …")
             time.sleep(2)
         self.stdout.write(f"Erased in {time.monotonic() - began:.1f} s. Its totals are kept as {closed.pk}.")
