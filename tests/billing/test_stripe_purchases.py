@@ -349,6 +349,21 @@ def test_nothing_is_changed_while_the_meter_does_not_know_all(paying):
     assert paying.plan == "pro"
 
 
+def test_usage_of_the_minute_of_a_purchase_waits_for_one_that_is_billed(rig):
+    """Told of the minute in which the subscription began, it would be told of a time before it."""
+    rig.advance(75 - rig.now().second)  # a quarter past a minute
+    rig.buy("pro")
+    rig.deliver()
+    use(rig, 300_000)
+    with rig.clock(), pytest.raises(StripeAway, match="all usage"):
+        rig.buy("enterprise")
+    rig.advance(60)
+    rig.buy("enterprise")
+    rig.deliver()
+    settle_month(rig)
+    assert [line[1] for line in usage_lines(rig)] == [300_000, 0]
+
+
 def test_a_plan_without_overage_bills_what_was_used_before_it(paying, plans_stay):
     with ops_scope("tests"):
         Plan.objects.using(OPS_ALIAS).create(
