@@ -65,7 +65,8 @@ class Command(BaseCommand):
         while (closed := delete_tenant.erase(tenant_id)) is None:
             if time.monotonic() - began > PATIENCE_S:
                 raise CommandError(
-                    "Calls to vendors are still in flight, or Stripe has not taken the last usage. Run this again in a minute."
+                    "Calls to vendors are still in flight, or Stripe has not taken the last usage. "
+                    "Run this again in a minute."
                 )
             self.stdout.write("Waiting for calls in flight, and for Stripe to take the last usage …")
             time.sleep(2)
