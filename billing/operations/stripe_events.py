@@ -24,7 +24,7 @@ LEASE = timedelta(seconds=90)
 """For how long a try may take until another begins: a worker may have died."""
 FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(hours=6)
-MOST_TRIES = 14
+MOST_TRIES = 20
 """About two days; then somebody has to look."""
 KEPT = timedelta(days=90)
 FETCHED = timedelta(days=3)
