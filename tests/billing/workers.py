@@ -7,17 +7,20 @@ import os
 import time
 import traceback
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from django.db import connections
 
-from billing import stripe_gateway, tasks
+from billing import stripe_gateway, stripe_silence, tasks
 from tenants.errors import WeirError
 from tests.billing.stripe_rig import Rig
 
 FORK = multiprocessing.get_context("fork")
 GLANCE_S = 0.002
 SELDOM, SELDOM_EVERY = (tasks.catch_up, tasks.compare_usage), 50
+PAUSE = timedelta(milliseconds=50)
+"""After calls without an answer: between its jumps the time of these workers is the real one."""
 
 
 class Gate:
@@ -118,6 +121,7 @@ def _work(rig, broken):
     for connection in connections.all(initialized_only=True):
         connection.connection = None  # the parent's
     stripe_gateway._client.cache_clear()
+    stripe_silence.PAUSE = PAUSE
     with rig.clock():
         for turn in itertools.count(os.getpid()):
             with rig.gate.inside():
