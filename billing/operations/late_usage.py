@@ -7,7 +7,7 @@ lost, or done twice, the next one to look puts right.
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby, pairwise
 
 import structlog
@@ -20,6 +20,8 @@ from billing.periods import bounds, month_before
 from billing.stripe_answers import LateCharge, MeteredLine
 from tenants.scope import tenant_scope
 
+FINAL = timedelta(days=1)
+"""After so long a month's invoices are no drafts any more."""
 _log = structlog.stdlib.get_logger("weir.metering")
 
 
@@ -59,18 +61,24 @@ def settle(tenant_id: uuid.UUID) -> list[LateCharge]:
 
 
 def _say_cut_short(row: Subscription, lines: list[MeteredLine], period: date) -> None:
-    """Stripe ends what is not paid, or is cancelled at once by an operator, without billing its last usage."""
+    """Stripe ends what is not paid without billing its last usage, and what an operator ends at once before all is told."""
     first, end = bounds(period)
-    billed = any(line.start < end and line.end > first for line in lines)
-    if row.status in entitlement.LIVE or row.period_end != end or row.price_includes is None or billed:
+    if row.status in entitlement.LIVE or timezone.now() < end + FINAL:
         return
-    over = agreed.billable(row, period, sum(_written(row, [], period))) - row.price_includes
-    if over > 0:
+    parts = parts_of([line for line in lines if line.start < end and line.end > first])
+    if parts:
+        written = _written(row, parts, period, until=parts[-1].end)
+        over = agreed.billable(row, period, max(0, sum(written))) - sum(part.quantity for part in parts)
+        free = max(0, (row.price_includes or 0) - parts[-1].quantity)
+    else:
+        over = agreed.billable(row, period, sum(_written(row, [], period)))
+        free = row.price_includes if row.period_end == end and row.price_includes is not None else over
+    if over > free:
         _log.error(
             "usage_not_charged",
             tenant_id=str(row.tenant_id),
             period=f"{period:%Y-%m}",
-            records=over,
+            records=over - free,
             cents=None,
         )
 
@@ -129,13 +137,18 @@ def _settle(
     return charge
 
 
-def _written(row: Subscription, parts: list[Part], period: date) -> list[int]:
-    """A month's records by the part in which they were written, those after the last with it; of no parts all of them.
+def _written(
+    row: Subscription, parts: list[Part], period: date, *, until: datetime | None = None
+) -> list[int]:
+    """A month's records by the part in which they were written, those after the last with it (or up to `until`); of no
+    parts all of them.
 
     What was written between parts, on a plan without a metered price, or while there was no subscription, is with the next
     one where nothing was told meanwhile: then it was told in that. Else no line bills it.
     """
     entries = UsageEvent.objects.filter(kind=UsageEvent.Kind.RECORD, livemode=True, period=period)
+    if until is not None:
+        entries = entries.filter(created_at__lt=until)
     batches = MeterBatch.objects.filter(period=period, state=MeterBatch.State.SENT)
     total, first = Sum("quantity", default=0), bounds(period)[0]
     with tenant_scope(row.tenant_id):

@@ -218,6 +218,26 @@ def test_what_was_used_on_a_plan_without_overage_is_not_charged_late(rig, plans_
             Plan.objects.using(OPS_ALIAS).filter(slug="starter").delete()
 
 
+@pytest.mark.parametrize("last", [300, -10])
+def test_usage_that_an_operator_ended_before_it_was_told_is_told_to_somebody(paying, last):
+    to_next_month(paying)
+    use(paying, WITHIN + 5)
+    work(paying)
+    paying.advance(600)
+    use(paying, last)
+    paying.advance(5)
+    stripe_gateway.cancel(paying.row.subscription_id)
+    paying.advance(60)
+    paying.deliver()
+    use(paying, 900)  # free
+    work(paying)
+    paying.advance(35 * DAY)
+    with structlog.testing.capture_logs() as told:
+        assert settle(paying) == []
+    errors = [(entry["event"], entry["records"]) for entry in told if entry["log_level"] == "error"]
+    assert errors == ([("usage_not_charged", last)] if last > 0 else [])
+
+
 def test_usage_of_a_subscription_that_was_ended_unpaid_is_told_to_somebody(paying):
     paying.card("0341")
     settle_month(paying)
