@@ -16,7 +16,7 @@ from tenants.scope import APP_ALIAS, require_tenant_id, tenant_scope
 AT_ONCE = 5_000
 # A query of its own, which is asked once: joined as it is, PostgreSQL may ask it again for every row, and what it has
 # locked and changed by then makes room for others.
-_SOME = """WITH some AS MATERIALIZED (
+_SOME = """WITH piece AS MATERIALIZED (
                SELECT id FROM integrations_webhookdelivery
                WHERE tenant_id = %(tenant)s AND endpoint_id = %(endpoint)s{only} LIMIT %(most)s FOR UPDATE)"""
 # What is on its way keeps its holder, who is to say how it ended, and the end of its lease.
@@ -24,17 +24,17 @@ _HOLD = f"""
     {_SOME.format(only=" AND status = 'waiting'")}
     UPDATE integrations_webhookdelivery d
     SET status = 'held', due_at = CASE WHEN d.holder IS NULL THEN NULL ELSE d.due_at END
-    FROM some WHERE d.tenant_id = %(tenant)s AND d.id = some.id"""  # noqa: S608 - of ours
+    FROM piece WHERE d.tenant_id = %(tenant)s AND d.id = piece.id"""  # noqa: S608 - of ours
 _LET_GO = f"""
     {_SOME.format(only=" AND status = 'held'")}
     UPDATE integrations_webhookdelivery d
     SET status = 'waiting', holder = CASE WHEN d.due_at IS NULL THEN NULL ELSE d.holder END,
         due_at = coalesce(d.due_at, clock_timestamp())
-    FROM some WHERE d.tenant_id = %(tenant)s AND d.id = some.id"""  # noqa: S608
+    FROM piece WHERE d.tenant_id = %(tenant)s AND d.id = piece.id"""  # noqa: S608
 _DELETE = f"""
     {_SOME.format(only="")}
-    DELETE FROM integrations_webhookdelivery d USING some
-    WHERE d.tenant_id = %(tenant)s AND d.id = some.id"""  # noqa: S608 - of ours
+    DELETE FROM integrations_webhookdelivery d USING piece
+    WHERE d.tenant_id = %(tenant)s AND d.id = piece.id"""  # noqa: S608 - of ours
 
 
 def hold(endpoint: WebhookEndpoint) -> bool:
