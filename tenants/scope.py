@@ -31,6 +31,21 @@ CURRENT_TENANT = f"(current_setting('{SETTING}'::text))::uuid"
 """The open tenant in SQL, as PostgreSQL prints it back; an error outside a scope."""
 APP_ALIAS = "default"
 OPS_ALIAS = "ops"
+PLANNED_ONCE = ", ".join(
+    f"set_config('{name}', '{value}', true)"
+    for name, value in {
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+        "enable_memoize": "off",
+    }.items()
+)
+"""SQL: until the transaction ends, what is prepared is planned once in a session, whatever it is sent with.
+
+The plan goes row by row along an index, which is right for one row and for a thousand; a plan by the sizes that tables
+had when it was made would read them whole, long after they have grown.
+"""
 _COMMITTING = "_weir_committing"
 OPS_SCOPES = Counter("weir_ops_scopes", "Times that tenants were crossed, by what for.", ["reason"])
 
@@ -98,13 +113,14 @@ def set_tenant(cursor: Any, tenant_id: uuid.UUID | None) -> None:
     cursor.execute("SELECT set_config(%s, %s, true)", (SETTING, str(tenant_id) if tenant_id else ""))
 
 
-def begin_as(wrapper: Any, tenant_id: uuid.UUID) -> None:
+def begin_as(wrapper: Any, tenant_id: uuid.UUID, *, planned_once: bool = False) -> None:
     """Begin the transaction that Django has just announced, and set the tenant, in one message.
 
     Django and psycopg would send two, and every request, claim and settlement begins like this.
     """
     wrapper.ensure_connection()
-    _said(wrapper, f"BEGIN; SELECT set_config('{SETTING}', '{tenant_id}', true)")
+    also = f", {PLANNED_ONCE}" if planned_once else ""
+    _said(wrapper, f"BEGIN; SELECT set_config('{SETTING}', '{tenant_id}', true){also}")
 
 
 def enter_asking(wrapper: Any, tenant_id: uuid.UUID, question: str) -> str | None:
@@ -139,10 +155,13 @@ class tenant_scope:  # noqa: N801 - read as the verb it is, like open()
 
     May be nested for the same tenant (a savepoint). Raises ScopeError when another tenant's scope or an ops scope
     is open. Whatever way the block is left, nothing stays behind on the connection.
+
+    `planned_once`: as PLANNED_ONCE has it, unless it is nested.
     """
 
-    def __init__(self, tenant: "Tenant | uuid.UUID") -> None:
+    def __init__(self, tenant: "Tenant | uuid.UUID", *, planned_once: bool = False) -> None:
         self._tenant_id = tenant if isinstance(tenant, uuid.UUID) else tenant.pk
+        self._planned_once = planned_once
 
     def __enter__(self) -> uuid.UUID:
         if ops_reason() is not None:
@@ -159,7 +178,7 @@ class tenant_scope:  # noqa: N801 - read as the verb it is, like open()
                 with self._connection.cursor() as cursor:
                     set_tenant(cursor, self._tenant_id)
             else:
-                begin_as(self._connection, self._tenant_id)
+                begin_as(self._connection, self._tenant_id, planned_once=self._planned_once)
         except BaseException:
             self._atomic.__exit__(*sys.exc_info())
             raise

@@ -259,7 +259,7 @@ def test_nobody_sees_anothers_rows_in_a_long_campaign(way: str, tenants: list[uu
 def test_the_campaign_notices_a_setting_that_outlives_its_transaction(
     way: str, tenants: list[uuid.UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def for_the_session(wrapper: Any, tenant_id: uuid.UUID) -> None:
+    def for_the_session(wrapper: Any, tenant_id: uuid.UUID, **_: Any) -> None:
         with wrapper.cursor() as cursor:
             cursor.execute("SELECT set_config(%s, %s, false)", (SETTING, str(tenant_id)))
 

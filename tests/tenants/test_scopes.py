@@ -142,7 +142,7 @@ def test_nothing_is_left_whatever_happens_inside(mine: Tenant, body: Callable[[]
 
 def test_a_failing_entrance_leaves_nothing(mine: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("tenants.scope.begin_as", lambda *_: fail())
+        broken.setattr("tenants.scope.begin_as", lambda *_, **__: fail())
         with pytest.raises(Boom), tenant_scope(mine):
             pytest.fail("entered")
     assert nothing_left()

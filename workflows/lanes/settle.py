@@ -16,7 +16,7 @@ from django.db import connections, transaction
 
 from tenants.failpoints import reach
 from tenants.ids import uuid7
-from tenants.scope import APP_ALIAS, enter_asking
+from tenants.scope import APP_ALIAS, PLANNED_ONCE, enter_asking
 from workflows import telling
 from workflows.catalog import Taken
 from workflows.lanes import book, counts, doubtful, job_rows, lease
@@ -33,7 +33,7 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
     with `retried` set, and what had been committed after all is left alone."""
     result = Flushed()
     tenants = by_tenant(batch)
-    with transaction.atomic(using=APP_ALIAS), engine_cursor(APP_ALIAS) as cursor:
+    with transaction.atomic(using=APP_ALIAS), engine_cursor(APP_ALIAS, prepared=True) as cursor:
         for tenant_id in sorted(tenants):
             part = tenants[tenant_id]
             part.retried = batch.retried
@@ -98,10 +98,8 @@ def _enter(tenant_id: uuid.UUID) -> _Standing | None:
     In one message with the transaction's begin: each one more has this thread wait for its turn beside the runner's
     loop, for some milliseconds of a busy worker's.
     """
-    question = f"SELECT set_config('lock_timeout', '{LOCK_WAIT}', true);" + _STANDING.format(
-        tenant_id=tenant_id
-    )
-    found = enter_asking(connections[APP_ALIAS], tenant_id, question)
+    settings = f"SELECT set_config('lock_timeout', '{LOCK_WAIT}', true), {PLANNED_ONCE};"
+    found = enter_asking(connections[APP_ALIAS], tenant_id, settings + _STANDING.format(tenant_id=tenant_id))
     if found is None:
         return None
     limit, today, *flags, _ = json.loads(found)
@@ -296,14 +294,16 @@ class _TenantFlush:
     def _finish_records(self, finished: Sequence[Settlement]) -> None:
         if not finished:
             return
+        finished = sorted(finished, key=lambda s: s.work.record_id)
         rows = book.rows(
             self.cursor,
             """UPDATE record r SET status = t.status, output = t.output::jsonb, error = t.error::jsonb,
                       credits = r.credits + t.credits, finished_at = now(), started_at = coalesce(r.started_at, now())
                FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::bigint[])
-                        t(id, status, output, error, credits),
-                    (SELECT id, status FROM record WHERE id = ANY(%s) AND tenant_id = %s FOR UPDATE) was
-               WHERE r.id = t.id AND was.id = r.id AND r.finished_at IS NULL
+                        t(id, status, output, error, credits)
+                    CROSS JOIN LATERAL (
+                        SELECT id, status FROM record WHERE id = t.id AND tenant_id = %s FOR UPDATE) was
+               WHERE r.id = was.id AND r.finished_at IS NULL
                RETURNING r.run_id, was.status, r.status, r.id""",
             [
                 [s.work.record_id for s in finished],
@@ -311,7 +311,6 @@ class _TenantFlush:
                 [book.dump(s.final.output) for s in finished if s.final],
                 [book.dump(s.final.error) for s in finished if s.final],
                 [s.credits + sum(step["credits"] for step in s.work.taken) for s in finished],
-                [s.work.record_id for s in finished],
                 self.tenant_id,
             ],
         )

@@ -1,5 +1,6 @@
 """The engine writes sets: the number of statements does not grow with the number of steps, and arrays arrive whole."""
 
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from integrations.outcomes import Done, Miss, Retry
 from tenants.models import Tenant
+from tenants.scope import PLANNED_ONCE
 from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import people, start
 from tests.workflows.lanes.test_recovery import Hand
@@ -45,6 +47,33 @@ def test_a_flush_takes_as_many_statements_for_sixty_steps_as_for_six(
     assert claiming > 0
     assert stamping > 4
     assert settling > 8
+
+
+def test_what_the_engine_says_all_the_time_is_planned_once_and_goes_along_indexes(
+    tenant: Tenant, vendors: Sandbox
+) -> None:
+    """The tables are all but empty here, so that a plan by their size would read them whole, until they are large."""
+    start(tenant, people(24), credit_limit=10**9)
+    accepting = {statement for statement, _, _ in prepared_statements()}
+    hand = Hand(tenant)
+    for _ in range(2):
+        statements_of_a_flush(hand, 6)
+    said = [one for one in prepared_statements() if one[0] not in accepting]
+    assert len(said) > 12
+    assert [statement for statement, generic, custom in said if custom or not generic] == []
+    with transaction.atomic(), connections["default"].cursor() as cursor:
+        cursor.execute(f"SELECT {PLANNED_ONCE}, set_config('app.tenant_id', %s, true)", [str(tenant.pk)])
+        for statement, _, _ in said:
+            cursor.execute("EXPLAIN (GENERIC_PLAN) " + statement)
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+            assert not re.search("Seq Scan|Hash Join|Merge Join", plan), plan
+
+
+def prepared_statements() -> list[tuple[str, int, int]]:
+    """What this session has prepared, and how often it was run by a plan for any values and by one for the values."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
+        return cursor.fetchall()
 
 
 @pytest.mark.parametrize(
