@@ -9,6 +9,7 @@ see nothing of it; once it is left nobody does, in whatever order, thread or con
 
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,7 +32,8 @@ CURRENT_TENANT = f"(current_setting('{SETTING}'::text))::uuid"
 """The open tenant in SQL, as PostgreSQL prints it back; an error outside a scope."""
 APP_ALIAS = "default"
 OPS_ALIAS = "ops"
-PLANNED_ONCE = ", ".join(
+PLANS_LAST_S = 2.0
+_ALONG_INDEXES = ", ".join(
     f"set_config('{name}', '{value}', true)"
     for name, value in {
         "plan_cache_mode": "force_generic_plan",
@@ -41,11 +43,7 @@ PLANNED_ONCE = ", ".join(
         "enable_memoize": "off",
     }.items()
 )
-"""SQL: until the transaction ends, what is prepared is planned once in a session, whatever it is sent with.
-
-The plan goes row by row along an index, which is right for one row and for a thousand; a plan by the sizes that tables
-had when it was made would read them whole, long after they have grown.
-"""
+_PLANNED_AT = "_weir_planned_at"
 _COMMITTING = "_weir_committing"
 OPS_SCOPES = Counter("weir_ops_scopes", "Times that tenants were crossed, by what for.", ["reason"])
 
@@ -113,14 +111,28 @@ def set_tenant(cursor: Any, tenant_id: uuid.UUID | None) -> None:
     cursor.execute("SELECT set_config(%s, %s, true)", (SETTING, str(tenant_id) if tenant_id else ""))
 
 
-def begin_as(wrapper: Any, tenant_id: uuid.UUID, *, planned_once: bool = False) -> None:
+def planned_ahead(wrapper: Any) -> str:
+    """SQL for the message that begins a transaction: until it ends, what is prepared is planned for whatever it is sent
+    with, row by row along indexes, and that plan is kept for PLANS_LAST_S.
+
+    Not for longer: in a table that had a page when the plan was made it reads everything of the tenant's, and would do so
+    when there are a million rows. PostgreSQL itself plans anew only after the next ANALYZE.
+    """
+    now = time.monotonic()
+    if now - getattr(wrapper, _PLANNED_AT, float("-inf")) < PLANS_LAST_S:
+        return f"SELECT {_ALONG_INDEXES};"
+    setattr(wrapper, _PLANNED_AT, now)
+    return f"DISCARD PLANS; SELECT {_ALONG_INDEXES};"
+
+
+def begin_as(wrapper: Any, tenant_id: uuid.UUID, *, ahead: bool = False) -> None:
     """Begin the transaction that Django has just announced, and set the tenant, in one message.
 
     Django and psycopg would send two, and every request, claim and settlement begins like this.
     """
     wrapper.ensure_connection()
-    also = f", {PLANNED_ONCE}" if planned_once else ""
-    _said(wrapper, f"BEGIN; SELECT set_config('{SETTING}', '{tenant_id}', true){also}")
+    also = planned_ahead(wrapper) if ahead else ""
+    _said(wrapper, f"BEGIN; {also}SELECT set_config('{SETTING}', '{tenant_id}', true)")
 
 
 def enter_asking(wrapper: Any, tenant_id: uuid.UUID, question: str) -> str | None:
@@ -156,12 +168,12 @@ class tenant_scope:  # noqa: N801 - read as the verb it is, like open()
     May be nested for the same tenant (a savepoint). Raises ScopeError when another tenant's scope or an ops scope
     is open. Whatever way the block is left, nothing stays behind on the connection.
 
-    `planned_once`: as PLANNED_ONCE has it, unless it is nested.
+    `ahead`: with its statements `planned_ahead`, unless it is nested.
     """
 
-    def __init__(self, tenant: "Tenant | uuid.UUID", *, planned_once: bool = False) -> None:
+    def __init__(self, tenant: "Tenant | uuid.UUID", *, ahead: bool = False) -> None:
         self._tenant_id = tenant if isinstance(tenant, uuid.UUID) else tenant.pk
-        self._planned_once = planned_once
+        self._ahead = ahead
 
     def __enter__(self) -> uuid.UUID:
         if ops_reason() is not None:
@@ -178,7 +190,7 @@ class tenant_scope:  # noqa: N801 - read as the verb it is, like open()
                 with self._connection.cursor() as cursor:
                     set_tenant(cursor, self._tenant_id)
             else:
-                begin_as(self._connection, self._tenant_id, planned_once=self._planned_once)
+                begin_as(self._connection, self._tenant_id, ahead=self._ahead)
         except BaseException:
             self._atomic.__exit__(*sys.exc_info())
             raise

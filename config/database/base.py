@@ -16,7 +16,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     plans_once = False
     """Whether a session plans by no values: true in web processes. PostgreSQL would plan the long statement of accepting
     anew each time, since it takes ten rows for granted where it does not see the arrays. Of a worker's statements only
-    those of some transactions are planned so (`tenants.scope.PLANNED_ONCE`)."""
+    those of some transactions are planned so (`tenants.scope.planned_ahead`)."""
 
     def init_connection_state(self) -> None:
         """Nothing can be prepared past a pooler, which gives each transaction any session. It is known by its number: a

@@ -89,7 +89,7 @@ class RunsView(ApiView):
         key = check_key(request.headers.get("Idempotency-Key"))
         body = read_run_body(request.data)
         request_hash = hash_of("POST /runs", self.owner.livemode, request.data) if key else b""
-        with tenant_scope(self.tenant_id):
+        with tenant_scope(self.tenant_id, ahead=True):
             answer = answer_once(key=key, request_hash=request_hash, make=lambda: self._accept(body))
         return as_response(answer)
 

@@ -65,7 +65,7 @@ def claim(
     known_after = [entry for entry in known if entry > earliest]
     returned = [entry for run, _ in wanted for entry in run.asking]
     came_back: list[Any] = [returned, lane_id, list(set(known).intersection(returned))] if returned else []
-    with tenant_scope(tenant_id, planned_once=True), engine_cursor(APP_ALIAS, prepared=True) as cursor:
+    with tenant_scope(tenant_id, ahead=True), engine_cursor(APP_ALIAS, prepared=True) as cursor:
         cursor.execute(
             CLAIM_WITH_RETURNED if returned else CLAIM,
             [

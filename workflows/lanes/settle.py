@@ -16,7 +16,7 @@ from django.db import connections, transaction
 
 from tenants.failpoints import reach
 from tenants.ids import uuid7
-from tenants.scope import APP_ALIAS, PLANNED_ONCE, enter_asking
+from tenants.scope import APP_ALIAS, enter_asking, planned_ahead
 from workflows import telling
 from workflows.catalog import Taken
 from workflows.lanes import book, counts, doubtful, job_rows, lease
@@ -98,8 +98,9 @@ def _enter(tenant_id: uuid.UUID) -> _Standing | None:
     In one message with the transaction's begin: each one more has this thread wait for its turn beside the runner's
     loop, for some milliseconds of a busy worker's.
     """
-    settings = f"SELECT set_config('lock_timeout', '{LOCK_WAIT}', true), {PLANNED_ONCE};"
-    found = enter_asking(connections[APP_ALIAS], tenant_id, settings + _STANDING.format(tenant_id=tenant_id))
+    connection = connections[APP_ALIAS]
+    settings = f"SELECT set_config('lock_timeout', '{LOCK_WAIT}', true);{planned_ahead(connection)}"
+    found = enter_asking(connection, tenant_id, settings + _STANDING.format(tenant_id=tenant_id))
     if found is None:
         return None
     limit, today, *flags, _ = json.loads(found)
