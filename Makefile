@@ -8,6 +8,8 @@ PYTHON ?= $(shell for name in python3.11 python3 python; do \
 PY := .venv/bin/python
 # One more than there are cores: many tests wait for processes that they end or start.
 WORKERS ?= 3
+# Each process would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 UP := $(if $(ONCE),--once) $(if $(NO_DEMO),--no-demo)
 
 .PHONY: help install run test check chaos mutants bench format lock clean

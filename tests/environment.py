@@ -7,6 +7,7 @@ that any number of test runs can share the servers.
 import gc
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -103,6 +104,9 @@ def prepare() -> Claims:
     """Complete os.environ so that settings, and child processes, see this process's own database and Redis."""
     os.environ["WEIR_ENV"] = "test"
     os.environ["WEIR_UNKNOWN_CALLERS_PER_MINUTE"] = "100000"  # one address makes all of the requests here
+    # Where bytecode is not to be kept, every worker and every process of a test compiles all of it for itself.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     servers = provide(os.environ, data_dir_of(os.environ))
     missing = [name for name in (*LOGIN_URLS.values(), "DATABASE_ADMIN_URL") if not os.environ.get(name)]
     if missing:
