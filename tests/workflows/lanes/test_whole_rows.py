@@ -1,5 +1,6 @@
 """What the engine reads back of what it wrote: every fact of a lost step, of a stamp, of a parked run, of a sweep."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
+from integrations.models import Connection
 from integrations.outcomes import Done, Fail, Miss, Poll
 from tenants.ids import uuid7
 from tenants.models import Tenant
@@ -16,12 +18,12 @@ from tests.sandbox import Sandbox
 from tests.workflows.lanes.helpers import people, start
 from tests.workflows.lanes.test_recovery import Hand, expire
 from workflows.callback_tokens import Token
-from workflows.lanes import book, claim, sweep
+from workflows.lanes import book, claim, lease, sweep
 from workflows.lanes.outcome import cached, lost
 from workflows.lanes.parking import Parking, park
 from workflows.lanes.stamp import not_yet_stamped
-from workflows.lanes.work import POLL, Flushed, Job, Posted, Work
-from workflows.models import Lane, LaneRun, Lookup, Run, RunEvent, RunVendor, StepQueue, Workflow
+from workflows.lanes.work import POLL, Flushed, Job, Posted, RunFacts, Work
+from workflows.models import Lane, LaneRun, LaneState, Lookup, Run, RunEvent, RunVendor, StepQueue, Workflow
 from workflows.operations.receive_callback import receive_callback
 
 
@@ -226,6 +228,63 @@ def test_answers_from_before_are_counted_apart(tenant: Tenant, hand: Hand) -> No
     assert figures(run) == {"calls": 0, "hits": 1, "misses": 1, "cached": 2, "errors": 0, "credits": 0}
     with tenant_scope(tenant):
         assert not Lookup.objects.exists()
+
+
+def test_the_next_holder_finds_every_figure_that_was_told(tenant: Tenant, hand: Hand) -> None:
+    told = lease.Report(
+        hand.lane.pk, in_flight=3, started_last_period=7, wait_reason="cooldown", cooldown_s=60.0, pace=0.3,
+        starts='{"60:": [[5.0, 2]], "last": {"": [1.5]}}', failures=4, trips=2, rest_s=90.0, latency_s=0.25,
+    )  # fmt: skip
+    assert lease.renew(uuid7(), [told]) == set(), "of a lane that another holds"
+    assert lease.renew(hand.holder, [told]) == {hand.lane.pk}
+    with tenant_scope(tenant):
+        state = LaneState.objects.get(lane_id=hand.lane.pk)
+    assert (state.in_flight, state.started_last_period, state.wait_reason) == (3, 7, "cooldown")
+    assert (state.breaker, state.latency_s) == ("open", 0.25)
+    lease.release([hand.lane.pk], uuid7())
+    assert lease.acquire(hand.lane.pk, uuid7()) is None
+    lease.release([hand.lane.pk], hand.holder)
+    with tenant_scope(tenant):
+        state = LaneState.objects.get(lane_id=hand.lane.pk)
+        lane = Lane.objects.get(pk=hand.lane.pk)
+        connection = Connection.objects.get(pk=lane.connection_id)
+    assert (state.holder, state.lease_until, state.in_flight, state.wait_reason) == (None, None, 0, "")
+    taken = lease.acquire(hand.lane.pk, heir := uuid7())
+    assert taken is not None
+    facts, foreign, quiet_s = taken
+    assert facts == lease.LaneFacts(
+        id=lane.pk, tenant_id=tenant.pk, connection_id=connection.pk, provider="prospeo", mode="sandbox",
+        key_hash=connection.key_hash, on_ambiguous=connection.on_ambiguous, windows=(), parallelism=20,
+        paused=False, cooldown_s=facts.cooldown_s, starts={"60:": [[5.0, 2]], "last": {"": [1.5]}},
+        database_now=facts.database_now, pace=0.3, failures=4, trips=2, rest_s=facts.rest_s,
+    )  # fmt: skip
+    assert facts.cooldown_s == pytest.approx(60.0, abs=10.0)
+    assert facts.rest_s == pytest.approx(90.0, abs=10.0)
+    assert facts.database_now == pytest.approx(time.time(), abs=10.0)
+    assert foreign == []
+    assert quiet_s == pytest.approx(0.0, abs=10.0)
+    assert lease.look([lane.pk])[0][lane.pk].starts == {"60:": [[5.0, 2]]}, "the last starts are told once"
+    well = lease.Report(lane.pk, 0, 0, "", 0.0, 1.0, "{}", trips=1)
+    assert lease.renew(heir, [well]) == {lane.pk}
+    with tenant_scope(tenant):
+        state = LaneState.objects.get(lane_id=lane.pk)
+    assert (state.breaker, state.breaker_until, state.cooldown_until) == ("half_open", None, None)
+    assert (state.latency_s, state.trips, state.failures, state.pace) == (0.25, 1, 0, 1.0)
+
+
+def test_a_holder_sees_of_a_run_what_it_needs_to_know(tenant: Tenant, hand: Hand) -> None:
+    run = start(tenant, people(1), credit_limit=7000, priority=3)
+    with tenant_scope(tenant):
+        LaneRun.objects.update(vtime=4.0)
+        entry = LaneRun.objects.get(run_id=run.pk)
+    [seen] = lease.look([hand.lane.pk])[1][hand.lane.pk]
+    assert seen.facts == RunFacts(
+        run.pk, tenant.pk, "email-waterfall", run.config, run.lanes, True, run.created_at, 7000
+    )
+    assert (seen.priority, seen.vtime, seen.since, seen.fed) == (run.priority, 4.0, entry.since, True)
+    hand.stamp(hand.claim())
+    [seen] = lease.look([hand.lane.pk])[1][hand.lane.pk]
+    assert not seen.fed, "all of it is stamped"
 
 
 def figures(run: Run) -> dict[str, int]:

@@ -20,7 +20,7 @@ from workflows.lanes.parking import Parking
 from workflows.lanes.stamp import _Room
 from workflows.lanes.tally import Tally
 from workflows.lanes.together import Together
-from workflows.lanes.work import CALLBACK, LOOK_UP, Settlement, Work
+from workflows.lanes.work import CALLBACK, LOOK_UP, Batch, Flushed, Settlement, Work
 
 HOLDER = uuid.uuid4()
 OCTOBER, NOVEMBER = date(2026, 10, 1), date(2026, 11, 1)
@@ -237,3 +237,35 @@ def test_of_two_refusals_of_calls_for_several_the_later_end_holds() -> None:
     assert together.rest("verify", 1_100.0)
     assert not together._open("verify", 1_599.0)
     assert together._open("verify", 1_600.0)
+
+
+def test_each_tenants_share_of_a_flush_is_all_that_is_its_own() -> None:
+    mine, theirs = a_step(), a_step()
+    batch = Batch(
+        settlements=[suppressed(mine), suppressed(theirs)],
+        stamps=[(theirs, 30.0, 1000), (mine, 20.0, 0)],
+        unstamps=[mine, theirs],
+        starts=[(mine.run.tenant_id, mine.lane_id, "{}"), (theirs.run.tenant_id, theirs.lane_id, "{}")],
+    )
+    assert settle.by_tenant(batch) == {
+        mine.run.tenant_id: Batch(batch.settlements[:1], batch.stamps[1:], [mine], batch.starts[:1]),
+        theirs.run.tenant_id: Batch(batch.settlements[1:], batch.stamps[:1], [theirs], batch.starts[1:]),
+    }
+
+
+def test_what_shares_of_a_flush_did_adds_up() -> None:
+    ids = [uuid.uuid4() for _ in range(8)]
+
+    def did(*own: uuid.UUID, late: int) -> Flushed:
+        one, two, three, four = own
+        return Flushed(
+            {one}, {two}, {(one, two)}, {(three, four)}, [four], late, [Batch(unstamps=[a_step()])]
+        )
+
+    first, second = did(*ids[:4], late=1), did(*ids[4:], late=2)
+    kept = [*first.kept, *second.kept]
+    first.add(second)
+    assert first == Flushed(
+        {ids[0], ids[4]}, {ids[1], ids[5]}, {(ids[0], ids[1]), (ids[4], ids[5])},
+        {(ids[2], ids[3]), (ids[6], ids[7])}, [ids[3], ids[7]], 3, kept,
+    )  # fmt: skip
