@@ -81,6 +81,7 @@ def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> It
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda self: databases.empty())
         yield
         connections.close_all()
+        databases.leave()
     databases.drop(CLAIMS)
 
 

@@ -19,6 +19,7 @@ TEMPLATE_PREFIX = "weir_template_"
 MOST_DELETED = 2_000_000
 """Bytes of a table; more is truncated."""
 _BUILD_LOCK = 0x57454954
+_sessions: dict[str, psycopg.Connection] = {}
 # What migrations put there, and no test may change.
 KEPT = ("billing_plan", "django_migrations", "django_content_type", "auth_permission")
 _SHAPED_BY = (
@@ -81,22 +82,44 @@ def empty() -> None:
     By the server's administrator, for whom keys and triggers can be left aside: a few rows are deleted in a fiftieth of
     the time that it takes to truncate their tables, with all the tables, indexes and partitions that depend on them.
     """
-    with psycopg.connect(_here(os.environ["DATABASE_ADMIN_URL"]), autocommit=True) as admin:
-        tables = [
-            row[0]
-            for row in admin.execute(
-                """SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
-                   AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> ALL(%s)""",
-                (list(KEPT),),
-            ).fetchall()
-        ]
-        probes = sql.SQL(" UNION ALL ").join(
-            sql.SQL("(SELECT {} WHERE EXISTS (SELECT 1 FROM {}))").format(sql.Literal(t), sql.Identifier(t))
-            for t in tables
-        )
-        filled = [row[0] for row in admin.execute(probes).fetchall()]
-        if filled:
-            _patiently(admin, _deletes(filled) if _few(admin, filled) else _truncates(filled))
+    admin = _administrator()
+    tables = [
+        row[0]
+        for row in admin.execute(
+            """SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
+               AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> ALL(%s) ORDER BY 1""",
+            (list(KEPT),),
+        ).fetchall()
+    ]
+    probes = sql.SQL(" UNION ALL ").join(
+        sql.SQL("(SELECT {} WHERE EXISTS (SELECT 1 FROM {}))").format(sql.Literal(t), sql.Identifier(t))
+        for t in tables
+    )
+    filled = [row[0] for row in admin.execute(probes).fetchall()]
+    if filled:
+        _patiently(admin, _deletes(filled) if _few(admin, filled) else _truncates(filled))
+
+
+def leave() -> None:
+    """End the administrator's sessions that `empty` kept."""
+    while _sessions:
+        _sessions.popitem()[1].close()
+
+
+def _administrator() -> psycopg.Connection:
+    """The administrator's session in this process's database, kept from test to test: a new one would have to look up
+    all tables first, which takes longer than emptying them."""
+    url = _here(os.environ["DATABASE_ADMIN_URL"])
+    kept = _sessions.get(url)
+    if kept is not None:
+        try:
+            kept.execute("SELECT 1")
+        except psycopg.OperationalError:  # a test ended the session, or its server
+            kept.close()
+        else:
+            return kept
+    _sessions[url] = psycopg.connect(url, autocommit=True)
+    return _sessions[url]
 
 
 def _few(admin: psycopg.Connection, tables: list[str]) -> bool:
