@@ -52,40 +52,43 @@ def slow(**fields):
     return body(json.dumps({"workflow": "email-waterfall", "records": [fields]}).encode())
 
 
-ROW = b"a@b.example," * 1_000_000
 FILL = 9 * MEBIBYTE
-# What it is -> (what is sent, the statuses that it may be answered with).
-BOMBS = {
-    "gzip of a GiB as a body": (body(zeros(), **{"Content-Encoding": "gzip"}), {400, 413, 415}),
-    "gzip of a GiB as a file": (form(zeros()), {413, 422}),
-    "a workbook of zeros": (form(workbook(), "people.xlsx"), {413, 422}),
-    "a million columns": (form(ROW + b"\n" + ROW), {413, 422}),
-    "one cell of 40 MiB": (form(b"Name,Company\n" + b"x" * 40 * MEBIBYTE), {422}),
-    "an open quote": (form(b'Name,Company\n"' + b"x,\n" * 5_000_000), {201, 413, 422}),
-    "ten thousand levels": (body(b'{"a":' * 10_000 + b"1" + b"}" * 10_000), {400}),
-    "a million levels": (body(b"[" * 1_000_000), {400, 413}),
-    "three million objects": (body(b'{"workflow":"w","records":[' + b"{}," * (FILL // 3) + b"{}]}"), {413}),
-    "two million numbers": (body(b"[" + b"1.5," * (FILL // 4) + b"1]"), {413}),
-    "two million texts": (body(b"[" + b'"ab",' * (FILL // 5) + b'""]'), {413}),
-    "a text of escapes": (body(b'{"workflow":"' + b'\\"' * (FILL // 2) + b'"}'), {413, 422}),
-    "a number of a million digits": (body(b'{"workflow":' + b"9" * 1_000_000 + b"}"), {400}),
-    "too large by its own word": (body(b"{}", **{"Content-Length": str(10**12)}), {413}),
-    "a hundred thousand fields": (body(json.dumps({f"f{n}": n for n in range(100_000)}).encode()), {422}),
-    "e-mail without an end": (slow(full_name="a" * 100_000, email="a@" + "a." * 100_000), {202, 422}),
-    "spaces without an end": (slow(full_name=" " * 500_000 + "x", company="\t" * 500_000), {202, 422}),
-    "a long link": (slow(linkedin_url="https://www.linkedin.com/in/" + "%" * 500_000), {202, 422}),
-    "a long domain": (slow(full_name="Ada Byron", domain="a-" * 200_000 + "!"), {202, 422}),
-    "a long address to suppress": (
-        body(json.dumps({"values": ["a." * 250 + "@" + "b-" * 120] * 1_000}).encode(), "/api/v1/suppressions"),
-        {201, 422},
-    ),
-}  # fmt: skip
 QUERIES = ("cursor={}", "limit={}", "status={}", "workflow={}", "created_since={}")
+
+
+def bombs():
+    """What it is -> (what is sent, the statuses that it may be answered with)."""
+    row = b"a@b.example," * 1_000_000
+    return {
+        "gzip of a GiB as a body": (body(zeros(), **{"Content-Encoding": "gzip"}), {400, 413, 415}),
+        "gzip of a GiB as a file": (form(zeros()), {413, 422}),
+        "a workbook of zeros": (form(workbook(), "people.xlsx"), {413, 422}),
+        "a million columns": (form(row + b"\n" + row), {413, 422}),
+        "one cell of 40 MiB": (form(b"Name,Company\n" + b"x" * 40 * MEBIBYTE), {422}),
+        "an open quote": (form(b'Name,Company\n"' + b"x,\n" * 5_000_000), {201, 413, 422}),
+        "ten thousand levels": (body(b'{"a":' * 10_000 + b"1" + b"}" * 10_000), {400}),
+        "a million levels": (body(b"[" * 1_000_000), {400, 413}),
+        "three million objects": (body(b'{"workflow":"w","records":[' + b"{}," * (FILL // 3) + b"{}]}"), {413}),
+        "two million numbers": (body(b"[" + b"1.5," * (FILL // 4) + b"1]"), {413}),
+        "two million texts": (body(b"[" + b'"ab",' * (FILL // 5) + b'""]'), {413}),
+        "a text of escapes": (body(b'{"workflow":"' + b'\\"' * (FILL // 2) + b'"}'), {413, 422}),
+        "a number of a million digits": (body(b'{"workflow":' + b"9" * 1_000_000 + b"}"), {400}),
+        "too large by its own word": (body(b"{}", **{"Content-Length": str(10**12)}), {413}),
+        "a hundred thousand fields": (body(json.dumps({f"f{n}": n for n in range(100_000)}).encode()), {422}),
+        "e-mail without an end": (slow(full_name="a" * 100_000, email="a@" + "a." * 100_000), {202, 422}),
+        "spaces without an end": (slow(full_name=" " * 500_000 + "x", company="\t" * 500_000), {202, 422}),
+        "a long link": (slow(linkedin_url="https://www.linkedin.com/in/" + "%" * 500_000), {202, 422}),
+        "a long domain": (slow(full_name="Ada Byron", domain="a-" * 200_000 + "!"), {202, 422}),
+        "a long address to suppress": (
+            body(json.dumps({"values": ["a." * 250 + "@" + "b-" * 120] * 1_000}).encode(), "/api/v1/suppressions"),
+            {201, 422},
+        ),
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def opened():
-    return {name: (bomb, statuses) for name, (bomb, statuses) in BOMBS.items()}
+    return bombs()
 
 
 def forget_peaks(process):

@@ -238,6 +238,10 @@ def test_a_hung_vendor_costs_the_lanes_of_others_nothing(
         make_connection(
             other_tenant, provider, secret=f"key-{provider}-2", mode="sandbox", windows=[], parallelism=20
         )
+    with tenant_scope(other_tenant):  # a runner that ends waits for what is in flight
+        workflow = Workflow.objects.get(slug="email-waterfall")
+        workflow.config = {**workflow.config, "timeout_s": 10}
+        workflow.save()
     with tenant_scope(tenant):
         control_lane.pin_limits(
             lane_id=lane_of(tenant).pk, windows=[{"rate": 20, "period": 1}], parallelism=20, actor=ACTOR
