@@ -15,15 +15,28 @@ from tenants.ids import uuid7
 from tenants.models import Tenant
 from tenants.scope import APP_ALIAS, tenant_scope
 from tests.sandbox import Sandbox
-from tests.workflows.lanes.helpers import people, start
+from tests.workflows.lanes.helpers import again, people, start
 from tests.workflows.lanes.test_recovery import Hand, expire
 from workflows.callback_tokens import Token
+from workflows.catalog import Taken
 from workflows.lanes import book, claim, lease, sweep
 from workflows.lanes.outcome import cached, lost
 from workflows.lanes.parking import Parking, park
 from workflows.lanes.stamp import not_yet_stamped
 from workflows.lanes.work import POLL, Flushed, Job, Posted, RunFacts, Work
-from workflows.models import Lane, LaneRun, LaneState, Lookup, Run, RunEvent, RunVendor, StepQueue, Workflow
+from workflows.models import (
+    Lane,
+    LaneRun,
+    LaneState,
+    Lookup,
+    Record,
+    Run,
+    RunEvent,
+    RunVendor,
+    Step,
+    StepQueue,
+    Workflow,
+)
 from workflows.operations.receive_callback import receive_callback
 
 
@@ -285,6 +298,56 @@ def test_a_holder_sees_of_a_run_what_it_needs_to_know(tenant: Tenant, hand: Hand
     hand.stamp(hand.claim())
     [seen] = lease.look([hand.lane.pk])[1][hand.lane.pk]
     assert not seen.fed, "all of it is stamped"
+
+
+def test_what_an_answer_led_to_is_in_the_history_and_in_the_queue(tenant: Tenant, hand: Hand) -> None:
+    run = start(tenant, people(1))
+    [work] = hand.claim()
+    hand.stamp([work])
+    settled = hand.answer(work, Miss(credits=250))
+    hand.settle([settled])
+    with tenant_scope(tenant):
+        step = Step.objects.get()
+        assert (step.pk, step.lane_id, step.run_id, step.record_id, step.queue_id) == (
+            settled.attempt_id, work.lane_id, work.run.id, work.record_id, work.id,
+        )  # fmt: skip
+        assert (step.name, step.operation, step.provider, step.attempt) == (
+            "find:prospeo",
+            "find",
+            "prospeo",
+            1,
+        )
+        assert (step.status, step.outcome, step.reason, step.answer, step.credits) == (
+            "done",
+            "miss",
+            "",
+            None,
+            250,
+        )
+        assert (step.http_status, step.latency_ms, step.ready_at) == (200, 5, work.ready_at)
+        assert (step.started_at, step.finished_at) == (settled.started_at, settled.finished_at)
+        entry = StepQueue.objects.get()
+        assert (entry.name, entry.run_id, entry.record_id) == ("find:findymail", work.run.id, work.record_id)
+        assert str(entry.lane_id) == work.run.lanes["findymail"]
+        assert settled.ask is not None
+        assert entry.query == settled.ask.query
+        assert (entry.fingerprint, entry.attempt, entry.crashes) == (settled.ask_fingerprint, 1, 0)
+        assert entry.context == [Taken("find", "prospeo", "miss", {}, 250).to_json()]
+        lookup = Lookup.objects.get()
+        assert (lookup.outcome, lookup.answer, lookup.leader) == ("miss", None, work.id)
+        assert lookup.answered_at is not None
+        assert Record.objects.get().status == "running"
+    nxt = Hand(tenant, "findymail")
+    [work] = nxt.claim()
+    nxt.stamp([work])
+    nxt.settle([nxt.answer(work, Miss(credits=100))])
+    with tenant_scope(tenant):
+        record = Record.objects.get()
+        assert (record.status, record.output, record.error, record.credits) == ("not_found", None, None, 350)
+        assert record.finished_at is not None
+        assert not StepQueue.objects.exists()
+    run = again(run)
+    assert (run.credits_spent, run.credits_reserved, run.not_found, run.status) == (350, 0, 1, "completed")
 
 
 def figures(run: Run) -> dict[str, int]:
