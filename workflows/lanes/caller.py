@@ -159,7 +159,7 @@ class Caller:
             lane.probe = None
         resting = lane.breaker.trips > 0
         if well is False and lane.breaker.failed(sent, now):
-            lane.turns.poke()
+            lane.turns.poke(every_run=True)  # those that do not wait for vendors are read to their end
             log.warning("lane_rests", lane_id=str(lane.facts.id), rests_s=round(lane.breaker.until - now, 1))
             self.desk.spawn(self._tell_breaker(None if resting else "lane.rests", lane.breaker.until - now))
         elif well and lane.breaker.answered(sent, now):

@@ -19,7 +19,7 @@ from workflows.lanes.work import Settlement, Work
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-DATABASE_THREADS = 4
+DATABASE_THREADS = 3
 # How often a thread asks whether its connection is still good: not at each use, which would be a round trip more.
 CHECK_EVERY_S = 1.0
 CLOSE_S = 20.0  # a thread may be in the middle of a flush
@@ -38,6 +38,8 @@ class Desk:
         self.calls: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._pool = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="lane-db")
+        # A flush waits for nobody: a hundred lanes' claims may stand before the others.
+        self._flush_pool = ThreadPoolExecutor(1, thread_name_prefix="lane-flush")
         # The lease has a thread and a connection of its own: a long flush must not cost it.
         self._lease_pool = ThreadPoolExecutor(1, thread_name_prefix="lane-lease")
 
@@ -67,6 +69,10 @@ class Desk:
         """Run database work on a thread. Raises django.db.Error; the broken connection is gone by then."""
         return await self.loop.run_in_executor(self._pool, _with_fresh_connection, work, args)
 
+    async def flush_database(self, work: Callable[..., T], *args: Any) -> T:
+        """As `database`, on the thread that is kept for flushes."""
+        return await self.loop.run_in_executor(self._flush_pool, _with_fresh_connection, work, args)
+
     async def lease_database(self, work: Callable[..., T], *args: Any) -> T:
         """As `database`, on the thread that is kept for leases."""
         return await self.loop.run_in_executor(self._lease_pool, _with_fresh_connection, work, args)
@@ -85,7 +91,7 @@ class Desk:
         await asyncio.to_thread(run)
 
     def close(self) -> None:
-        for pool in (self._pool, self._lease_pool):
+        for pool in (self._pool, self._flush_pool, self._lease_pool):
             pool.shutdown(wait=False)
 
     async def close_connections(self) -> None:
@@ -100,7 +106,8 @@ class Desk:
             connections.close_all()
 
         calls = [self.loop.run_in_executor(self._pool, close) for _ in range(DATABASE_THREADS)]
-        calls.append(self.loop.run_in_executor(self._lease_pool, connections.close_all))
+        kept = (self._flush_pool, self._lease_pool)
+        calls += [self.loop.run_in_executor(pool, connections.close_all) for pool in kept]
         await asyncio.gather(*calls)
 
 

@@ -122,7 +122,8 @@ class LaneDriver:
                     lane.settling.add(work.id)
                     self.desk.settle(_without_a_call(work))
             # A poke during the claim means that it may have missed something: then this was not the end.
-            lane.turns.claimed(run, works, now, ended=ended and not lane.turns.poked)
+            missed = lane.turns.poked and not lane.turns.many
+            lane.turns.claimed(run, works, now, ended=ended and not missed)
         self.wake()
 
     def _recover_lost(self, now: float) -> None:

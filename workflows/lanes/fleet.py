@@ -155,13 +155,16 @@ class Fleet:
     # --- looking -------------------------------------------------------------------------------------------------------
 
     async def _look_at_poked(self) -> None:
-        """One look at a time, at all lanes that were poked since the one before: a flush pokes many."""
+        """One look at a time, at all lanes that were poked since the one before: a flush pokes many. With many runs a look
+        takes long; half of the time is for others.
+        """
         try:
             while self._to_look:
                 lane_ids = list(self._to_look)
                 self._to_look.clear()
+                began = time.monotonic()
                 await self.look(lane_ids)
-                await asyncio.sleep(LOOK_GAP_S)
+                await asyncio.sleep(max(LOOK_GAP_S, time.monotonic() - began))
         finally:
             self._looking = False
 

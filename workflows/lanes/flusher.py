@@ -90,7 +90,7 @@ class Flusher:
         write: Callable[[uuid.UUID], Flushed] = partial(settle.flush, batch)
         while True:
             try:
-                return await self._desk.database(write, self._desk.holder)
+                return await self._desk.flush_database(write, self._desk.holder)
             except DatabaseError as error:
                 log.warning("flush_failed", error=str(error)[:200], settlements=len(batch.settlements))
                 batch.retried = True
@@ -133,14 +133,11 @@ class Flusher:
             if lane := self._fleet.lanes.get(settlement.work.lane_id):
                 lane.settling.discard(settlement.work.id)
                 if not settlement.leaves_queue:
-                    lane.turns.came_back(settlement.work)
-                    if not settlement.again_reason:
-                        lane.turns.poke()
+                    lane.turns.came_back(settlement.work, due=not settlement.again_reason)
         for work in batch.unstamps:
             if lane := self._fleet.lanes.get(work.lane_id):
                 lane.settling.discard(work.id)
-                lane.turns.came_back(work)
-                lane.turns.poke()
+                lane.turns.came_back(work, due=True)
         for work, _, _ in batch.stamps:
             lane = self._fleet.lanes.get(work.lane_id)
             if lane is not None and lane.stamping.pop(work.id, None) is not None:
@@ -160,4 +157,4 @@ class Flusher:
             lane.settling.add(work.id)
             self._desk.settle(suppressed(work))
         else:
-            lane.turns.came_back(work)
+            lane.turns.came_back(work, due=False)

@@ -98,7 +98,12 @@ class LaneHolder:
             # Whoever lets it go on knows that the vendor is ready.
             self.resumed_at = self.cooldown_until = now
             self.pacer.forget_told()
-        changed = self.turns.refresh(runs, now) or (facts.windows, facts.parallelism, facts.paused) != (
+        stamping = {work.run.id for work in self.stamping.values()}
+        changed = self.turns.refresh(runs, now, stamping=stamping) or (
+            facts.windows,
+            facts.parallelism,
+            facts.paused,
+        ) != (
             self.facts.windows,
             self.facts.parallelism,
             self.facts.paused,

@@ -19,6 +19,9 @@ __all__ = ["LONG_WINDOW_S", "SLOWEST_PACE", "Pacer", "WindowLimit"]
 LONG_WINDOW_S = 60.0
 WRITTEN_BUCKETS = 48
 LAST, UNKNOWN, KNOWN = "last", "unknown", "known"
+# Among what is written with each stamp: until when calls may have been started that nobody wrote down, and the windows
+# that know of theirs all the same. Named like a window of a group that no vendor has.
+NOT_WRITTEN = "not:written"
 SLOWEST_PACE = 0.1
 # How far a vendor's count may be above ours before we take it that others use the key or the plan is smaller.
 COUNTS_ALIKE, COUNTS_ALIKE_SHARE = 2, 0.02
@@ -267,6 +270,8 @@ class Pacer:
             told[key] = [[round(end + offset, 3), count] for end, count in buckets.entries]
             if coming:
                 told[key].append([round(max(now, by) + offset, 3), coming])
+        if self._unknown_before is not None and now - self._unknown_before <= LONG_WINDOW_S + 1.0:
+            told[NOT_WRITTEN] = [round(self._unknown_before + offset, 3), sorted(self._known)]
         if last:
             # At least as much as a window may need that somebody sets before the next holder has its own history.
             spans = [counter.span for counter in self._counters if counter.buckets is None]
@@ -287,6 +292,12 @@ class Pacer:
         self._known = {counter.limit.key for counter in self._counters} & told.keys()
         if logs is None:
             self._unknown_before = None if quiet_s is None else quiet_since
+            if NOT_WRITTEN in told:
+                until, known = told[NOT_WRITTEN]
+                if now + offset - until <= LONG_WINDOW_S + 1.0:
+                    self._known &= set(
+                        known
+                    )  # of the others was written that they are full, by their rate of then
         elif UNKNOWN in logs:
             self._unknown_before, self._known = quiet_since - logs[UNKNOWN], set(logs[KNOWN])
         self._unknown()

@@ -5,7 +5,7 @@ No I/O. All times are seconds of one monotonic clock, passed in.
 
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heapreplace
 from itertools import islice
 from math import inf
@@ -42,8 +42,12 @@ class Turns:
 
     # --- what there is -------------------------------------------------------------------------------------------------
 
-    def refresh(self, runs: Iterable[RunInLane], now: float) -> bool:
-        """Take over the runs that are active now; whether that may let something start or end."""
+    def refresh(self, runs: Iterable[RunInLane], now: float, *, stamping: Collection[uuid.UUID] = ()) -> bool:
+        """Take over the runs that are active now; whether that may let something start or end.
+
+        `stamping`: runs with a step that is being stamped. That step waits, by what the database says; of many runs,
+        whether there is another one is seen when it is stamped.
+        """
         active = {run.facts.id: run for run in runs}
         changed = active.keys() != self.runs.keys()
         for run_id, run in active.items():
@@ -55,11 +59,18 @@ class Turns:
             else:
                 mine.priority = run.priority
                 mine.facts.credit_limit = run.facts.credit_limit  # shared with what was claimed before
-                if run.fed and mine.exhausted and not mine.buffer:
-                    mine.exhausted, self.poked, changed = False, True, True
+                if run.fed and not mine.buffer and not (self.many and run_id in stamping):
+                    mine.missed = self.claiming
+                    if mine.exhausted:
+                        mine.exhausted, self.poked, changed = False, True, True
         for run_id in [run_id for run_id in self.runs if run_id not in active]:
             del self.runs[run_id]
         return changed
+
+    @property
+    def many(self) -> bool:
+        """Whether there are more runs than a claim reads from."""
+        return len(self.runs) > RUNS_AT_ONCE
 
     def waiting(self) -> Iterator[Work]:
         """The steps that were claimed and not taken."""
@@ -71,11 +82,17 @@ class Turns:
     def next_operations(self) -> set[str]:
         return {run.buffer[0].operation for run in self.runs.values() if run.buffer}
 
-    def poke(self) -> None:
-        """There may be new work: look at every run again."""
+    def poke(self, *, every_run: bool = False) -> None:
+        """There may be new work: look at every run again.
+
+        Of many runs, at those alone that the database says have some: whoever pokes looks at the lane next (`refresh`).
+        With a record a run each poke would have all of them read, several claims for each start. `every_run`: all the
+        same, for what is no news to the database.
+        """
         self.poked = True
-        for run in self.runs.values():
-            run.exhausted = False
+        if every_run or not self.many:
+            for run in self.runs.values():
+                run.exhausted = False
 
     # --- what to claim -------------------------------------------------------------------------------------------------
 
@@ -95,16 +112,19 @@ class Turns:
         ]
         if out and any(goes_on(run) for run in short):
             want = CLAIM_MOST
-        if not short or (self.buffered() >= want and all(run.buffer for run in self.runs.values())):
+        if not short or (self.buffered() >= want and all(run.buffer for run in short)):
             return []
         chosen = sorted(short, key=lambda run: self.rank(run, now))[:RUNS_AT_ONCE]
-        share = max(1, want // len(chosen))
+        share = max(
+            2, want // len(chosen)
+        )  # one more than a run of one record has: it is known to have ended
         return [(run, share) for run in chosen]
 
     def reading(self, plan: Sequence[tuple[RunInLane, int]], now: float) -> None:
         """A claim begins. Now and then it reads from the head: there may be steps that came back to another holder."""
         self.claiming, self.poked = True, False
         for run, _ in plan:
+            run.missed = False
             if now - run.head_at >= (HEAD_EVERY_S if run.more else HEAD_EVERY_AT_END_S):
                 run.cursor, run.head_at = None, now
             run.asking = list(islice(run.returned, RETURNED_AT_ONCE))
@@ -113,7 +133,10 @@ class Turns:
 
     def claimed(self, run: RunInLane, works: Sequence[Work], now: float, *, ended: bool) -> None:
         """Take what a claim brought. The next one goes on behind it, but for the latest steps: their numbers are given
-        before they are committed, and one with an earlier number may come to be seen later."""
+        before they are committed, and one with an earlier number may come to be seen later.
+
+        What came while it read may not be in it: then this was not the end.
+        """
         mine = self.runs.get(run.facts.id)
         if mine is None:
             return
@@ -124,13 +147,16 @@ class Turns:
         if works:
             latest = uuid.UUID(int=max(0, int((now + self._clock_offset - UNSEEN_S) * 1000)) << 80)
             mine.cursor = max(mine.cursor or FIRST, min(works[-1].id, latest))
+        ended = ended and not mine.missed
         mine.more = not ended
         mine.exhausted = ended
 
-    def came_back(self, work: Work) -> None:
-        """A step of this lane is in the queue again, now or for later, behind what has been read."""
+    def came_back(self, work: Work, *, due: bool) -> None:
+        """A step of this lane is in the queue again, behind what has been read; `due`: it may be claimed at once."""
         if (run := self.runs.get(work.run.id)) is not None:
             run.returned[work.id] = None
+            if due:
+                run.exhausted, run.missed, self.poked = False, True, True
             if len(run.returned) > RETURNED_MOST:
                 run.returned.clear()
                 run.head_at = -inf

@@ -30,6 +30,11 @@ class _Prepared(psycopg.Cursor[Any]):
     def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
         return super().execute(query, params, **{**options, "prepare": True})
 
+    def _send_query_prepared(self, name: bytes, pgq: Any, **options: Any) -> None:
+        # Django's log of statements reads what was said last from here; psycopg notes it where nothing is prepared.
+        self._query = pgq
+        super()._send_query_prepared(name, pgq, **options)
+
 
 def array_text(values: Sequence[Any]) -> str:
     """The text of a one-dimensional array. Raises TypeError for elements that no statement of the engine has, and

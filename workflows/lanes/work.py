@@ -119,6 +119,7 @@ class RunInLane:
     buffer: deque[Work] = field(default_factory=deque)
     cursor: uuid.UUID | None = None
     exhausted: bool = False
+    missed: bool = False  # something came while a claim was reading
     fed: bool = True  # something waits, by what the database says: others may have queued it
     more: bool = False  # the last claim did not come to its end
     head_at: float = -inf  # monotonic: when it was last read from its head

@@ -112,7 +112,7 @@ class TestHandingOver:
     def test_what_is_unknown_stays_so_over_an_orderly_hand_over(self) -> None:
         killed = heir({}, WindowLimit(3, 30.0), now=100.0, quiet_s=0.0)
         told = killed.history(110.0, OFFSET, last=True)
-        assert told == {"last": {"": [], "unknown": 10.0, "known": []}}
+        assert told == {"not:written": [600.0, []], "last": {"": [], "unknown": 10.0, "known": []}}
         assert heir(told, WindowLimit(3, 30.0), now=110.0).next_start(110.0) == 130.0 + GUARD
 
 

@@ -78,7 +78,7 @@ class TestClaiming:
         runs = [run_in_lane(vtime=float(number)) for number in range(20, 0, -1)]
         plan = self.plan(a_holder(*runs))
         assert [run.vtime for run, _ in plan] == [float(number) for number in range(1, 17)]
-        assert {share for _, share in plan} == {1}
+        assert {share for _, share in plan} == {2}, "one more than a run of one record has"
 
     def test_while_the_vendor_is_out_those_that_do_not_wait_are_read_to_their_end(self) -> None:
         waits, skips = run_in_lane(), run_in_lane(on_outage="skip")
@@ -111,6 +111,42 @@ class TestClaiming:
         holder.turns.poke()
         assert (place(one), place(two), holder.turns.poked) == ((made(1, one).id, False), (None, False), True)
 
+    def test_of_many_runs_those_alone_are_read_again_that_the_database_says_have_work(self) -> None:
+        runs = [run_in_lane() for _ in range(17)]
+        holder = a_holder(*runs)
+        self.read_to_the_end(holder, runs)
+        holder.turns.poke()
+        assert self.plan(holder) == []
+        fed = {runs[3].facts.id, runs[5].facts.id}
+        seen = [replace(run, fed=run.facts.id in fed) for run in runs]
+        assert holder.turns.refresh(seen, NOW, stamping=[runs[5].facts.id])
+        assert [run for run, _ in self.plan(holder)] == [runs[3]]
+        holder.turns.refresh(seen, NOW)
+        assert {run.facts.id for run, _ in self.plan(holder)} == fed
+        self.read_to_the_end(holder, runs)
+        holder.turns.poke(every_run=True)
+        assert len(self.plan(holder)) == 16
+
+    def test_what_came_while_a_claim_was_reading_is_read_for_again(self) -> None:
+        runs = [run_in_lane() for _ in range(17)]
+        holder = a_holder(*runs)
+        self.read_to_the_end(holder, runs)
+        holder.turns.reading([(run, 2) for run in runs[:3]], NOW)
+        holder.turns.refresh([replace(run, fed=run is runs[0]) for run in runs], NOW)
+        holder.turns.came_back(made(1, runs[1]), due=True)
+        holder.turns.came_back(made(2, runs[2]), due=False)
+        for run in runs[:3]:
+            holder.turns.claimed(run, [], NOW, ended=True)
+        holder.turns.claiming = False
+        assert [run for run, _ in self.plan(holder)] == runs[:2]
+
+    def read_to_the_end(self, holder: LaneHolder, runs: list[RunInLane]) -> None:
+        holder.turns.reading([(run, 2) for run in runs], NOW)
+        for run in runs:
+            holder.turns.claimed(run, [], NOW, ended=True)
+        holder.turns.claiming = False
+        assert self.plan(holder) == []
+
     def test_the_latest_steps_are_looked_at_again_one_before_them_may_not_be_committed_yet(self) -> None:
         run = run_in_lane()
         holder = a_holder(run)
@@ -140,7 +176,7 @@ class TestClaiming:
         holder = a_holder(run)
         works = [made(number, run) for number in range(1, 301)]
         for work in works:
-            holder.turns.came_back(work)
+            holder.turns.came_back(work, due=False)
         asked = []
         for _ in range(2):
             holder.turns.reading([(run, 10)], NOW)
@@ -151,7 +187,7 @@ class TestClaiming:
         holder.turns.reading([(run, 10)], NOW)
         assert len(run.returned) == 290
         for work in works * 20:
-            holder.turns.came_back(replace(work, id=uuid.uuid4()))
+            holder.turns.came_back(replace(work, id=uuid.uuid4()), due=False)
         holder.turns.reading([(run, 10)], NOW + 0.1)
         assert run.cursor is None, "too many to name: it is read from its head"
 
