@@ -292,12 +292,7 @@ class Pacer:
         self._known = {counter.limit.key for counter in self._counters} & told.keys()
         if logs is None:
             self._unknown_before = None if quiet_s is None else quiet_since
-            if NOT_WRITTEN in told:
-                until, known = told[NOT_WRITTEN]
-                if now + offset - until <= LONG_WINDOW_S + 1.0:
-                    self._known &= set(
-                        known
-                    )  # of the others was written that they are full, by their rate of then
+            self._known -= _full_as_nobody_knew(told, now + offset, self._known)
         elif UNKNOWN in logs:
             self._unknown_before, self._known = quiet_since - logs[UNKNOWN], set(logs[KNOWN])
         self._unknown()
@@ -318,6 +313,14 @@ class Pacer:
                 starts = [min(end - offset, quiet_since) for end, count in entries for _ in range(int(count))]
             for at in sorted(starts):
                 log.add(at)
+
+
+def _full_as_nobody_knew(told: Mapping[str, Any], at: float, keys: set[str]) -> set[str]:
+    """Of these windows, those of which was written that they are full, by their rate of then: it may be a larger one now."""
+    if NOT_WRITTEN not in told:
+        return set()
+    until, known = told[NOT_WRITTEN]
+    return keys - set(known) if at - until <= LONG_WINDOW_S + 1.0 else set()
 
 
 def _entries(told: Mapping[str, Any], limit: WindowLimit) -> list[list[float]]:
