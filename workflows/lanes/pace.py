@@ -316,7 +316,7 @@ class Pacer:
 
 
 def _full_as_nobody_knew(told: Mapping[str, Any], at: float, keys: set[str]) -> set[str]:
-    """Of these windows, those of which was written that they are full, by their rate of then: it may be a larger one now."""
+    """Those of which was written that they are full, by their rate of then: it may be a larger one now."""
     if NOT_WRITTEN not in told:
         return set()
     until, known = told[NOT_WRITTEN]
