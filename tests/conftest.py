@@ -5,6 +5,7 @@ back. A test that needs real commits, the ops login, threads or other processes 
 removes its rows afterwards.
 """
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -62,6 +63,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 seconds.get(item.nodeid, 0.0),
             )
         )
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # six thousand tests are nobody's garbage, and take long to look through
 
 
 @pytest.fixture(scope="session")
