@@ -65,8 +65,7 @@ def claim(
     known_after = [entry for entry in known if entry > earliest]
     returned = [entry for run, _ in wanted for entry in run.asking]
     came_back: list[Any] = [returned, lane_id, list(set(known).intersection(returned))] if returned else []
-    # Planned each time, for what it is sent with: a plan for any values reads by the entries' numbers, through all that
-    # was settled and cannot be cleaned up yet (decision 0029).
+    # Planned each time, for what it is sent with: a plan for any values was slow late in a huge run (decision 0029).
     with tenant_scope(tenant_id), engine_cursor(APP_ALIAS) as cursor:
         cursor.execute(
             CLAIM_WITH_RETURNED if returned else CLAIM,
