@@ -89,10 +89,11 @@ class Turns:
         With a record a run each poke would have all of them read, several claims for each start. `every_run`: all the
         same, for what is no news to the database.
         """
+        if self.many and not every_run:
+            return
         self.poked = True
-        if every_run or not self.many:
-            for run in self.runs.values():
-                run.exhausted = False
+        for run in self.runs.values():
+            run.exhausted = False
 
     # --- what to claim -------------------------------------------------------------------------------------------------
 
@@ -115,9 +116,8 @@ class Turns:
         if not short or (self.buffered() >= want and all(run.buffer for run in short)):
             return []
         chosen = sorted(short, key=lambda run: self.rank(run, now))[:RUNS_AT_ONCE]
-        share = max(
-            2, want // len(chosen)
-        )  # one more than a run of one record has: it is known to have ended
+        # One more than a run of one record has: then it is known to have ended.
+        share = max(2, want // len(chosen))
         return [(run, share) for run in chosen]
 
     def reading(self, plan: Sequence[tuple[RunInLane, int]], now: float) -> None:

@@ -117,6 +117,7 @@ class TestClaiming:
         self.read_to_the_end(holder, runs)
         holder.turns.poke()
         assert self.plan(holder) == []
+        assert not holder.turns.poked, "no reason to keep an idle lane"
         fed = {runs[3].facts.id, runs[5].facts.id}
         seen = [replace(run, fed=run.facts.id in fed) for run in runs]
         assert holder.turns.refresh(seen, NOW, stamping=[runs[5].facts.id])
