@@ -131,7 +131,7 @@ REVIEWED_DEFINERS = (
     Definer(
         "public.weir_make_step_partitions",
         "integer",
-        "646c9c71007be7385a72fb035ad416481cf4565a4e5155ec30be0100b0e37018",
+        "870ab4f6b4d0a1f08ed95b4f17ea0102d890060cd16e72ec2587801392e24760",
         OWNER,
         OPS,
     ),
