@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any
 
 from django.db import connections, transaction
@@ -20,11 +21,11 @@ from tenants.scope import APP_ALIAS, enter_asking, planned_ahead
 from workflows import telling
 from workflows.catalog import Taken
 from workflows.lanes import book, counts, doubtful, job_rows, lease
+from workflows.lanes.abreast import Share, write_abreast
 from workflows.lanes.month import Month
 from workflows.lanes.shield import TOLD_WITHHELD, Shield
 from workflows.lanes.stamp import not_yet_stamped, stamp, unpark, unstamp
 from workflows.lanes.tally import Tally
-from workflows.lanes.wire import engine_cursor
 from workflows.lanes.work import Batch, Flushed, Settlement
 
 
@@ -32,20 +33,55 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
     """Write one batch. Raises django.db.Error when the database is away; the same batch may then be flushed again,
     with `retried` set, and what had been committed after all is left alone."""
     result = Flushed()
-    tenants = by_tenant(batch)
-    with transaction.atomic(using=APP_ALIAS), engine_cursor(APP_ALIAS, prepared=True) as cursor:
-        for tenant_id in sorted(tenants):
-            part = tenants[tenant_id]
-            part.retried = batch.retried
-            if standing := _enter(tenant_id):
-                _TenantFlush(cursor, tenant_id, holder, result, standing).write(part)
-            else:
-                result.late += len(part.settlements)
-        _reached(batch, "written")
-    _reached(batch, "committed")
+    parts = sorted(by_tenant(batch).items())
+    for _, part in parts:
+        part.retried = batch.retried
+    together = [entry for entry in parts if not _locks_runs_early(entry[1])]
+    apart = [entry for entry in parts if _locks_runs_early(entry[1])]
+    for group, write in ((together, _write_abreast), (apart, _write_in_turn)):
+        if group:
+            with transaction.atomic(using=APP_ALIAS):
+                write(group, holder, result)
+                _reached(group, "written")
+            _reached(group, "committed")
     if result.completed:
         reach("run.completed")
     return result
+
+
+def _locks_runs_early(part: Batch) -> bool:
+    """Where a run has a limit its row is locked before calls are stamped, and places in lanes are written that belong to
+    other processes' lanes: that tenants go one after another is what keeps two processes from waiting for each other."""
+    works = [*(s.work for s in part.settlements), *part.unstamps, *(work for work, _, _ in part.stamps)]
+    return any(work.run.credit_limit is not None for work in works)
+
+
+def _write_abreast(parts: Sequence[tuple[uuid.UUID, Batch]], holder: uuid.UUID, result: Flushed) -> None:
+    first, _ = parts[0]
+    known = {first: _enter(first)}  # the others are asked together
+
+    def write(part: Batch, share: Share) -> None:
+        standing = known[first] if share.tenant_id == first else _standing_of(share)
+        _write_share(share, part, standing, holder, result)
+
+    shares = [(tenant_id, partial(write, part)) for tenant_id, part in parts]
+    write_abreast(connections[APP_ALIAS], shares, entered=first)
+
+
+def _write_in_turn(parts: Sequence[tuple[uuid.UUID, Batch]], holder: uuid.UUID, result: Flushed) -> None:
+    for tenant_id, part in parts:
+        standing = _enter(tenant_id)
+        write = partial(_write_share, part=part, standing=standing, holder=holder, result=result)
+        write_abreast(connections[APP_ALIAS], [(tenant_id, write)], entered=tenant_id)
+
+
+def _write_share(
+    share: Share, part: Batch, standing: "_Standing | None", holder: uuid.UUID, result: Flushed
+) -> None:
+    if standing is None:
+        result.late += len(part.settlements)
+    else:
+        _TenantFlush(share, share.tenant_id, holder, result, standing).write(part)
 
 
 def by_tenant(batch: Batch) -> dict[uuid.UUID, Batch]:
@@ -62,10 +98,10 @@ def by_tenant(batch: Batch) -> dict[uuid.UUID, Batch]:
     return tenants
 
 
-def _reached(batch: Batch, how_far: str) -> None:
-    if batch.settlements:
+def _reached(parts: Sequence[tuple[uuid.UUID, Batch]], how_far: str) -> None:
+    if any(part.settlements for _, part in parts):
         reach(f"settle.{how_far}")
-    if batch.stamps:
+    if any(part.stamps for _, part in parts):
         reach(f"stamp.{how_far}")
 
 
@@ -87,7 +123,7 @@ _STANDING = f"""
     SELECT jsonb_build_array(t.monthly_credit_limit, date_trunc('month', now() AT TIME ZONE 'utc')::date,
         t.suppress_subdomains, EXISTS (SELECT 1 FROM integrations_suppression s WHERE s.tenant_id = t.id),
         {telling.ABOUT_RECORDS}, {lease.HURRY.replace("%s", f"'{lease.STALLED}'")})
-    FROM tenants_tenant t WHERE t.id = '{{tenant_id}}' FOR KEY SHARE OF t"""  # noqa: S608 - fragments of ours
+    FROM tenants_tenant t WHERE t.id = {{tenant}} FOR KEY SHARE OF t"""  # noqa: S608 - fragments of ours
 
 
 def _enter(tenant_id: uuid.UUID) -> _Standing | None:
@@ -100,7 +136,19 @@ def _enter(tenant_id: uuid.UUID) -> _Standing | None:
     """
     connection = connections[APP_ALIAS]
     settings = f"SELECT set_config('lock_timeout', '{LOCK_WAIT}', true);{planned_ahead(connection)}"
-    found = enter_asking(connection, tenant_id, settings + _STANDING.format(tenant_id=tenant_id))
+    return _standing(
+        enter_asking(connection, tenant_id, settings + _STANDING.format(tenant=f"'{tenant_id}'"))
+    )
+
+
+def _standing_of(share: Share) -> _Standing | None:
+    """As `_enter`, in the transaction that is begun and set up."""
+    share.execute(_STANDING.format(tenant="%s::uuid"), [share.tenant_id])
+    found = share.fetchone()
+    return _standing(found[0] if found else None)
+
+
+def _standing(found: str | None) -> _Standing | None:
     if found is None:
         return None
     limit, today, *flags, _ = json.loads(found)
@@ -115,7 +163,7 @@ class _TenantFlush:
     """The statements of one tenant's share."""
 
     def __init__(
-        self, cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, result: Flushed, standing: _Standing
+        self, cursor: Share, tenant_id: uuid.UUID, holder: uuid.UUID, result: Flushed, standing: _Standing
     ) -> None:
         self.cursor, self.tenant_id, self.holder, self.result = cursor, tenant_id, holder, result
         self.tells_records = standing.tells_records
@@ -144,6 +192,8 @@ class _TenantFlush:
         stamp(self.cursor, self.tenant_id, self.holder, stamps, self.tally, self.result)
         if part.starts:
             lease.write_starts(self.cursor, self.tenant_id, self.holder, part.starts)
+        # Rows of runs are what several processes write, so they come last, and everybody's in one order.
+        self.cursor.wait_for_all()
         self.result.completed += self.tally.write()
 
     def _not_yet_written(self, settlements: Sequence[Settlement]) -> list[Settlement]:

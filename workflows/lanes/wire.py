@@ -75,5 +75,15 @@ def engine_cursor(alias: str, *, prepared: bool = False) -> Iterator[Any]:
     wrapper.ensure_connection()
     wrapped: Any = wrapper.make_debug_cursor if wrapper.queries_logged else wrapper.make_cursor
     with (_Prepared if prepared else psycopg.Cursor)(wrapper.connection) as cursor:
-        cursor.adapters.register_dumper(list, _ListDumper)
-        yield wrapped(cursor)
+        yield wrapped(list_dumper(cursor))
+
+
+def prepared_cursor(connection: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:
+    """A cursor of psycopg's own, whose statements are prepared; raises psycopg's errors."""
+    return _Prepared(connection)
+
+
+def list_dumper(cursor: psycopg.Cursor[Any]) -> psycopg.Cursor[Any]:
+    """The cursor, sending lists as the text of an array."""
+    cursor.adapters.register_dumper(list, _ListDumper)
+    return cursor
