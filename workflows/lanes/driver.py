@@ -117,7 +117,7 @@ class LaneDriver:
         except DatabaseError as error:
             log.warning("claim_failed", lane_id=str(lane.facts.id), error=type(error).__name__)
             await asyncio.sleep(RETRY_DATABASE_S)
-            return
+            found = []
         finally:
             lane.turns.claiming = False
         for run, works, ended in found:

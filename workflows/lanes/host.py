@@ -5,6 +5,7 @@ It does not wait for the broker: lanes are worked on without one.
 
 import gc
 import os
+import sys
 from typing import Any
 
 from celery.signals import celeryd_after_setup, worker_shutdown, worker_shutting_down
@@ -12,6 +13,10 @@ from django.conf import settings
 
 from workflows.lanes.runner import Runner
 from workflows.lanes.watch import Watch, touched_file
+
+SWITCH_S = 0.001
+"""A thread that has its answer from the database waits for so long at most for its turn beside the loop and the others;
+each statement of a flush is such a wait. Python's own 5 ms are for threads that calculate."""
 
 
 class _Hosted:
@@ -30,6 +35,7 @@ def _start(instance: Any, **kwargs: Any) -> None:
     # What is loaded by now stays: a full collection would look at a million objects of Django's in the middle of a flush.
     gc.collect()
     gc.freeze()
+    sys.setswitchinterval(SWITCH_S)
     _Hosted.runner = Runner(on_broken=_end_process)
     _Hosted.runner.start()
     _Hosted.watch = Watch(_Hosted.runner, instance, touched_file(settings.DATA_DIR, instance.hostname))

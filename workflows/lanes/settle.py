@@ -1,7 +1,9 @@
-"""One flush: settle what ended and stamp what is about to start, for many lanes and tenants in one transaction.
+"""One flush: settle what ended and stamp what is about to start, for many lanes and tenants in one transaction, and in
+another for those who lock runs early.
 
-Order of locks, the same in every process: tenants by id; inside a tenant queue entries, then lookups by fingerprint,
-then records, then runs by id. Everything is set-based: the number of statements does not grow with the batch.
+Order of locks, the same in every process: inside a tenant queue entries, then lookups by fingerprint, then records; then,
+tenant by tenant in the order of their ids, runs by id. Everything is set-based: the number of statements does not grow with
+the batch.
 """
 
 import json
