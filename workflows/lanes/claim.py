@@ -21,6 +21,8 @@ from workflows.lanes.work import CALLBACK, FIRST, Job, RunFacts, RunInLane, Work
 # entries that are settled and cannot be cleaned up while somebody reads an old snapshot. What came back is asked for by
 # id. The provider is the holder's to say: read here from its lane it would be one more table with a policy, and from the
 # step's name with a function that is not leakproof, with whose result no index is searched under row-level security.
+# The question is looked up per step (LATERAL): joined, it is one row of a table that nobody has analyzed yet to PostgreSQL,
+# and for each step it read all that the tenant had ever asked of the vendor.
 _CLAIM = """
     SELECT w.number, q.id, q.record_id, q.name, q.query, q.fingerprint, q.context, q.attempt, q.crashes, q.ready_at,
            r.input, l.outcome, l.answer, coalesce(extract(epoch FROM clock_timestamp() - q.tried_at), 0)::float,
@@ -33,9 +35,11 @@ _CLAIM = """
            AND id > w.after AND id <> ALL(%s)
          ORDER BY id LIMIT w.most){returned}) q
     JOIN record r ON r.id = q.record_id AND r.tenant_id = q.tenant_id
-    LEFT JOIN lookup l ON l.tenant_id = q.tenant_id AND l.provider = %s
-         AND l.livemode = w.livemode AND l.fingerprint = q.fingerprint AND l.outcome <> ''
-         AND l.answered_at >= w.fresh_from
+    LEFT JOIN LATERAL (
+        SELECT k.outcome, k.answer FROM lookup k
+        WHERE k.tenant_id = q.tenant_id AND k.provider = %s AND k.livemode = w.livemode AND k.fingerprint = q.fingerprint
+          AND k.outcome <> '' AND k.answered_at >= w.fresh_from
+        LIMIT 1) l ON true
     ORDER BY w.number, q.id
 """
 _RETURNED = """
