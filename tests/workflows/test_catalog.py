@@ -103,6 +103,16 @@ def test_an_address_that_was_judged_is_not_verified_again() -> None:
     assert final.status == "not_found"
 
 
+@pytest.mark.parametrize("outcome", ["miss", "invalid"])
+def test_an_address_that_the_verifier_said_nothing_of_is_not_verified_again(outcome: str) -> None:
+    nothing = Taken("verify", "zerobounce", outcome)
+    final = plan([hit("prospeo"), nothing, hit("findymail")])
+    assert isinstance(final, Final)
+    assert final.status == "not_found"
+    other = plan([hit("prospeo"), nothing, hit("findymail", "a.lovelace@engine.example")])
+    assert other == Ask("verify", "zerobounce", {"email": "a.lovelace@engine.example"})
+
+
 def test_accepting_catch_all_ends_the_record_there() -> None:
     final = plan([hit("prospeo"), verdict("catch_all")], config(accept=["valid", "catch_all"]))
     assert isinstance(final, Final)

@@ -91,8 +91,15 @@ def _unjudged(config: Mapping[str, Any], taken: Sequence[Taken], verifier: Taken
 
 
 def _judged(taken: Sequence[Taken], email: str) -> bool:
-    """Whether an earlier finder brought the same address and the verifier has judged it already."""
-    return any(step.operation == "verify" and step.answer.get("email") == email for step in taken)
+    """Whether an earlier finder brought the same address and the verifier was asked about it already. An answer that says
+    nothing, not even the address, is about the one that was found last."""
+    found, asked = None, set()
+    for step in taken:
+        if step.operation == "find":
+            found = step.answer.get("email") or found
+        elif step.operation == "verify":
+            asked.add(step.answer.get("email") or found)
+    return email in asked
 
 
 def _finder_of(taken: Sequence[Taken], email: str) -> str | None:
