@@ -58,10 +58,9 @@ class Flusher:
 
     def _look_ahead(self, took: float, gap: float) -> None:
         """Lanes keep their rate while flushes are slow (many tenants, a busy database): what may start before the flush
-        after the next is over is stamped now, but nothing that would be too old when its turn comes."""
+        after the next is over is stamped now. Not further: a small run waits behind what is stamped of a large one."""
         self._slowness = max(took, 0.8 * self._slowness)
-        wanted = max(HORIZON_S, 2 * (took + gap), 0.8 * self._horizon)
-        self._horizon = min(wanted, HORIZON_MOST_S, STAMP_MAX_AGE_S - SPARE_S + took)
+        self._horizon = min(HORIZON_MOST_S, max(HORIZON_S, 2 * (took + gap), 0.8 * self._horizon))
 
     def _collect(self) -> Batch:
         desk = self._desk

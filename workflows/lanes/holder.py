@@ -22,7 +22,7 @@ from workflows.lanes.together import Together
 from workflows.lanes.turns import CLAIM_MOST, Turns
 from workflows.lanes.work import STAMP_MAX_AGE_S, RunInLane, Work
 
-HORIZON_S, HORIZON_MOST_S = 0.25, 4.0
+HORIZON_S, HORIZON_MOST_S = 0.25, 1.5
 STAMP_AHEAD = 8  # times the calls in flight: what a crash leaves ambiguous stays bounded
 IDLE_RELEASE_S = 3.0
 REASON_STAYS_S = 2.0
