@@ -123,7 +123,9 @@ def many_lanes() -> dict[str, Any]:
             lane.clear()
     got = Counter({lane.key[-4:]: 0 for lane in lanes})
     # Balances are asked for beside the lanes, and of all that an earlier bench left in the database.
-    got.update(call["key_hint"] for call in calls if call["operation"] != "balance" and call["key_hint"] in got)
+    got.update(
+        call["key_hint"] for call in calls if call["operation"] != "balance" and call["key_hint"] in got
+    )
     counts = list(got.values())
     return {
         "lanes": len(counts),
