@@ -138,7 +138,7 @@ def a_tenant() -> uuid.UUID:
 def a_lane(tenant_id: uuid.UUID | None = None, **limits: Any) -> Lane:
     """A Prospeo lane, of a new tenant if none is given."""
     # The vendors' journal tells the last four characters of a key and no more.
-    tenant, key = tenant_id or a_tenant(), f"{uuid.uuid4().hex}{next(_NUMBERS):04x}"
+    tenant, key = tenant_id or a_tenant(), f"key-{uuid.uuid4().hex}{next(_NUMBERS):04x}"
     with tenant_scope(tenant):
         connection = create_connection(
             provider="prospeo",
