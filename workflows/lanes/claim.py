@@ -84,19 +84,20 @@ def claim_all(wanted: Sequence[Wanted]) -> list[Found]:
 
     Reads from each run's cursor on, which the caller moves, and of the steps before it those that it is `asking` for.
     """
-    found: dict[uuid.UUID, Found] = {}
+    found: list[Found] = [[]] * len(wanted)
 
-    def read(lane: Wanted, share: Share) -> None:
-        found[lane.lane_id] = _read(share, lane)
+    def read(place: int, share: Share) -> None:
+        found[place] = _read(share, wanted[place])
 
     connection = connections[APP_ALIAS]
-    ordered = sorted(wanted, key=lambda lane: lane.tenant_id)
+    ordered = sorted(range(len(wanted)), key=lambda place: wanted[place].tenant_id)
     with transaction.atomic(using=APP_ALIAS):
-        first = ordered[0].tenant_id
+        first = wanted[ordered[0]].tenant_id
         enter_asking(connection, first, f"{planned_ahead(connection)} SELECT 1")
-        write_abreast(connection, [(lane.tenant_id, partial(read, lane)) for lane in ordered], entered=first)
+        shares = [(wanted[place].tenant_id, partial(read, place)) for place in ordered]
+        write_abreast(connection, shares, entered=first)
     reach("claim.read")
-    return [found[lane.lane_id] for lane in wanted]
+    return found
 
 
 def _read(share: Share, lane: Wanted) -> Found:

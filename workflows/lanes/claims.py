@@ -42,6 +42,9 @@ class Claims:
         try:
             await self._answer(together)
         finally:
+            for _, future in together:
+                if not future.done():  # nobody may wait without end, whatever happened
+                    future.set_exception(RuntimeError("The lane was not read."))
             self._under_way -= 1
             self._begin()
 

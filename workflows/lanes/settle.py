@@ -1,9 +1,9 @@
 """One flush: settle what ended and stamp what is about to start, for many lanes and tenants in one transaction, and in
-another for those who lock runs early.
+one of its own for each that locks runs early.
 
 Order of locks, the same in every process: inside a tenant queue entries, then lookups by fingerprint, then records; then,
-tenant by tenant in the order of their ids, runs by id. Everything is set-based: the number of statements does not grow with
-the batch.
+tenant by tenant in the order of their ids, what several processes write: places in lanes, the runs' figures of vendors, and
+runs by id. Everything is set-based: the number of statements does not grow with the batch.
 """
 
 import json
@@ -39,11 +39,11 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
     for _, part in parts:
         part.retried = batch.retried
     together = [entry for entry in parts if not _locks_runs_early(entry[1])]
-    apart = [entry for entry in parts if _locks_runs_early(entry[1])]
-    for group, write in ((together, _write_abreast), (apart, _write_in_turn)):
+    apart = [[entry] for entry in parts if _locks_runs_early(entry[1])]
+    for group in (together, *apart):
         if group:
             with transaction.atomic(using=APP_ALIAS):
-                write(group, holder, result)
+                _write(group, holder, result)
                 _reached(group, "written")
             _reached(group, "committed")
     if result.completed:
@@ -53,12 +53,12 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
 
 def _locks_runs_early(part: Batch) -> bool:
     """Where a run has a limit its row is locked before calls are stamped, and places in lanes are written that belong to
-    other processes' lanes: that tenants go one after another is what keeps two processes from waiting for each other."""
+    other processes' lanes. Such a share has a transaction of its own: it never holds one tenant's and wants another's."""
     works = [*(s.work for s in part.settlements), *part.unstamps, *(work for work, _, _ in part.stamps)]
     return any(work.run.credit_limit is not None for work in works)
 
 
-def _write_abreast(parts: Sequence[tuple[uuid.UUID, Batch]], holder: uuid.UUID, result: Flushed) -> None:
+def _write(parts: Sequence[tuple[uuid.UUID, Batch]], holder: uuid.UUID, result: Flushed) -> None:
     first, _ = parts[0]
     known = {first: _enter(first)}  # the others are asked together
 
@@ -68,13 +68,6 @@ def _write_abreast(parts: Sequence[tuple[uuid.UUID, Batch]], holder: uuid.UUID, 
 
     shares = [(tenant_id, partial(write, part)) for tenant_id, part in parts]
     write_abreast(connections[APP_ALIAS], shares, entered=first)
-
-
-def _write_in_turn(parts: Sequence[tuple[uuid.UUID, Batch]], holder: uuid.UUID, result: Flushed) -> None:
-    for tenant_id, part in parts:
-        standing = _enter(tenant_id)
-        write = partial(_write_share, part=part, standing=standing, holder=holder, result=result)
-        write_abreast(connections[APP_ALIAS], [(tenant_id, write)], entered=tenant_id)
 
 
 def _write_share(
@@ -175,6 +168,10 @@ class _TenantFlush:
             Shield(cursor, tenant_id, subdomains=standing.covers_subdomains) if standing.suppresses else None
         )
         self.retried = False
+        self.entered: set[tuple[uuid.UUID, uuid.UUID]] = set()
+        """(lane, run) of what was queued."""
+        self.kept: set[uuid.UUID] = set()
+        """The attempts that nobody had settled before."""
 
     def write(self, part: Batch) -> None:
         self.retried = part.retried
@@ -183,9 +180,10 @@ class _TenantFlush:
             (month for s in part.settlements for month in s.released_in),
         )
         settlements = self._not_yet_written(part.settlements) if part.retried else part.settlements
+        settled: Sequence[Settlement] = []
         unstamp(self.cursor, self.tenant_id, self.holder, part.unstamps, self.tally, self.result)
         if settlements:
-            self._settle(settlements)
+            settled = self._settle(settlements)
         stamps = part.stamps
         if part.retried and stamps:
             stamps = not_yet_stamped(self.cursor, self.tenant_id, self.holder, stamps, self.result)
@@ -194,20 +192,25 @@ class _TenantFlush:
         stamp(self.cursor, self.tenant_id, self.holder, stamps, self.tally, self.result)
         if part.starts:
             lease.write_starts(self.cursor, self.tenant_id, self.holder, part.starts)
-        # Rows of runs are what several processes write, so they come last, and everybody's in one order.
+        # What several processes write comes last, and everybody's in one order.
         self.cursor.wait_for_all()
+        if self.entered:
+            book.enter_lanes(self.cursor, self.tenant_id, sorted(self.entered))
+        if settled:
+            counts.count_vendors(self.cursor, self.tenant_id, settled, self.kept)
         self.result.completed += self.tally.write()
 
     def _not_yet_written(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         written = self._ids("SELECT id FROM step WHERE id = ANY(%s)", [[s.attempt_id for s in settlements]])
         return [s for s in settlements if s.attempt_id not in written]
 
-    def _settle(self, settlements: Sequence[Settlement]) -> None:
+    def _settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+        """Settle them; returns those that are for the history."""
         job_rows.mark_read(self.cursor, self.tenant_id, settlements)
         if any(s.goes_on for s in settlements):
             settlements = self._carry_on(settlements)
         kept = self._fence(settlements)
-        kept_ids = {s.attempt_id for s in kept}
+        kept_ids = self.kept = {s.attempt_id for s in kept}
         late = [s for s in settlements if s.attempt_id not in kept_ids]
         self.result.late += len(late)
         if late:
@@ -223,12 +226,12 @@ class _TenantFlush:
         )
         self._finish_records([s for s in kept if s.final])
         self._queue_next([s for s in kept if s.ask])
-        counts.count_vendors(self.cursor, self.tenant_id, settlements, kept_ids)
         for s in settlements:
             self.tally.spend(s.work, s.credits + s.booked)
             for booked_in, amount in s.released_by_month:
                 self.tally.take_back(s.work, amount, booked_in)
         self._release_reserved(kept)
+        return settlements
 
     def _carry_on(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Put back the entries whose attempt goes on; returns the settlements that are for the history.
@@ -396,7 +399,9 @@ class _TenantFlush:
                     context=[*s.work.taken, step, *(skip.to_json() for skip in s.skipped)],
                 )
             )
-        self.result.woken |= book.insert_queue(self.cursor, self.tenant_id, entries)
+        self.cursor.execute(book.INSERT_QUEUE, {**book.queue_parameters(entries), "tenant": self.tenant_id})
+        self.entered |= {(entry.lane_id, entry.run_id) for entry in entries}
+        self.result.woken |= {(self.tenant_id, entry.lane_id) for entry in entries}
         # A record whose first step was answered without a call leaves "queued" here and not at a stamp.
         self.tally.mark_running([s.work.record_id for s in going_on if not s.work.taken])
 

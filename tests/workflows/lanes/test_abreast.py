@@ -1,18 +1,25 @@
 """Shares of many tenants in one transaction: together on the way, apart in what they see and do."""
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
-from django.db import DataError, connection, transaction
+from django.db import DataError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
+from integrations.outcomes import Done, Retry
 from tenants.models import Tenant
 from tenants.scope import enter_asking
-from tests.factories import make_tenant
+from tests.factories import make_connection, make_tenant
+from tests.sandbox import Sandbox
+from tests.workflows.lanes.helpers import people, start
+from tests.workflows.lanes.test_recovery import Hand
+from workflows.lanes import abreast, settle
 from workflows.lanes.abreast import Share, write_abreast
+from workflows.lanes.work import Batch
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -172,3 +179,78 @@ def test_nobody_goes_on_before_all_have_come_so_far(three: list[uuid.UUID], logg
             cursor.execute("SELECT current_setting('weir.order')")
             assert cursor.fetchone() == ("aaabbb",)
     assert order == [(t, "before") for t in three] + [(t, "after") for t in three]
+
+
+def found(number: int) -> Done:
+    return Done({"email": f"a{number}@engine.example"}, credits=1000)
+
+
+def two_tenants_with_work() -> list[Tenant]:
+    tenants = sorted((make_tenant().tenant for _ in range(2)), key=lambda tenant: tenant.pk)
+    for tenant in tenants:
+        for provider in ("prospeo", "findymail", "zerobounce"):
+            make_connection(
+                tenant, provider, secret=f"k-{provider}", mode="sandbox", windows=[], parallelism=20
+            )
+        start(tenant, people(6))
+    return tenants
+
+
+def test_two_processes_that_write_the_same_runs_do_not_wait_for_each_other(
+    committed: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has the finders' lanes of two tenants, the other their verifiers'; shares of one are of different length. Each
+    stands still once it has written the figures of a run's vendor, which the other writes too."""
+    tenants = two_tenants_with_work()
+    finders, verifiers = [Hand(t) for t in tenants], [Hand(t, "zerobounce") for t in tenants]
+    for hands in (finders, verifiers):
+        hands[1].holder = hands[0].holder
+    for hand in finders:
+        works = hand.claim(3)
+        hand.stamp(works)
+        hand.settle([hand.answer(work, found(n)) for n, work in enumerate(works)])
+    in_hand = {}
+    for hand in (*finders, *verifiers):
+        works = in_hand[hand] = hand.claim(3)
+        assert len(works) == 3
+        hand.stamp(works)
+    longer = [finders[0].answer(work, found(n)) for n, work in enumerate(in_hand[finders[0]], 3)]
+    shorter = [finders[1].answer(work, Retry("error", "away")) for work in in_hand[finders[1]]]
+    judged = [
+        hand.answer(work, Done({"email": work.query["email"], "email_status": "valid"}, credits=1000))
+        for hand in verifiers
+        for work in in_hand[hand]
+    ]
+    both, stood, send = threading.Barrier(2), threading.local(), abreast._Line.send
+
+    def standing_still_once(line: Any, writers: Any, asking: Any) -> Any:
+        shared = any("INTO run_vendor" in entry.text for writer in writers for entry in writer.share.queued)
+        rows = send(line, writers, asking)
+        if shared and not getattr(stood, "once", False):
+            stood.once = True
+            with suppress(threading.BrokenBarrierError):  # the other waits for what this one has written
+                both.wait(1)
+        return rows
+
+    monkeypatch.setattr(abreast._Line, "send", standing_still_once)
+    came_of_it: dict[str, Any] = {}
+
+    def flush(name: str, batch: Batch, holder: uuid.UUID) -> None:
+        try:
+            came_of_it[name] = settle.flush(batch, holder).late
+        except Exception as error:  # noqa: BLE001 - shown below
+            came_of_it[name] = error
+        finally:
+            connections.close_all()
+
+    threads = [
+        threading.Thread(
+            target=flush, args=("finders", Batch(settlements=longer + shorter), finders[0].holder)
+        ),
+        threading.Thread(target=flush, args=("verifiers", Batch(settlements=judged), verifiers[0].holder)),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert came_of_it == {"finders": 0, "verifiers": 0}

@@ -134,6 +134,16 @@ def test_what_is_wrong_with_one_lanes_rows_is_no_others(monkeypatch: pytest.Monk
     assert isinstance(four, DataError)
 
 
+def test_nobody_waits_without_end_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(lambda numbers: None)
+    monkeypatch.setattr(Claims, "_answer", lambda self, together: asyncio.sleep(0))
+
+    async def steps(read: Any) -> Any:
+        return await asyncio.gather(read(2), read(3), return_exceptions=True)
+
+    assert [type(one) for one in asked(monkeypatch, reader, steps)] == [RuntimeError, RuntimeError]
+
+
 @pytest.mark.parametrize("error", [OperationalError("gone"), RuntimeError("ours")], ids=["away", "bug"])
 def test_a_database_that_is_away_is_asked_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     reader = Reader(lambda numbers: error if 4 in numbers else None)
