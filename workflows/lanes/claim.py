@@ -3,16 +3,18 @@
 import time
 import uuid
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
-from django.db import connections
+from django.db import connections, transaction
 
 from tenants.failpoints import reach
-from tenants.scope import APP_ALIAS, tenant_scope
+from tenants.scope import APP_ALIAS, enter_asking, planned_ahead, tenant_scope
 from workflows.lanes import job_rows
-from workflows.lanes.wire import engine_cursor
+from workflows.lanes.abreast import Share, write_abreast
 from workflows.lanes.work import CALLBACK, FIRST, Job, RunFacts, RunInLane, Work
 
 # One probe of the queue's index per run, from where it was read up to: a huge run's part of it begins with a million
@@ -50,51 +52,85 @@ CLAIM = _CLAIM.format(returned="")
 CLAIM_WITH_RETURNED = _CLAIM.format(returned=_RETURNED)
 
 
+Found = list[tuple[RunInLane, list[Work], bool]]
+"""Per run that was to be read, its steps and whether there were no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a lane is read for: up to `n` waiting steps of each of these runs, oldest first, without those that are
+    `known` to its holder already. `provider` is the lane's."""
+
+    tenant_id: uuid.UUID
+    lane_id: uuid.UUID
+    provider: str
+    runs: Sequence[tuple[RunInLane, int]]
+    known: Collection[uuid.UUID]
+
+
 def claim(
     tenant_id: uuid.UUID,
     lane_id: uuid.UUID,
     provider: str,
     wanted: Sequence[tuple[RunInLane, int]],
     known: Collection[uuid.UUID],
-) -> list[tuple[RunInLane, list[Work], bool]]:
-    """Up to `n` waiting steps of each of these runs, oldest first, without those the holder knows already; `provider` is
-    the lane's.
+) -> Found:
+    """As `claim_all`, of one lane."""
+    return claim_all([Wanted(tenant_id, lane_id, provider, wanted, known)])[0]
 
-    Returns per run its steps and whether there were no more. Reads from the run's cursor on, which the caller moves, and
-    of the steps before it those that it is `asking` for.
+
+def claim_all(wanted: Sequence[Wanted]) -> list[Found]:
+    """Read these lanes, each once and all in one transaction: what was found in each. Raises django.db.Error.
+
+    Reads from each run's cursor on, which the caller moves, and of the steps before it those that it is `asking` for.
     """
-    facts = [run.facts for run, _ in wanted]
-    cursors = [run.cursor or FIRST for run, _ in wanted]
-    earliest = min(cursors, default=FIRST)
-    known_after = [entry for entry in known if entry > earliest]
-    returned = [entry for run, _ in wanted for entry in run.asking]
-    came_back: list[Any] = [returned, lane_id, list(set(known).intersection(returned))] if returned else []
-    # Planned each time, for what it is sent with: a plan for any values was slow late in a huge run (decision 0029).
-    with tenant_scope(tenant_id), engine_cursor(APP_ALIAS) as cursor:
-        cursor.execute(
-            CLAIM_WITH_RETURNED if returned else CLAIM,
-            [
-                list(range(len(wanted))),
-                [fact.id for fact in facts],
-                cursors,
-                [count for _, count in wanted],
-                [fact.livemode for fact in facts],
-                [fact.created_at - timedelta(days=fact.config.get("reuse_days") or 0) for fact in facts],
-                lane_id,
-                known_after,
-                *came_back,
-                provider,
-            ],
-        )
-        found = cursor.fetchall()
-        works = _shared_out(found, lane_id, wanted)
-        called_back = [w for mine in works for w in mine if w.job is not None and w.job.kind == CALLBACK]
-        job_rows.attach_posted(cursor, tenant_id, called_back)
+    found: list[Found] = [[]] * len(wanted)
+
+    def read(place: int, share: Share) -> None:
+        found[place] = _read(share, wanted[place])
+
+    connection = connections[APP_ALIAS]
+    ordered = sorted(range(len(wanted)), key=lambda place: wanted[place].tenant_id)
+    with transaction.atomic(using=APP_ALIAS):
+        first = wanted[ordered[0]].tenant_id
+        enter_asking(connection, first, f"{planned_ahead(connection)} SELECT 1")
+        shares = [(wanted[place].tenant_id, partial(read, place)) for place in ordered]
+        write_abreast(connection, shares, entered=first)
     reach("claim.read")
-    result = []
-    for (run, count), mine, after in zip(wanted, works, cursors, strict=True):
-        result.append((run, mine, sum(work.id > after for work in mine) < count))
-    return result
+    return found
+
+
+def _read(share: Share, lane: Wanted) -> Found:
+    facts = [run.facts for run, _ in lane.runs]
+    cursors = [run.cursor or FIRST for run, _ in lane.runs]
+    earliest = min(cursors, default=FIRST)
+    known_after = [entry for entry in lane.known if entry > earliest]
+    returned = [entry for run, _ in lane.runs for entry in run.asking]
+    came_back: list[Any] = (
+        [returned, lane.lane_id, list(set(lane.known).intersection(returned))] if returned else []
+    )
+    share.execute(
+        CLAIM_WITH_RETURNED if returned else CLAIM,
+        [
+            list(range(len(lane.runs))),
+            [fact.id for fact in facts],
+            cursors,
+            [count for _, count in lane.runs],
+            [fact.livemode for fact in facts],
+            [fact.created_at - timedelta(days=fact.config.get("reuse_days") or 0) for fact in facts],
+            lane.lane_id,
+            known_after,
+            *came_back,
+            lane.provider,
+        ],
+    )
+    works = _shared_out(share.fetchall(), lane.lane_id, lane.runs)
+    called_back = [w for mine in works for w in mine if w.job is not None and w.job.kind == CALLBACK]
+    job_rows.attach_posted(share, lane.tenant_id, called_back)
+    return [
+        (run, mine, sum(work.id > after for work in mine) < count)
+        for (run, count), mine, after in zip(lane.runs, works, cursors, strict=True)
+    ]
 
 
 def _shared_out(

@@ -12,6 +12,8 @@ from django.db import Error as DatabaseError
 
 from workflows.lanes import claim
 from workflows.lanes.caller import Caller
+from workflows.lanes.claim import Wanted
+from workflows.lanes.claims import Claims
 from workflows.lanes.desk import Desk
 from workflows.lanes.doubt import AMBIGUOUS
 from workflows.lanes.holder import IDLE_RELEASE_S, LaneHolder
@@ -31,11 +33,13 @@ class LaneDriver:
         self,
         lane: LaneHolder,
         desk: Desk,
+        claims: Claims,
         *,
         let_go: Callable[[LaneHolder], Coroutine[Any, Any, None]],
         look_again: Callable[[list[uuid.UUID]], Coroutine[Any, Any, None]],
     ) -> None:
         self.lane, self.desk = lane, desk
+        self._claims = claims
         self._let_go = let_go
         self.caller = Caller(lane, desk, wake=self.wake, look_again=look_again)
         self._due: asyncio.Handle | None = None
@@ -107,8 +111,8 @@ class LaneDriver:
             return
         lane.turns.reading(plan, now)
         try:
-            found = await self.desk.database(
-                claim.claim, lane.facts.tenant_id, lane.facts.id, lane.facts.provider, plan, lane.known()
+            found = await self._claims.read(
+                Wanted(lane.facts.tenant_id, lane.facts.id, lane.facts.provider, plan, lane.known())
             )
         except DatabaseError as error:
             log.warning("claim_failed", lane_id=str(lane.facts.id), error=type(error).__name__)

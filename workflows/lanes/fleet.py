@@ -8,6 +8,7 @@ import structlog
 from django.db import Error as DatabaseError
 
 from workflows.lanes import lease, ring, sweep
+from workflows.lanes.claims import Claims
 from workflows.lanes.desk import Desk
 from workflows.lanes.driver import LaneDriver
 from workflows.lanes.holder import LaneHolder
@@ -30,6 +31,7 @@ class Fleet:
         self.draining = False
         self.relay = Relay(self._hear, self.poke)
         self._desk = desk
+        self._claims = Claims(desk)
         self._acquiring: set[uuid.UUID] = set()
         self._to_look: set[uuid.UUID] = set()
         self._looking = False
@@ -81,7 +83,9 @@ class Fleet:
         )
         lane.refresh(leased.facts, leased.runs, time.monotonic())
         self.lanes[lane_id] = lane
-        self.drivers[lane_id] = LaneDriver(lane, self._desk, let_go=self._let_go, look_again=self.look)
+        self.drivers[lane_id] = LaneDriver(
+            lane, self._desk, self._claims, let_go=self._let_go, look_again=self.look
+        )
         self.drivers[lane_id].start()
         if leased.paused_now:
             self._desk.spawn(self._desk.aside(tell_admins, lane_id, leased.facts.tenant_id))

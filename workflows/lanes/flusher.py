@@ -58,7 +58,7 @@ class Flusher:
 
     def _look_ahead(self, took: float, gap: float) -> None:
         """Lanes keep their rate while flushes are slow (many tenants, a busy database): what may start before the flush
-        after the next is over is stamped now."""
+        after the next is over is stamped now. Not further: a small run waits behind what is stamped of a large one."""
         self._slowness = max(took, 0.8 * self._slowness)
         self._horizon = min(HORIZON_MOST_S, max(HORIZON_S, 2 * (took + gap), 0.8 * self._horizon))
 

@@ -1,7 +1,9 @@
-"""One flush: settle what ended and stamp what is about to start, for many lanes and tenants in one transaction.
+"""One flush: settle what ended and stamp what is about to start, for many lanes and tenants in one transaction, and in
+one of its own for each that locks runs early.
 
-Order of locks, the same in every process: tenants by id; inside a tenant queue entries, then lookups by fingerprint,
-then records, then runs by id. Everything is set-based: the number of statements does not grow with the batch.
+Order of locks, the same in every process: inside a tenant queue entries, then lookups by fingerprint, then records; then,
+tenant by tenant in the order of their ids, what several processes write: places in lanes, the runs' figures of vendors, and
+runs by id. Everything is set-based: the number of statements does not grow with the batch.
 """
 
 import json
@@ -10,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any
 
 from django.db import connections, transaction
@@ -20,11 +23,11 @@ from tenants.scope import APP_ALIAS, enter_asking, planned_ahead
 from workflows import telling
 from workflows.catalog import Taken
 from workflows.lanes import book, counts, doubtful, job_rows, lease
+from workflows.lanes.abreast import Share, write_abreast
 from workflows.lanes.month import Month
 from workflows.lanes.shield import TOLD_WITHHELD, Shield
 from workflows.lanes.stamp import not_yet_stamped, stamp, unpark, unstamp
 from workflows.lanes.tally import Tally
-from workflows.lanes.wire import engine_cursor
 from workflows.lanes.work import Batch, Flushed, Settlement
 
 
@@ -32,20 +35,48 @@ def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
     """Write one batch. Raises django.db.Error when the database is away; the same batch may then be flushed again,
     with `retried` set, and what had been committed after all is left alone."""
     result = Flushed()
-    tenants = by_tenant(batch)
-    with transaction.atomic(using=APP_ALIAS), engine_cursor(APP_ALIAS, prepared=True) as cursor:
-        for tenant_id in sorted(tenants):
-            part = tenants[tenant_id]
-            part.retried = batch.retried
-            if standing := _enter(tenant_id):
-                _TenantFlush(cursor, tenant_id, holder, result, standing).write(part)
-            else:
-                result.late += len(part.settlements)
-        _reached(batch, "written")
-    _reached(batch, "committed")
+    parts = sorted(by_tenant(batch).items())
+    for _, part in parts:
+        part.retried = batch.retried
+    together = [entry for entry in parts if not _locks_runs_early(entry[1])]
+    apart = [[entry] for entry in parts if _locks_runs_early(entry[1])]
+    for group in (together, *apart):
+        if group:
+            with transaction.atomic(using=APP_ALIAS):
+                _write(group, holder, result)
+                _reached(group, "written")
+            _reached(group, "committed")
     if result.completed:
         reach("run.completed")
     return result
+
+
+def _locks_runs_early(part: Batch) -> bool:
+    """Where a run has a limit its row is locked before calls are stamped, and places in lanes are written that belong to
+    other processes' lanes. Such a share has a transaction of its own: it never holds one tenant's and wants another's."""
+    works = [*(s.work for s in part.settlements), *part.unstamps, *(work for work, _, _ in part.stamps)]
+    return any(work.run.credit_limit is not None for work in works)
+
+
+def _write(parts: Sequence[tuple[uuid.UUID, Batch]], holder: uuid.UUID, result: Flushed) -> None:
+    first, _ = parts[0]
+    known = {first: _enter(first)}  # the others are asked together
+
+    def write(part: Batch, share: Share) -> None:
+        standing = known[first] if share.tenant_id == first else _standing_of(share)
+        _write_share(share, part, standing, holder, result)
+
+    shares = [(tenant_id, partial(write, part)) for tenant_id, part in parts]
+    write_abreast(connections[APP_ALIAS], shares, entered=first)
+
+
+def _write_share(
+    share: Share, part: Batch, standing: "_Standing | None", holder: uuid.UUID, result: Flushed
+) -> None:
+    if standing is None:
+        result.late += len(part.settlements)
+    else:
+        _TenantFlush(share, share.tenant_id, holder, result, standing).write(part)
 
 
 def by_tenant(batch: Batch) -> dict[uuid.UUID, Batch]:
@@ -62,10 +93,10 @@ def by_tenant(batch: Batch) -> dict[uuid.UUID, Batch]:
     return tenants
 
 
-def _reached(batch: Batch, how_far: str) -> None:
-    if batch.settlements:
+def _reached(parts: Sequence[tuple[uuid.UUID, Batch]], how_far: str) -> None:
+    if any(part.settlements for _, part in parts):
         reach(f"settle.{how_far}")
-    if batch.stamps:
+    if any(part.stamps for _, part in parts):
         reach(f"stamp.{how_far}")
 
 
@@ -87,7 +118,7 @@ _STANDING = f"""
     SELECT jsonb_build_array(t.monthly_credit_limit, date_trunc('month', now() AT TIME ZONE 'utc')::date,
         t.suppress_subdomains, EXISTS (SELECT 1 FROM integrations_suppression s WHERE s.tenant_id = t.id),
         {telling.ABOUT_RECORDS}, {lease.HURRY.replace("%s", f"'{lease.STALLED}'")})
-    FROM tenants_tenant t WHERE t.id = '{{tenant_id}}' FOR KEY SHARE OF t"""  # noqa: S608 - fragments of ours
+    FROM tenants_tenant t WHERE t.id = {{tenant}} FOR KEY SHARE OF t"""  # noqa: S608 - fragments of ours
 
 
 def _enter(tenant_id: uuid.UUID) -> _Standing | None:
@@ -100,7 +131,19 @@ def _enter(tenant_id: uuid.UUID) -> _Standing | None:
     """
     connection = connections[APP_ALIAS]
     settings = f"SELECT set_config('lock_timeout', '{LOCK_WAIT}', true);{planned_ahead(connection)}"
-    found = enter_asking(connection, tenant_id, settings + _STANDING.format(tenant_id=tenant_id))
+    return _standing(
+        enter_asking(connection, tenant_id, settings + _STANDING.format(tenant=f"'{tenant_id}'"))
+    )
+
+
+def _standing_of(share: Share) -> _Standing | None:
+    """As `_enter`, in the transaction that is begun and set up."""
+    share.execute(_STANDING.format(tenant="%s::uuid"), [share.tenant_id])
+    found = share.fetchone()
+    return _standing(found[0] if found else None)
+
+
+def _standing(found: str | None) -> _Standing | None:
     if found is None:
         return None
     limit, today, *flags, _ = json.loads(found)
@@ -115,7 +158,7 @@ class _TenantFlush:
     """The statements of one tenant's share."""
 
     def __init__(
-        self, cursor: Any, tenant_id: uuid.UUID, holder: uuid.UUID, result: Flushed, standing: _Standing
+        self, cursor: Share, tenant_id: uuid.UUID, holder: uuid.UUID, result: Flushed, standing: _Standing
     ) -> None:
         self.cursor, self.tenant_id, self.holder, self.result = cursor, tenant_id, holder, result
         self.tells_records = standing.tells_records
@@ -125,6 +168,10 @@ class _TenantFlush:
             Shield(cursor, tenant_id, subdomains=standing.covers_subdomains) if standing.suppresses else None
         )
         self.retried = False
+        self.entered: set[tuple[uuid.UUID, uuid.UUID]] = set()
+        """(lane, run) of what was queued."""
+        self.kept: set[uuid.UUID] = set()
+        """The attempts that nobody had settled before."""
 
     def write(self, part: Batch) -> None:
         self.retried = part.retried
@@ -133,9 +180,10 @@ class _TenantFlush:
             (month for s in part.settlements for month in s.released_in),
         )
         settlements = self._not_yet_written(part.settlements) if part.retried else part.settlements
+        settled: Sequence[Settlement] = []
         unstamp(self.cursor, self.tenant_id, self.holder, part.unstamps, self.tally, self.result)
         if settlements:
-            self._settle(settlements)
+            settled = self._settle(settlements)
         stamps = part.stamps
         if part.retried and stamps:
             stamps = not_yet_stamped(self.cursor, self.tenant_id, self.holder, stamps, self.result)
@@ -144,18 +192,25 @@ class _TenantFlush:
         stamp(self.cursor, self.tenant_id, self.holder, stamps, self.tally, self.result)
         if part.starts:
             lease.write_starts(self.cursor, self.tenant_id, self.holder, part.starts)
+        # What several processes write comes last, and everybody's in one order.
+        self.cursor.wait_for_all()
+        if self.entered:
+            book.enter_lanes(self.cursor, self.tenant_id, sorted(self.entered))
+        if settled:
+            counts.count_vendors(self.cursor, self.tenant_id, settled, self.kept)
         self.result.completed += self.tally.write()
 
     def _not_yet_written(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         written = self._ids("SELECT id FROM step WHERE id = ANY(%s)", [[s.attempt_id for s in settlements]])
         return [s for s in settlements if s.attempt_id not in written]
 
-    def _settle(self, settlements: Sequence[Settlement]) -> None:
+    def _settle(self, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
+        """Settle them; returns those that are for the history."""
         job_rows.mark_read(self.cursor, self.tenant_id, settlements)
         if any(s.goes_on for s in settlements):
             settlements = self._carry_on(settlements)
         kept = self._fence(settlements)
-        kept_ids = {s.attempt_id for s in kept}
+        kept_ids = self.kept = {s.attempt_id for s in kept}
         late = [s for s in settlements if s.attempt_id not in kept_ids]
         self.result.late += len(late)
         if late:
@@ -171,12 +226,12 @@ class _TenantFlush:
         )
         self._finish_records([s for s in kept if s.final])
         self._queue_next([s for s in kept if s.ask])
-        counts.count_vendors(self.cursor, self.tenant_id, settlements, kept_ids)
         for s in settlements:
             self.tally.spend(s.work, s.credits + s.booked)
             for booked_in, amount in s.released_by_month:
                 self.tally.take_back(s.work, amount, booked_in)
         self._release_reserved(kept)
+        return settlements
 
     def _carry_on(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Put back the entries whose attempt goes on; returns the settlements that are for the history.
@@ -344,7 +399,9 @@ class _TenantFlush:
                     context=[*s.work.taken, step, *(skip.to_json() for skip in s.skipped)],
                 )
             )
-        self.result.woken |= book.insert_queue(self.cursor, self.tenant_id, entries)
+        self.cursor.execute(book.INSERT_QUEUE, {**book.queue_parameters(entries), "tenant": self.tenant_id})
+        self.entered |= {(entry.lane_id, entry.run_id) for entry in entries}
+        self.result.woken |= {(self.tenant_id, entry.lane_id) for entry in entries}
         # A record whose first step was answered without a call leaves "queued" here and not at a stamp.
         self.tally.mark_running([s.work.record_id for s in going_on if not s.work.taken])
 

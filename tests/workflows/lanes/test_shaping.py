@@ -122,7 +122,7 @@ def test_a_lane_that_waits_long_needs_no_thread_and_hardly_a_timer() -> None:
             give(lane, [run], 60, time.monotonic())
             lane.cooldown_until = time.monotonic() + 3_600
             lane.note_wait = lambda now, n=number: looked.update([str(n)])  # type: ignore[method-assign]
-            drivers.append(LaneDriver(lane, desk, let_go=None, look_again=None))  # type: ignore[arg-type]
+            drivers.append(LaneDriver(lane, desk, None, let_go=None, look_again=None))  # type: ignore[arg-type]
             drivers[-1].start()
         await asyncio.sleep(2.5)
         tasks = len(asyncio.all_tasks())

@@ -1,0 +1,151 @@
+"""Many tenants' shares of one transaction, written side by side: each waits for PostgreSQL together with all others.
+
+A share is written by code that knows nothing of this: it sends statements and asks for rows. What it sends leaves when it
+asks, in one message with what the other shares have sent until then; so a flush of a hundred tenants takes as many round
+trips as the longest of its shares, where each had its own before. What nobody asks rows of costs no round trip at all.
+
+Order of locks: every share goes through the same steps, and inside a message the tenants go by their order; but one share
+may be steps ahead of another. So what several flushes may want at once, the rows of runs, is locked after
+`wait_for_all`, and a share that has to lock them earlier is not written abreast of others (settle.py).
+"""
+
+import contextvars
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+from tenants.scope import SETTING
+from workflows.lanes.wire import engine_cursor, list_dumper, prepared_cursor
+
+_ROWS, _ALL = object(), object()
+"""What a share waits for."""
+_ENTER = f"SELECT set_config('{SETTING}', %s, true)"
+
+
+@dataclass(slots=True)
+class _Statement:
+    text: str
+    parameters: Any
+    step: int
+    """How often its share has waited for all before it."""
+
+
+@dataclass(slots=True)
+class Share:
+    """The cursor of one tenant's share. Rows are those of the last statement, and are asked for once."""
+
+    tenant_id: uuid.UUID
+    queued: list[_Statement] = field(default_factory=list)
+    step: int = 0
+
+    def execute(self, statement: str, parameters: Any = ()) -> None:
+        self.queued.append(_Statement(statement, parameters, self.step))
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = getcurrent().parent.switch(_ROWS)  # type: ignore[union-attr]
+        return rows
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        return next(iter(self.fetchall()), None)
+
+    def wait_for_all(self) -> None:
+        """Go on when every other share is here too, or has ended."""
+        getcurrent().parent.switch(_ALL)  # type: ignore[union-attr]
+        self.step += 1
+
+
+class _Writer:
+    """A share, and the code that writes it: it stands still where it waits for rows or for the others."""
+
+    def __init__(self, share: Share, write: Callable[[Share], None]) -> None:
+        self.share = share
+        self._code = greenlet(lambda: write(share))
+        # It is this thread's work: what the context says of it holds there too.
+        self._code.gr_context = contextvars.copy_context()
+        self.wants_rows = False
+
+    @property
+    def ended(self) -> bool:
+        return self._code.dead
+
+    def go_on(self, rows: Sequence[tuple[Any, ...]] | None = None) -> None:
+        self.wants_rows = self._code.switch(*(() if rows is None else (rows,))) is _ROWS
+
+    def give_up(self) -> None:
+        if not self.ended:
+            self._code.throw()
+
+
+def write_abreast(
+    wrapper: Any, shares: Sequence[tuple[uuid.UUID, Callable[[Share], None]]], *, entered: uuid.UUID
+) -> None:
+    """Write the shares (tenant, what writes its share), in the order of their tenants, in the open transaction of this
+    connection, in which the tenant `entered` is set. Raises what a share raises, and django.db.Error; the transaction is to
+    end then."""
+    line = _Line(wrapper, entered)
+    writers = [_Writer(Share(tenant_id), write) for tenant_id, write in shares]
+    try:
+        for writer in writers:
+            writer.go_on()
+        while waiting := [writer for writer in writers if not writer.ended]:
+            if asking := [writer for writer in waiting if writer.wants_rows]:
+                for writer, rows in zip(asking, line.send(writers, asking), strict=True):
+                    writer.go_on(rows)
+            else:
+                for writer in waiting:
+                    writer.go_on()
+        line.send(writers, [])
+    finally:
+        for writer in writers:
+            writer.give_up()
+
+
+class _Line:
+    """The connection: says which tenant's a statement is, where that changes."""
+
+    def __init__(self, wrapper: Any, entered: uuid.UUID) -> None:
+        self._wrapper, self._entered = wrapper, entered
+
+    def send(self, writers: Sequence[_Writer], asking: Sequence[_Writer]) -> list[list[tuple[Any, ...]]]:
+        """Send everything that is queued, and return the rows of the last statement of each who asks."""
+        last = {id(writer.share.queued[-1]): place for place, writer in enumerate(asking)}
+        queued = [(writer.share.tenant_id, entry) for writer in writers for entry in writer.share.queued]
+        for writer in writers:
+            writer.share.queued = []
+        if not queued:
+            return []
+        # What a share sent before it waited for all is locked before what others sent after it.
+        queued.sort(key=lambda pair: pair[1].step)
+        if self._wrapper.queries_logged or self._wrapper.execute_wrappers:
+            return self._one_by_one(queued, last)
+        cursors: list[Any] = [None] * len(asking)
+        with self._wrapper.wrap_database_errors:
+            connection = self._wrapper.connection
+            with connection.pipeline():
+                for tenant_id, entry in queued:
+                    if tenant_id != self._entered:
+                        self._entered = tenant_id
+                        prepared_cursor(connection).execute(_ENTER, (str(tenant_id),))
+                    cursor = list_dumper(prepared_cursor(connection))
+                    cursor.execute(entry.text, entry.parameters)
+                    if (place := last.get(id(entry))) is not None:
+                        cursors[place] = cursor
+            return [cursor.fetchall() for cursor in cursors]
+
+    def _one_by_one(
+        self, queued: Sequence[tuple[uuid.UUID, _Statement]], last: dict[int, int]
+    ) -> list[list[tuple[Any, ...]]]:
+        """The same where Django's log or a wrapper is to see each statement, which a pipeline has no place for."""
+        found: list[list[tuple[Any, ...]]] = [[]] * len(last)
+        with engine_cursor(self._wrapper.alias, prepared=True) as cursor:
+            for tenant_id, entry in queued:
+                if tenant_id != self._entered:
+                    self._entered = tenant_id
+                    cursor.execute(_ENTER, (str(tenant_id),))
+                cursor.execute(entry.text, entry.parameters)
+                if (place := last.get(id(entry))) is not None:
+                    found[place] = cursor.fetchall()
+        return found
