@@ -16,7 +16,7 @@ from django.db import connections
 
 from integrations.connectors import registry
 from tenants import failpoints
-from workflows.lanes import driver, holder, lease, loops, stamp, watch
+from workflows.lanes import driver, holder, hurry, lease, loops, stamp, watch
 
 POISON = "Poison"
 """The first name of the person whose step is poison."""
@@ -54,7 +54,7 @@ def _set_times(odds: Mapping[str, Any]) -> None:
     if seconds := odds.get("watch_s"):
         watch.LOOK_EVERY_S = seconds / watch.STUCK_LOOKS
     if seconds := odds.get("stalled_s"):
-        lease.STALLED = f"{seconds:g}s"
+        hurry.STALLED, hurry.WHOLE = f"{seconds:g}s", f"{2 * seconds:g}s"
     if (seconds := odds.get("grace_s")) is not None:
         stamp.STAMP_GRACE_S = seconds
     if ahead := odds.get("stamp_ahead"):

@@ -103,6 +103,10 @@ def write_abreast(
             writer.give_up()
 
 
+TRANSACTIONS_END_FROM = 170000
+"""The first version of PostgreSQL with a time limit for transactions."""
+
+
 class _Line:
     """The connection: says which tenant's a statement is, where that changes."""
 
@@ -119,7 +123,7 @@ class _Line:
             return []
         # What a share sent before it waited for all is locked before what others sent after it.
         queued.sort(key=lambda pair: pair[1].step)
-        if self._wrapper.queries_logged or self._wrapper.execute_wrappers:
+        if self._wrapper.queries_logged or self._wrapper.execute_wrappers or not self._ends_by_itself():
             return self._one_by_one(queued, last)
         cursors: list[Any] = [None] * len(asking)
         with self._wrapper.wrap_database_errors:
@@ -135,10 +139,16 @@ class _Line:
                         cursors[place] = cursor
             return [cursor.fetchall() for cursor in cursors]
 
+    def _ends_by_itself(self) -> bool:
+        """Whether PostgreSQL ends this transaction when it hears nothing more in the middle of a message (hurry.py)."""
+        version: int = self._wrapper.connection.info.server_version
+        return version >= TRANSACTIONS_END_FROM
+
     def _one_by_one(
         self, queued: Sequence[tuple[uuid.UUID, _Statement]], last: dict[int, int]
     ) -> list[list[tuple[Any, ...]]]:
-        """The same where Django's log or a wrapper is to see each statement, which a pipeline has no place for."""
+        """The same where Django's log or a wrapper is to see each statement, which a pipeline has no place for, and where
+        PostgreSQL is too old for one."""
         found: list[list[tuple[Any, ...]]] = [[]] * len(last)
         with engine_cursor(self._wrapper.alias, prepared=True) as cursor:
             for tenant_id, entry in queued:

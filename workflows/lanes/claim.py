@@ -13,7 +13,7 @@ from django.db import connections, transaction
 
 from tenants.failpoints import reach
 from tenants.scope import APP_ALIAS, enter_asking, planned_ahead, tenant_scope
-from workflows.lanes import job_rows
+from workflows.lanes import hurry, job_rows
 from workflows.lanes.abreast import Share, write_abreast
 from workflows.lanes.work import CALLBACK, FIRST, Job, RunFacts, RunInLane, Work
 
@@ -93,7 +93,7 @@ def claim_all(wanted: Sequence[Wanted]) -> list[Found]:
     ordered = sorted(range(len(wanted)), key=lambda place: wanted[place].tenant_id)
     with transaction.atomic(using=APP_ALIAS):
         first = wanted[ordered[0]].tenant_id
-        enter_asking(connection, first, f"{planned_ahead(connection)} SELECT 1")
+        enter_asking(connection, first, f"{planned_ahead(connection)} SELECT {hurry.set_both()}")
         shares = [(wanted[place].tenant_id, partial(read, place)) for place in ordered]
         write_abreast(connection, shares, entered=first)
     reach("claim.read")

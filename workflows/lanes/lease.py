@@ -15,17 +15,14 @@ from psycopg.errors import LockNotAvailable
 
 from tenants.failpoints import reach
 from tenants.scope import OPS_ALIAS, ops_scope
+from workflows.lanes import hurry
 from workflows.lanes.book import rows
 from workflows.lanes.claim import load
 from workflows.lanes.work import RunFacts, RunInLane
 
 LEASE_S = 10.0
 SAFE_SHARE = 0.8
-STALLED = "10s"
-"""For how long PostgreSQL waits for the next statement of a transaction that holds locks of the engine's. A holder that
-was frozen or cut off for so long has lost its lanes; what it had begun must not hold up whoever has them now."""
 RENEW_WAIT = "2s"
-HURRY = "set_config('idle_in_transaction_session_timeout', %s, true)"
 REASON = "lane runner"
 # Among a lane's starts: when its holder wrote them down, by its own clock. Two connections write them, and what waited
 # longer for its turn must not undo what was written later.
@@ -100,8 +97,8 @@ def acquire(lane_id: uuid.UUID, holder: uuid.UUID) -> tuple[LaneFacts, list[Fore
                                                                             ELSE lease_until END)::float AS quiet
                      FROM lane_state WHERE lane_id = %s
                      AND (holder IS NULL OR lease_until < clock_timestamp()) FOR UPDATE SKIP LOCKED) was
-               WHERE s.id = was.id RETURNING was.quiet, was.starts, {HURRY}""",  # noqa: S608 - a fragment of ours
-            [holder, LEASE_S, lane_id, STALLED],
+               WHERE s.id = was.id RETURNING was.quiet, was.starts, {hurry.SET}""",  # noqa: S608 - a fragment of ours
+            [holder, LEASE_S, lane_id, hurry.STALLED],
         )
         if not taken:
             return None

@@ -22,7 +22,7 @@ from tenants.ids import uuid7
 from tenants.scope import APP_ALIAS, enter_asking, planned_ahead
 from workflows import telling
 from workflows.catalog import Taken
-from workflows.lanes import book, counts, doubtful, job_rows, lease
+from workflows.lanes import book, counts, doubtful, hurry, job_rows, lease
 from workflows.lanes.abreast import Share, write_abreast
 from workflows.lanes.month import Month
 from workflows.lanes.shield import TOLD_WITHHELD, Shield
@@ -117,7 +117,7 @@ LOCK_WAIT = "2s"
 _STANDING = f"""
     SELECT jsonb_build_array(t.monthly_credit_limit, date_trunc('month', now() AT TIME ZONE 'utc')::date,
         t.suppress_subdomains, EXISTS (SELECT 1 FROM integrations_suppression s WHERE s.tenant_id = t.id),
-        {telling.ABOUT_RECORDS}, {lease.HURRY.replace("%s", f"'{lease.STALLED}'")})
+        {telling.ABOUT_RECORDS}, {{hurry}})
     FROM tenants_tenant t WHERE t.id = {{tenant}} FOR KEY SHARE OF t"""  # noqa: S608 - fragments of ours
 
 
@@ -132,13 +132,17 @@ def _enter(tenant_id: uuid.UUID) -> _Standing | None:
     connection = connections[APP_ALIAS]
     settings = f"SELECT set_config('lock_timeout', '{LOCK_WAIT}', true);{planned_ahead(connection)}"
     return _standing(
-        enter_asking(connection, tenant_id, settings + _STANDING.format(tenant=f"'{tenant_id}'"))
+        enter_asking(
+            connection,
+            tenant_id,
+            settings + _STANDING.format(tenant=f"'{tenant_id}'", hurry=hurry.set_both()),
+        )
     )
 
 
 def _standing_of(share: Share) -> _Standing | None:
     """As `_enter`, in the transaction that is begun and set up."""
-    share.execute(_STANDING.format(tenant="%s::uuid"), [share.tenant_id])
+    share.execute(_STANDING.format(tenant="%s::uuid", hurry="NULL"), [share.tenant_id])
     found = share.fetchone()
     return _standing(found[0] if found else None)
 

@@ -15,7 +15,7 @@ from django.db import connections, transaction
 from tenants import leaving
 from tenants.failpoints import reach
 from tenants.scope import OPS_ALIAS, ops_scope
-from workflows.lanes import lease, ring
+from workflows.lanes import hurry, ring
 from workflows.lanes.book import rows
 from workflows.lanes.parking import unpark_for_nothing
 from workflows.operations.cancel import cancel_waiting
@@ -78,7 +78,7 @@ def look() -> Found:
     and two may wait for each other.
     """
     with ops_scope("sweep"), transaction.atomic(using=OPS_ALIAS), connections[OPS_ALIAS].cursor() as cursor:
-        cursor.execute(f"SELECT pg_try_advisory_xact_lock(%s), {lease.HURRY}", [LOCK, lease.STALLED])
+        cursor.execute(f"SELECT pg_try_advisory_xact_lock(%s), {hurry.SET}", [LOCK, hurry.STALLED])
         if not cursor.fetchone()[0]:
             return Found()
         promoted = rows(
