@@ -32,7 +32,10 @@ QUEUE = "bench-naive"
 TABLE = "bench_naive_step"
 GIVE_UP_S = 300.0
 
-app = Celery("naive", broker=os.environ.get("CELERY_BROKER_URL") or os.environ.get("REDIS_URL"))
+# Not this process's current app, through which the benches ring for Weir's own workers.
+app = Celery(
+    "naive", broker=os.environ.get("CELERY_BROKER_URL") or os.environ.get("REDIS_URL"), set_as_current=False
+)
 app.conf.update(
     task_ignore_result=True, task_acks_late=True, task_default_queue=QUEUE, worker_prefetch_multiplier=1
 )
