@@ -5,15 +5,16 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 from django.utils import timezone
 
 from tenants.scope import APP_ALIAS
 from workflows.catalog import TEMPLATES
-from workflows.forecast import Allowance, LaneSpeed, Pair, Progress, Rival, forecast
+from workflows.forecast import Allowance, Forecast, LaneSpeed, Pair, Progress, Rival, forecast
 from workflows.lanes.wire import engine_cursor
 from workflows.models import Lane, LaneRun, LaneState, Run, RunVendor
 from workflows.states import LaneRunState, RunStatus
@@ -60,7 +61,9 @@ def finishes(runs: Iterable[Run]) -> dict[uuid.UUID, Finish | None]:
         if (
             run.pk not in parked
         ):  # one that is goes on when somebody raises its credit limit: nobody knows when
-            result[run.pk] = _finish(run, speeds, rivals, asked[run.pk], now)
+            elapsed_s = (now - run.started_at).total_seconds() if run.started_at else 0.0
+            others = _others(rivals, str(run.pk))
+            result[run.pk] = _from_now(_foresee(run, speeds, others, asked[run.pk], elapsed_s), now)
     return result
 
 
@@ -75,7 +78,20 @@ class _Outlook:
     """The lanes' speeds and the runs in each; `rivals` None: so many that nobody can tell."""
 
     speeds: dict[str, LaneSpeed]
-    rivals: dict[str, dict[uuid.UUID, Rival]] | None
+    rivals: dict[str, dict[str, Rival]] | None
+    looked_for: uuid.UUID
+    """The run that it was read for, which is among the rivals of all that come after it."""
+    foreseen: dict[tuple[Any, ...], Forecast | None] = field(default_factory=dict)
+    """By what a new run's forecast depends on beside this: most that come at once are alike."""
+
+    def foresee(self, run: Run) -> Forecast | None:
+        assert self.rivals is not None
+        if run.pk == self.looked_for:
+            return _foresee(run, self.speeds, _others(self.rivals, str(run.pk)), {})
+        alike = (*_lane_of(run).items(), run.pending, run.priority)
+        if alike not in self.foreseen:
+            self.foreseen[alike] = _foresee(run, self.speeds, _others(self.rivals, str(run.pk)), {})
+        return self.foreseen[alike]
 
 
 def first_finish(run: Run) -> datetime | None:
@@ -86,17 +102,17 @@ def first_finish(run: Run) -> datetime | None:
     key, now = tuple(sorted(run.lanes.values())), time.monotonic()
     read, outlook = _outlooks.get(key, (-_OUTLOOK_S, None))
     if outlook is None or now - read >= _OUTLOOK_S:
-        outlook = _look(run.tenant_id, key)
+        outlook = _look(run, key)
         if len(_outlooks) > 10_000:
             _outlooks.clear()
         _outlooks[key] = (now, outlook)
     if outlook.rivals is None:
         return None
-    finish = _finish(run, outlook.speeds, outlook.rivals, {}, timezone.now())
+    finish = _from_now(outlook.foresee(run), timezone.now())
     return finish.at if finish else None
 
 
-def _look(tenant_id: uuid.UUID, lanes: Sequence[str]) -> _Outlook:
+def _look(run: Run, lanes: Sequence[str]) -> _Outlook:
     with engine_cursor(APP_ALIAS, prepared=True) as cursor:
         cursor.execute(
             """SELECT l.id, l.windows, l.parallelism, l.paused, s.latency_s, s.breaker, s.starts,
@@ -107,7 +123,7 @@ def _look(tenant_id: uuid.UUID, lanes: Sequence[str]) -> _Outlook:
                             JOIN run r ON r.tenant_id = %(tenant)s AND r.id = o.run_id)
                FROM lane l LEFT JOIN lane_state s ON s.tenant_id = l.tenant_id AND s.lane_id = l.id
                WHERE l.tenant_id = %(tenant)s AND l.id = ANY(%(lanes)s::uuid[])""",
-            {"tenant": tenant_id, "lanes": list(lanes), "most": _MOST_RIVALS + 1},
+            {"tenant": run.tenant_id, "lanes": list(lanes), "most": _MOST_RIVALS + 1},
         )
         rows = cursor.fetchall()
     speeds, rivals = {}, {}
@@ -116,29 +132,35 @@ def _look(tenant_id: uuid.UUID, lanes: Sequence[str]) -> _Outlook:
         state = LaneState(latency_s=latency_s, breaker=breaker, starts=json.loads(starts)) if starts else None
         speeds[str(lane_id)] = _speed(lane, state)
         rivals[str(lane_id)] = {
-            uuid.UUID(run_id): Rival(pending, priority)
-            for run_id, pending, priority in json.loads(others or "[]")
+            run_id: Rival(pending, priority) for run_id, pending, priority in orjson.loads(others or "[]")
         }
     crowded = any(len(others) > _MOST_RIVALS for others in rivals.values())
-    return _Outlook(speeds, None if crowded else rivals)
+    return _Outlook(speeds, None if crowded else rivals, looked_for=run.pk)
 
 
-def _finish(
+def _others(rivals: Mapping[str, Mapping[str, Rival]], run_id: str) -> dict[str, list[Rival]]:
+    """By lane, everybody but this run."""
+    return {
+        lane: [rival for other, rival in there.items() if other != run_id] for lane, there in rivals.items()
+    }
+
+
+def _lane_of(run: Run) -> dict[Pair, str]:
+    return {pair: run.lanes[pair[1]] for pair in TEMPLATES[run.template].providers(run.config)}
+
+
+def _foresee(
     run: Run,
     speeds: Mapping[str, LaneSpeed],
-    rivals: Mapping[str, Mapping[uuid.UUID, Rival]],
+    rivals: Mapping[str, Sequence[Rival]],
     asked: Mapping[Pair, int],
-    now: datetime,
-) -> Finish | None:
-    pairs = TEMPLATES[run.template].providers(run.config)
-    elapsed = (now - run.started_at).total_seconds() if run.started_at else 0.0
-    foreseen = forecast(
-        Progress(run.pending, run.finished_records, asked, elapsed),
-        {pair: run.lanes[pair[1]] for pair in pairs},
-        speeds,
-        {lane: [r for run_id, r in others.items() if run_id != run.pk] for lane, others in rivals.items()},
-        run.priority,
-    )
+    elapsed_s: float = 0.0,
+) -> Forecast | None:
+    progress = Progress(run.pending, run.finished_records, asked, elapsed_s)
+    return forecast(progress, _lane_of(run), speeds, rivals, run.priority)
+
+
+def _from_now(foreseen: Forecast | None, now: datetime) -> Finish | None:
     if foreseen is None or timedelta(seconds=foreseen.likely) > _LONGEST:
         return None
     soonest, likely, latest = (
@@ -175,7 +197,7 @@ def _allowance(window: Mapping[str, Any], state: LaneState | None) -> Allowance:
 
 def _rivals(
     lane_ids: Iterable[uuid.UUID],
-) -> tuple[dict[str, dict[uuid.UUID, Rival]], set[uuid.UUID]]:
+) -> tuple[dict[str, dict[str, Rival]], set[uuid.UUID]]:
     """By lane and run, the runs that may have calls started there; and the runs that are parked at their credit limit."""
     states = (LaneRunState.ACTIVE, LaneRunState.BUDGET)
     rows = list(
@@ -188,7 +210,7 @@ def _rivals(
     pending = dict(
         Run.objects.filter(pk__in={run_id for _, run_id, _ in entries}).values_list("id", "pending")
     )
-    found: dict[str, dict[uuid.UUID, Rival]] = defaultdict(dict)
+    found: dict[str, dict[str, Rival]] = defaultdict(dict)
     for lane_id, run_id, priority in entries:
-        found[str(lane_id)][run_id] = Rival(pending.get(run_id, 0), priority)
+        found[str(lane_id)][str(run_id)] = Rival(pending.get(run_id, 0), priority)
     return found, parked

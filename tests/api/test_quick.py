@@ -95,6 +95,22 @@ def test_a_crowded_lane_tells_no_finish_and_is_read_no_further(tenant, monkeypat
             assert (estimates.first_finish(runs[-1]) is not None) == expected
 
 
+def test_new_runs_that_are_alike_are_foreseen_once(tenant, monkeypatch):
+    """The one that the lanes were looked at for is in nobody's way but those that come after it."""
+    connect_all(tenant)
+    estimates._outlooks.clear()
+    rivals = []
+    forecast = estimates.forecast
+    monkeypatch.setattr(estimates, "forecast", lambda *args: rivals.append(args[3]) or forecast(*args))
+    runs = [make_run(tenant), make_run(tenant), make_run(tenant), make_run(tenant, priority=9)]
+    with tenant_scope(tenant):
+        LaneRun.objects.exclude(run_id=runs[0].pk).delete()
+        finishes = [estimates.first_finish(run) for run in (*runs, runs[2])]
+    assert None not in finishes
+    ahead = [{len(there) for there in others.values()} for others in rivals]
+    assert ahead == [{0}, {0, 1}, {0, 1}], "the first, those like the second, the urgent one"
+
+
 def test_a_new_run_starts_level_with_the_least_served_of_its_lane(tenant):
     connect_all(tenant)
     first, second = make_run(tenant), make_run(tenant)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import JSONField
+from django.db.models import DateTimeField, JSONField
 
 from integrations.connectors import registry
 from integrations.models import Connection
@@ -19,7 +19,8 @@ from workflows.errors import MissingConnection, UnknownWorkflow
 from workflows.lanes.wire import engine_cursor
 from workflows.models import Workflow
 
-_FIELDS = Workflow._meta.concrete_fields
+# Times go through a slow loader of Django's, and nobody who starts a run asks for them; they are read if somebody does.
+_FIELDS = [field for field in Workflow._meta.concrete_fields if not isinstance(field, DateTimeField)]
 _READ = f"""
     SELECT {", ".join(f"w.{field.column}" for field in _FIELDS)},
            (SELECT jsonb_agg(jsonb_build_array(c.provider, c.mode, l.id) ORDER BY c.mode, c.created_at, c.id)
