@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from django.db import DatabaseError, Error, connections, transaction
 from prometheus_client import Counter
+from psycopg import OperationalError
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 
 from tenants.errors import ScopeError
 
@@ -152,6 +153,9 @@ def enter_asking(wrapper: Any, tenant_id: uuid.UUID, question: str) -> str | Non
 def _said(wrapper: Any, message: str) -> Any:
     with wrapper.wrap_database_errors:
         result = wrapper.connection.pgconn.exec_(message.encode())
+        if wrapper.connection.pgconn.status == ConnStatus.BAD:
+            # Such a result names no state, and without one would pass for the statement's fault.
+            raise OperationalError(str(error_from_result(result)))
         if result.status != ExecStatus.TUPLES_OK:
             raise error_from_result(result)
         return result

@@ -80,12 +80,16 @@ class _Writer:
 
 
 def write_abreast(
-    wrapper: Any, shares: Sequence[tuple[uuid.UUID, Callable[[Share], None]]], *, entered: uuid.UUID
+    wrapper: Any,
+    shares: Sequence[tuple[uuid.UUID, Callable[[Share], None]]],
+    *,
+    entered: uuid.UUID,
+    pipelined: bool = True,
 ) -> None:
     """Write the shares (tenant, what writes its share), in the order of their tenants, in the open transaction of this
-    connection, in which the tenant `entered` is set. Raises what a share raises, and django.db.Error; the transaction is to
-    end then."""
-    line = _Line(wrapper, entered)
+    connection, in which the tenant `entered` is set; where it is not to be `pipelined`, one statement after the other.
+    Raises what a share raises, and django.db.Error; the transaction is to end then."""
+    line = _Line(wrapper, entered, pipelined=pipelined)
     writers = [_Writer(Share(tenant_id), write) for tenant_id, write in shares]
     try:
         for writer in writers:
@@ -110,8 +114,8 @@ TRANSACTIONS_END_FROM = 170000
 class _Line:
     """The connection: says which tenant's a statement is, where that changes."""
 
-    def __init__(self, wrapper: Any, entered: uuid.UUID) -> None:
-        self._wrapper, self._entered = wrapper, entered
+    def __init__(self, wrapper: Any, entered: uuid.UUID, *, pipelined: bool) -> None:
+        self._wrapper, self._entered, self._pipelined = wrapper, entered, pipelined
 
     def send(self, writers: Sequence[_Writer], asking: Sequence[_Writer]) -> list[list[tuple[Any, ...]]]:
         """Send everything that is queued, and return the rows of the last statement of each who asks."""
@@ -123,7 +127,7 @@ class _Line:
             return []
         # What a share sent before it waited for all is locked before what others sent after it.
         queued.sort(key=lambda pair: pair[1].step)
-        if self._wrapper.queries_logged or self._wrapper.execute_wrappers or not self._ends_by_itself():
+        if not self._pipelined or self._is_watched() or not self._ends_by_itself():
             return self._one_by_one(queued, last)
         cursors: list[Any] = [None] * len(asking)
         with self._wrapper.wrap_database_errors:
@@ -138,6 +142,9 @@ class _Line:
                     if (place := last.get(id(entry))) is not None:
                         cursors[place] = cursor
             return [cursor.fetchall() for cursor in cursors]
+
+    def _is_watched(self) -> bool:
+        return bool(self._wrapper.queries_logged or self._wrapper.execute_wrappers)
 
     def _ends_by_itself(self) -> bool:
         """Whether PostgreSQL ends this transaction when it hears nothing more in the middle of a message (hurry.py)."""

@@ -93,7 +93,7 @@ def claim_all(wanted: Sequence[Wanted]) -> list[Found]:
     ordered = sorted(range(len(wanted)), key=lambda place: wanted[place].tenant_id)
     with transaction.atomic(using=APP_ALIAS):
         first = wanted[ordered[0]].tenant_id
-        enter_asking(connection, first, f"{planned_ahead(connection)} SELECT {hurry.set_both()}")
+        enter_asking(connection, first, f"{planned_ahead(connection)} SELECT {hurry.told_reading()}")
         shares = [(wanted[place].tenant_id, partial(read, place)) for place in ordered]
         write_abreast(connection, shares, entered=first)
     reach("claim.read")

@@ -52,7 +52,8 @@ class Claims:
         try:
             found = await self._desk.database(claim.claim_all, [wanted for wanted, _ in together])
         except Exception as error:  # noqa: BLE001 - for those who wait for it
-            if len(together) > 1 and isinstance(error, DatabaseError) and not salvage.is_away(error):
+            away = isinstance(error, DatabaseError) and salvage.is_away(error)
+            if len(together) > 1 and not away:
                 for one in together:  # what is wrong with one lane's rows is no other's
                     await self._answer([one])
                 return

@@ -5,15 +5,24 @@ A holder that was frozen or cut off for so long has lost its lanes; what it had 
 
 STALLED = "10s"
 """For the next statement of a transaction that has locked rows of the engine's."""
-WHOLE = "20s"
-"""For the end of a transaction whose statements are sent in a pipeline: in the middle of one, a session is never idle to
-PostgreSQL. Known to it from 17 on; to older ones nothing is sent so (abreast.py)."""
+WHOLE, READING = "20s", "60s"
+"""For the end of a transaction whose statements are sent in a pipeline, and of one that reads and locks nothing: in the
+middle of a pipeline a session is never idle to PostgreSQL. Known to it from 17 on; older ones get none (abreast.py)."""
 SET = "set_config('idle_in_transaction_session_timeout', %s, true)"
 """SQL of one value, to be sent with STALLED."""
 
 
-def set_both() -> str:
-    """SQL of one value, without parameters, for the message that begins a transaction."""
+def told(pipelined: bool) -> str:
+    """SQL of one value, without parameters, for the message that begins a transaction that writes."""
+    return _told(WHOLE if pipelined else "0")
+
+
+def told_reading() -> str:
+    """The same for one that reads, in a pipeline."""
+    return _told(READING)
+
+
+def _told(whole: str) -> str:
     idle = SET.replace("%s", f"'{STALLED}'")
-    whole = f"set_config('transaction_timeout', '{WHOLE}', true)"
-    return f"concat({idle}, CASE WHEN current_setting('server_version_num')::int >= 170000 THEN {whole} END)"
+    ends = f"set_config('transaction_timeout', '{whole}', true)"
+    return f"concat({idle}, CASE WHEN current_setting('server_version_num')::int >= 170000 THEN {ends} END)"

@@ -33,17 +33,21 @@ from workflows.lanes.work import Batch, Flushed, Settlement
 
 def flush(batch: Batch, holder: uuid.UUID) -> Flushed:
     """Write one batch. Raises django.db.Error when the database is away; the same batch may then be flushed again,
-    with `retried` set, and what had been committed after all is left alone."""
+    with `retried` set, and what had been committed after all is left alone.
+
+    Written again, it goes statement by statement, which may take as long as it takes (hurry.py)."""
     result = Flushed()
     parts = sorted(by_tenant(batch).items())
     for _, part in parts:
         part.retried = batch.retried
-    together = [entry for entry in parts if not _locks_runs_early(entry[1])]
-    apart = [[entry] for entry in parts if _locks_runs_early(entry[1])]
+    # Asked once: a run's limit may be raised or lifted meanwhile.
+    early = {tenant_id for tenant_id, part in parts if _locks_runs_early(part)}
+    together = [entry for entry in parts if entry[0] not in early]
+    apart = [[entry] for entry in parts if entry[0] in early]
     for group in (together, *apart):
         if group:
             with transaction.atomic(using=APP_ALIAS):
-                _write(group, holder, result)
+                _write(group, holder, result, pipelined=not batch.retried)
                 _reached(group, "written")
             _reached(group, "committed")
     if result.completed:
@@ -58,16 +62,18 @@ def _locks_runs_early(part: Batch) -> bool:
     return any(work.run.credit_limit is not None for work in works)
 
 
-def _write(parts: Sequence[tuple[uuid.UUID, Batch]], holder: uuid.UUID, result: Flushed) -> None:
+def _write(
+    parts: Sequence[tuple[uuid.UUID, Batch]], holder: uuid.UUID, result: Flushed, *, pipelined: bool
+) -> None:
     first, _ = parts[0]
-    known = {first: _enter(first)}  # the others are asked together
+    known = {first: _enter(first, pipelined=pipelined)}  # the others are asked together
 
     def write(part: Batch, share: Share) -> None:
         standing = known[first] if share.tenant_id == first else _standing_of(share)
         _write_share(share, part, standing, holder, result)
 
     shares = [(tenant_id, partial(write, part)) for tenant_id, part in parts]
-    write_abreast(connections[APP_ALIAS], shares, entered=first)
+    write_abreast(connections[APP_ALIAS], shares, entered=first, pipelined=pipelined)
 
 
 def _write_share(
@@ -117,11 +123,11 @@ LOCK_WAIT = "2s"
 _STANDING = f"""
     SELECT jsonb_build_array(t.monthly_credit_limit, date_trunc('month', now() AT TIME ZONE 'utc')::date,
         t.suppress_subdomains, EXISTS (SELECT 1 FROM integrations_suppression s WHERE s.tenant_id = t.id),
-        {telling.ABOUT_RECORDS}, {{hurry}})
+        {telling.ABOUT_RECORDS})
     FROM tenants_tenant t WHERE t.id = {{tenant}} FOR KEY SHARE OF t"""  # noqa: S608 - fragments of ours
 
 
-def _enter(tenant_id: uuid.UUID) -> _Standing | None:
+def _enter(tenant_id: uuid.UUID, *, pipelined: bool) -> _Standing | None:
     """Go on as this tenant, which stays until this transaction ends. None where it is gone: a frozen worker may come back
     after its tenant was erased; what it brings is dropped, and the other tenants' share of its flush is not held up by
     it.
@@ -130,19 +136,14 @@ def _enter(tenant_id: uuid.UUID) -> _Standing | None:
     loop, for some milliseconds of a busy worker's.
     """
     connection = connections[APP_ALIAS]
-    settings = f"SELECT set_config('lock_timeout', '{LOCK_WAIT}', true);{planned_ahead(connection)}"
-    return _standing(
-        enter_asking(
-            connection,
-            tenant_id,
-            settings + _STANDING.format(tenant=f"'{tenant_id}'", hurry=hurry.set_both()),
-        )
-    )
+    waits = f"SELECT set_config('lock_timeout', '{LOCK_WAIT}', true), {hurry.told(pipelined)};"
+    question = waits + planned_ahead(connection) + _STANDING.format(tenant=f"'{tenant_id}'")
+    return _standing(enter_asking(connection, tenant_id, question))
 
 
 def _standing_of(share: Share) -> _Standing | None:
     """As `_enter`, in the transaction that is begun and set up."""
-    share.execute(_STANDING.format(tenant="%s::uuid", hurry="NULL"), [share.tenant_id])
+    share.execute(_STANDING.format(tenant="%s::uuid"), [share.tenant_id])
     found = share.fetchone()
     return _standing(found[0] if found else None)
 
@@ -150,7 +151,7 @@ def _standing_of(share: Share) -> _Standing | None:
 def _standing(found: str | None) -> _Standing | None:
     if found is None:
         return None
-    limit, today, *flags, _ = json.loads(found)
+    limit, today, *flags = json.loads(found)
     return _Standing(limit, date.fromisoformat(today), *flags)
 
 

@@ -12,14 +12,15 @@ from django.test.utils import CaptureQueriesContext
 
 from integrations.outcomes import Done, Retry
 from tenants.models import Tenant
-from tenants.scope import enter_asking
+from tenants.scope import enter_asking, tenant_scope
 from tests.factories import make_connection, make_tenant
 from tests.sandbox import Sandbox
-from tests.workflows.lanes.helpers import people, start
+from tests.workflows.lanes.helpers import again, people, start
 from tests.workflows.lanes.test_recovery import Hand
 from workflows.lanes import abreast, settle
 from workflows.lanes.abreast import Share, write_abreast
 from workflows.lanes.work import Batch
+from workflows.models import Step
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -254,3 +255,31 @@ def test_two_processes_that_write_the_same_runs_do_not_wait_for_each_other(
     for thread in threads:
         thread.join(20)
     assert came_of_it == {"finders": 0, "verifiers": 0}
+
+
+@pytest.mark.parametrize(("was", "becomes"), [(None, 10_000_000), (10_000_000, None)], ids=["comes", "goes"])
+def test_a_limit_that_comes_or_goes_while_shares_are_sorted_loses_and_doubles_nothing(
+    tenant: Tenant,
+    vendors: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    was: int | None,
+    becomes: int | None,
+) -> None:
+    """The runner's loop learns of it on a thread of its own."""
+    hand = Hand(tenant)
+    run = start(tenant, people(3), credit_limit=was)
+    works = hand.claim()
+    hand.stamp(works)
+    asks = settle._locks_runs_early
+
+    def learns_of_it(part: Batch) -> bool:
+        answer = asks(part)
+        for work in works:
+            work.run.credit_limit = becomes
+        return answer
+
+    monkeypatch.setattr(settle, "_locks_runs_early", learns_of_it)
+    assert hand.settle([hand.answer(work) for work in works]).late == 0
+    with tenant_scope(tenant):
+        assert Step.objects.count() == 3
+        assert again(run).credits_spent == 3000
