@@ -101,7 +101,12 @@ def test_new_runs_that_are_alike_are_foreseen_once(tenant, monkeypatch):
     estimates._outlooks.clear()
     rivals = []
     forecast = estimates.forecast
-    monkeypatch.setattr(estimates, "forecast", lambda *args: rivals.append(args[3]) or forecast(*args))
+
+    def noted(*args):
+        rivals.append(args[3])
+        return forecast(*args)
+
+    monkeypatch.setattr(estimates, "forecast", noted)
     runs = [make_run(tenant), make_run(tenant), make_run(tenant), make_run(tenant, priority=9)]
     with tenant_scope(tenant):
         LaneRun.objects.exclude(run_id=runs[0].pk).delete()
