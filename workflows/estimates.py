@@ -86,9 +86,8 @@ class _Outlook:
 
     def foresee(self, run: Run) -> Forecast | None:
         assert self.rivals is not None
-        if run.pk == self.looked_for:
-            return _foresee(run, self.speeds, _others(self.rivals, str(run.pk)), {})
-        alike = (*_lane_of(run).items(), run.pending, run.priority)
+        first = run.pk == self.looked_for
+        alike = (*_lane_of(run).items(), run.pending, run.finished_records, run.priority, first)
         if alike not in self.foreseen:
             self.foreseen[alike] = _foresee(run, self.speeds, _others(self.rivals, str(run.pk)), {})
         return self.foreseen[alike]

@@ -18,6 +18,7 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from tenants.scope import SETTING
+from workflows.lanes import hurry
 from workflows.lanes.wire import engine_cursor, list_dumper, prepared_cursor
 
 _ROWS, _ALL = object(), object()
@@ -107,10 +108,6 @@ def write_abreast(
             writer.give_up()
 
 
-TRANSACTIONS_END_FROM = 170000
-"""The first version of PostgreSQL with a time limit for transactions."""
-
-
 class _Line:
     """The connection: says which tenant's a statement is, where that changes."""
 
@@ -149,13 +146,13 @@ class _Line:
     def _ends_by_itself(self) -> bool:
         """Whether PostgreSQL ends this transaction when it hears nothing more in the middle of a message (hurry.py)."""
         version: int = self._wrapper.connection.info.server_version
-        return version >= TRANSACTIONS_END_FROM
+        return version >= hurry.TRANSACTIONS_END_FROM
 
     def _one_by_one(
         self, queued: Sequence[tuple[uuid.UUID, _Statement]], last: dict[int, int]
     ) -> list[list[tuple[Any, ...]]]:
-        """The same where Django's log or a wrapper is to see each statement, which a pipeline has no place for, and where
-        PostgreSQL is too old for one."""
+        """The same one after the other: also where Django's log or a wrapper is to see each statement, which a pipeline has
+        no place for, and where PostgreSQL is too old for one."""
         found: list[list[tuple[Any, ...]]] = [[]] * len(last)
         with engine_cursor(self._wrapper.alias, prepared=True) as cursor:
             for tenant_id, entry in queued:

@@ -8,6 +8,8 @@ STALLED = "10s"
 WHOLE, READING = "20s", "60s"
 """For the end of a transaction whose statements are sent in a pipeline, and of one that reads and locks nothing: in the
 middle of a pipeline a session is never idle to PostgreSQL. Known to it from 17 on; older ones get none (abreast.py)."""
+TRANSACTIONS_END_FROM = 170000
+"""The first version of PostgreSQL with a time limit for transactions."""
 SET = "set_config('idle_in_transaction_session_timeout', %s, true)"
 """SQL of one value, to be sent with STALLED."""
 
@@ -25,4 +27,5 @@ def told_reading() -> str:
 def _told(whole: str) -> str:
     idle = SET.replace("%s", f"'{STALLED}'")
     ends = f"set_config('transaction_timeout', '{whole}', true)"
-    return f"concat({idle}, CASE WHEN current_setting('server_version_num')::int >= 170000 THEN {ends} END)"
+    knows_it = f"current_setting('server_version_num')::int >= {TRANSACTIONS_END_FROM}"
+    return f"concat({idle}, CASE WHEN {knows_it} THEN {ends} END)"
