@@ -2,9 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-# Any working Python 3.11; make PYTHON=/path/to/python3.11 names one.
-PYTHON ?= $(shell for name in python3.11 python3 python; do \
-	"$$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
+# make PYTHON=/path/to/python3.11 names another one.
+PYTHON ?= $(shell config/pick_python.sh)
 PY := .venv/bin/python
 # One more than there are cores: many tests wait for processes that they end or start.
 WORKERS ?= 3
@@ -18,8 +17,9 @@ help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
 install: ## Create .venv with everything pinned; nothing when nothing changed
-	@test -n "$(PYTHON)" || { echo "Weir needs Python 3.11, and none was found. Install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@"$(PYTHON)" -I config/install.py
+	@python="$(PYTHON)"; \
+	test -n "$$python" || { echo "Weir needs Python 3.11, and none was found. Install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+	"$$python" -I config/install.py
 
 run: install ## Start everything with the demo and serve; ONCE=1 stops after the sample run, PORT=n chooses the port
 	@exec $(PY) manage.py up $(UP)

@@ -58,7 +58,9 @@ def _fail(message: str) -> int:
 
 def _fingerprint() -> str:
     """Changes with the lock, with the interpreter, and when the folder is moved (scripts name their interpreter)."""
-    return f"{hashlib.sha256(LOCK.read_bytes()).hexdigest()} {sys.version.split()[0]} {VENV}\n"
+    return (
+        f"{hashlib.sha256(LOCK.read_bytes()).hexdigest()} {sys.version.split()[0]} {sys.base_prefix} {VENV}\n"
+    )
 
 
 def _install() -> None:
@@ -87,8 +89,10 @@ def _works() -> bool:
     """Whether a usable environment is left from an earlier time, perhaps an interrupted one."""
     if not PYTHON.exists():
         return False
-    probe = "import pip, sys; assert sys.version_info[:2] == (3, 11) and sys.prefix == sys.argv[1]"
-    done = subprocess.run([PYTHON, "-I", "-c", probe, VENV], capture_output=True)
+    probe = "import pip, sys; assert [sys.version, sys.base_prefix, sys.prefix] == sys.argv[1:]"
+    done = subprocess.run(
+        [PYTHON, "-I", "-c", probe, sys.version, sys.base_prefix, VENV], capture_output=True
+    )
     return done.returncode == 0
 
 

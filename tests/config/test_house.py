@@ -1,10 +1,12 @@
 """House rules: the commands' names, the pins, the import directions, and what the landing runs."""
 
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +61,40 @@ def test_a_wrong_python_is_refused_by_the_installer():
     )
     assert done.returncode == 1
     assert "Weir needs Python 3.11" in done.stderr
+
+
+def fake_python(path: Path, body: str) -> None:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+def test_a_python_that_was_compiled_with_profiles_is_preferred(tmp_path: Path):
+    plain = 'case "$*" in *enable-optimizations*) exit 1;; esac'
+    fake_python(tmp_path / "python3.11", plain)
+    fake_python(tmp_path / "python3", "exit 0")
+
+    def picked() -> str:
+        command = ["/bin/sh", str(BASE_DIR / "config/pick_python.sh")]
+        done = subprocess.run(
+            command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=30
+        )
+        return done.stdout.strip()
+
+    assert picked() == "python3"
+    fake_python(tmp_path / "python3", plain)
+    assert picked() in ("python3.11", "/usr/bin/python3.11")
+    for name in ("python3.11", "python3"):
+        fake_python(tmp_path / name, "exit 1")
+    assert picked() in ("", "/usr/bin/python3.11")
+
+
+def test_an_environment_of_another_python_is_made_anew(monkeypatch: pytest.MonkeyPatch):
+    install = runpy.run_path(str(BASE_DIR / "config/install.py"))
+    assert install["_works"]()
+    before = install["_fingerprint"]()
+    monkeypatch.setattr(sys, "base_prefix", "/elsewhere")
+    assert not install["_works"]()
+    assert install["_fingerprint"]() != before
 
 
 def test_the_lock_names_no_host_and_no_path_of_a_machine():
