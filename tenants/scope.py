@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -126,14 +126,19 @@ def planned_ahead(wrapper: Any) -> str:
     return f"DISCARD PLANS; SELECT {_ALONG_INDEXES};"
 
 
-def begin_as(wrapper: Any, tenant_id: uuid.UUID, *, ahead: bool = False) -> None:
-    """Begin the transaction that Django has just announced, and set the tenant, in one message.
+def begin_as(
+    wrapper: Any, tenant_id: uuid.UUID, *, ahead: bool = False, asking: Callable[[Any], str] | None = None
+) -> str | None:
+    """Begin the transaction that Django has just announced, and set the tenant, in one message; with what is asked for
+    in it, its one value as text, None where there is none.
 
     Django and psycopg would send two, and every request, claim and settlement begins like this.
     """
     wrapper.ensure_connection()
+    question = asking(wrapper) if asking else ""
     also = planned_ahead(wrapper) if ahead else ""
-    _said(wrapper, f"BEGIN; {also}SELECT set_config('{SETTING}', '{tenant_id}', true)")
+    said = _said(wrapper, f"BEGIN; {also}SELECT set_config('{SETTING}', '{tenant_id}', true); {question}")
+    return _value(said) if question else None
 
 
 def enter_asking(wrapper: Any, tenant_id: uuid.UUID, question: str) -> str | None:
@@ -146,19 +151,27 @@ def enter_asking(wrapper: Any, tenant_id: uuid.UUID, question: str) -> str | Non
     announced = wrapper.connection.pgconn.transaction_status == TransactionStatus.IDLE
     begin = "BEGIN; " if announced else ""
     result = _said(wrapper, f"{begin}SELECT set_config('{SETTING}', '{tenant_id}', true); {question}")
+    return _value(result)
+
+
+def _value(result: Any) -> str | None:
     value = result.get_value(0, 0) if result.ntuples else None
     return None if value is None else bytes(value).decode()
 
 
 def _said(wrapper: Any, message: str) -> Any:
     with wrapper.wrap_database_errors:
-        result = wrapper.connection.pgconn.exec_(message.encode())
-        if wrapper.connection.pgconn.status == ConnStatus.BAD:
-            # Such a result names no state, and without one would pass for the statement's fault.
-            raise OperationalError(str(error_from_result(result)))
-        if result.status != ExecStatus.TUPLES_OK:
-            raise error_from_result(result)
-        return result
+        return checked(wrapper, wrapper.connection.pgconn.exec_(message.encode()), ExecStatus.TUPLES_OK)
+
+
+def checked(wrapper: Any, result: Any, wanted: ExecStatus) -> Any:
+    """What libpq was answered on this connection of Django's, if it is what was wanted. Raises psycopg.Error."""
+    if wrapper.connection.pgconn.status == ConnStatus.BAD:
+        # Such a result names no state, and without one would pass for the statement's fault.
+        raise OperationalError(str(error_from_result(result)))
+    if result.status != wanted:
+        raise error_from_result(result)
+    return result
 
 
 def may_be_done(error: BaseException) -> bool:
@@ -172,12 +185,20 @@ class tenant_scope:  # noqa: N801 - read as the verb it is, like open()
     May be nested for the same tenant (a savepoint). Raises ScopeError when another tenant's scope or an ops scope
     is open. Whatever way the block is left, nothing stays behind on the connection.
 
-    `ahead`: with its statements `planned_ahead`, unless it is nested.
+    `ahead`: with its statements `planned_ahead`, unless it is nested. `asking`: what else to ask for with the message
+    that begins it, given the connection; `answer` has its one value as text, or None where there is none or it is nested.
     """
 
-    def __init__(self, tenant: "Tenant | uuid.UUID", *, ahead: bool = False) -> None:
+    def __init__(
+        self,
+        tenant: "Tenant | uuid.UUID",
+        *,
+        ahead: bool = False,
+        asking: Callable[[Any], str] | None = None,
+    ) -> None:
         self._tenant_id = tenant if isinstance(tenant, uuid.UUID) else tenant.pk
-        self._ahead = ahead
+        self._ahead, self._asking = ahead, asking
+        self.answer: str | None = None
 
     def __enter__(self) -> uuid.UUID:
         if ops_reason() is not None:
@@ -194,7 +215,9 @@ class tenant_scope:  # noqa: N801 - read as the verb it is, like open()
                 with self._connection.cursor() as cursor:
                     set_tenant(cursor, self._tenant_id)
             else:
-                begin_as(self._connection, self._tenant_id, ahead=self._ahead)
+                self.answer = begin_as(
+                    self._connection, self._tenant_id, ahead=self._ahead, asking=self._asking
+                )
         except BaseException:
             self._atomic.__exit__(*sys.exc_info())
             raise

@@ -27,7 +27,7 @@ from workflows.operations.answer_once import answer_once
 from workflows.operations.change_run import RunChanges, change_run
 from workflows.operations.failed_records import FailedFilter
 from workflows.operations.retry import retry_run
-from workflows.operations.setup import find_setup
+from workflows.operations.setup import Setup, find_setup, scope_for
 from workflows.states import RunStatus
 
 _FILTERS = [
@@ -89,12 +89,16 @@ class RunsView(ApiView):
         key = check_key(request.headers.get("Idempotency-Key"))
         body = read_run_body(request.data)
         request_hash = hash_of("POST /runs", self.owner.livemode, request.data) if key else b""
-        with tenant_scope(self.tenant_id, ahead=True):
-            answer = answer_once(key=key, request_hash=request_hash, make=lambda: self._accept(body))
+        workflow = body.pop("workflow")
+        with (scope := scope_for(self.tenant_id, workflow)):
+            answer = answer_once(
+                key=key,
+                request_hash=request_hash,
+                make=lambda: self._accept(find_setup(workflow, scope.answer), body),
+            )
         return as_response(answer)
 
-    def _accept(self, body: dict[str, Any]) -> Answer:
-        setup = find_setup(body.pop("workflow"))
+    def _accept(self, setup: Setup, body: dict[str, Any]) -> Answer:
         common: dict[str, Any] = {
             "actor": self.actor,
             "source": Run.Source.API,

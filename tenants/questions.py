@@ -1,0 +1,44 @@
+"""Statements whose one value is wanted as soon as a transaction begins: prepared once in a session, they go with the
+message that begins it, and cost no round trip of their own."""
+
+from typing import Any
+
+from psycopg.pq import ExecStatus
+
+from tenants.scope import checked
+
+_PREPARED = "_weir_questions"
+
+
+class Question:
+    """SQL with `$1`, `$2` … that answers with one value, as a session knows it by `name`."""
+
+    def __init__(self, name: str, sql: str) -> None:
+        self.name, self._sql = name, sql
+
+    def asked_with(self, wrapper: Any, *values: str) -> str:
+        """SQL that asks it with these values, on this connection of Django's. Raises django.db.Error.
+
+        The values become part of the statement: they are to be ours, or to have no quote or backslash in them.
+        """
+        wrapper.ensure_connection()
+        connection = wrapper.connection
+        known: set[str] | None = getattr(connection, _PREPARED, None)
+        if known is None:
+            setattr(connection, _PREPARED, known := set())
+        if self.name not in known:
+            with wrapper.wrap_database_errors:
+                result = connection.pgconn.prepare(self.name.encode(), self._sql.encode())
+                checked(wrapper, result, ExecStatus.COMMAND_OK)
+            known.add(self.name)
+        for value in values:
+            if "'" in value or "\\" in value or "\0" in value:
+                raise ValueError(f"{self.name}: a value has a character that no statement may hold")
+        quoted = ", ".join(f"'{value}'" for value in values)
+        return f"EXECUTE {self.name}({quoted})"
+
+
+def may_ask(wrapper: Any) -> bool:
+    """Whether anything can be prepared on this connection: not past a pooler (config/database)."""
+    wrapper.ensure_connection()
+    return wrapper.connection.prepare_threshold is not None
