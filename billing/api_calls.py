@@ -1,7 +1,10 @@
 """How many API requests a tenant made in a month: counted in Redis (by billing.rates), shown, and never billed."""
 
+import hashlib
+import threading
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -27,7 +30,14 @@ class _Rest:
     until: float = 0.0
 
 
+class _Thread(threading.local):
+    """The connection that a thread asks over, with the pool that it is of."""
+
+    kept: tuple[Any, Any] | None = None
+
+
 _rest_after_failure = _Rest()
+_thread = _Thread()
 
 
 def calls_in(tenant_id: uuid.UUID, period: date, *, livemode: bool) -> int | None:
@@ -46,10 +56,43 @@ def month_key(tenant_id: uuid.UUID, day: date, *, livemode: bool) -> str:
     return f"weir:api_calls:{tenant_id}:{day:%Y-%m}:{'live' if livemode else 'test'}"
 
 
+def ask(script: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+    """What a Lua script answers, in one round trip. Raises RedisError.
+
+    Over a connection that this thread keeps: every request to the API asks once, and fetching one from the client's pool
+    takes as long as asking.
+    """
+    pool = _client().connection_pool
+    kept, _thread.kept = _thread.kept, None  # not kept where this ends half-way: an answer might still come
+    if kept is not None and kept[0] is not pool:
+        kept = None
+    connection = kept[1] if kept else pool.connection_class(**pool.connection_kwargs)
+    words = (len(keys), *keys, *arguments)
+    try:
+        answer = _said(connection, script, words)
+    except redis.TimeoutError:
+        raise
+    except redis.ConnectionError:
+        if kept is None:
+            raise
+        # So looks a kept connection to a Redis that has been started anew.
+        answer = _said(connection, script, words)
+    _thread.kept = pool, connection
+    return answer
+
+
+def _said(connection: Any, script: str, words: Sequence[str | int]) -> Any:
+    try:
+        connection.send_command("EVALSHA", _digest(script), *words)
+        return connection.read_response()
+    except redis.exceptions.NoScriptError:
+        connection.send_command("EVAL", script, *words)
+        return connection.read_response()
+
+
 @cache
-def script(source: str) -> Any:
-    """A Lua script to be called with keys and arguments: one round trip, sent by its digest."""
-    return _client().register_script(source)
+def _digest(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 @cache

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import redis
 import structlog
@@ -130,7 +129,7 @@ def spend(tenant_id: uuid.UUID, key_id: uuid.UUID, *, livemode: bool) -> Verdict
     ]
     quotas = (limits.requests_per_second, limits.requests_per_minute)
     try:
-        hit, *counts = cast("list[int]", api_calls.script(_SCRIPT)(keys, [*quotas, api_calls.KEPT_S]))
+        hit, *counts = api_calls.ask(_SCRIPT, keys, [*quotas, api_calls.KEPT_S])
     except redis.RedisError as error:
         api_calls.rest(error)
         UNCHECKED.inc()

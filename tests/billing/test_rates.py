@@ -3,19 +3,23 @@
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Unpack
 
 import pytest
+import redis
 from django.utils import timezone
 
 from billing import api_calls, rates
 from billing.operations.plans import OverriddenLimits, override_plan
+from config.embedded.processes import free_port, wait_until
 from tenants.scope import tenant_scope
 from tests.api.test_errors import assert_problem
 from tests.client import Api
 from tests.factories import ACTOR, make_key, make_tenant
+from tests.own_redis import start_redis
 
 
 @pytest.fixture(autouse=True)
@@ -168,16 +172,61 @@ class TestAnswers:
         agree(self.tenant.pk, requests_per_minute=1)
         settings.REDIS_URL = "redis://127.0.0.1:1/0"
         api_calls._client.cache_clear()
-        api_calls.script.cache_clear()
         before = rates.UNCHECKED._value.get()
         try:
             answers = [caller.get("/tenant") for _ in range(3)]
         finally:
             api_calls._client.cache_clear()
-            api_calls.script.cache_clear()
         assert [answer.status_code for answer in answers] == [200] * 3
         assert not any("X-RateLimit-Limit" in answer for answer in answers)
         assert rates.UNCHECKED._value.get() - before == 3
+
+
+def remaining(tenant_id, key_id) -> int:
+    return judged(tenant_id, key_id).policies[-1].remaining
+
+
+@pytest.fixture
+def own_redis(settings, tmp_path) -> Iterator["redis.Redis"]:
+    """One that nobody else counts in."""
+    port = free_port(None)
+    process = start_redis(port, tmp_path)
+    settings.REDIS_URL = f"redis://127.0.0.1:{port}/0"
+    api_calls._client.cache_clear()
+    try:
+        with redis.Redis.from_url(settings.REDIS_URL) as client:
+            wait_until(lambda: answers(client), seconds=10)
+            yield client
+    finally:
+        api_calls._client.cache_clear()
+        process.kill()
+        process.wait()
+
+
+def answers(client: "redis.Redis") -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def test_a_redis_that_was_started_anew_is_asked_at_once(free, own_redis):
+    key = uuid.uuid4()
+    before = remaining(free, key)
+    own_redis.client_kill_filter(_type="normal", skipme=True)
+    own_redis.script_flush()
+    assert remaining(free, key) == before - 1
+
+
+def test_an_answer_that_came_too_late_is_nobody_elses(free, own_redis):
+    key = uuid.uuid4()
+    ask(free, key, times=7)
+    own_redis.client_pause(700)
+    assert rates.spend(free, key, livemode=True) is None
+    time.sleep(0.4)
+    api_calls._rest_after_failure.until = 0.0
+    verdict = judged(make_tenant().tenant.pk, uuid.uuid4())  # nobody else has asked for this one
+    assert verdict.policies[-1].quota - verdict.policies[-1].remaining == 1
 
 
 def test_it_costs_less_than_half_a_millisecond(free):
