@@ -39,7 +39,11 @@ def main(wanted: list[str]) -> int:
     }
     RESULTS.mkdir(exist_ok=True)
     for name in wanted or NAMES:
-        results = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": platform.platform()}
+        results = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "machine": platform.platform(),
+            "python": f"{platform.python_version()}, {platform.python_compiler()}",
+        }
         results |= measures[name]()
         path = RESULTS / f"{name}.json"
         path.write_text(json.dumps(results, indent=2) + "\n")
