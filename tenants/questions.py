@@ -3,9 +3,9 @@ message that begins it, and cost no round trip of their own."""
 
 from typing import Any
 
-from psycopg.pq import ExecStatus
-
-from tenants.scope import checked
+from psycopg import OperationalError
+from psycopg.errors import error_from_result
+from psycopg.pq import ConnStatus, ExecStatus
 
 _PREPARED = "_weir_questions"
 
@@ -42,3 +42,18 @@ def may_ask(wrapper: Any) -> bool:
     """Whether anything can be prepared on this connection: not past a pooler (config/database)."""
     wrapper.ensure_connection()
     return wrapper.connection.prepare_threshold is not None
+
+
+def forget_all(wrapper: Any) -> None:
+    """What was prepared in this session is not there any more."""
+    setattr(wrapper.connection, _PREPARED, set())
+
+
+def checked(wrapper: Any, result: Any, wanted: ExecStatus) -> Any:
+    """What libpq was answered on this connection of Django's, if it is what was wanted. Raises psycopg.Error."""
+    if wrapper.connection.pgconn.status == ConnStatus.BAD:
+        # Such a result names no state, and without one would pass for the statement's fault.
+        raise OperationalError(str(error_from_result(result)))
+    if result.status != wanted:
+        raise error_from_result(result)
+    return result

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from django.db import DatabaseError, Error, connections, transaction
 from prometheus_client import Counter
-from psycopg import OperationalError
-from psycopg.errors import error_from_result
-from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.errors import InvalidSqlStatementName
+from psycopg.pq import ExecStatus, TransactionStatus
 
 from tenants.errors import ScopeError
+from tenants.questions import checked, forget_all
 
 if TYPE_CHECKING:
     from tenants.models import Tenant
@@ -135,9 +135,21 @@ def begin_as(
     Django and psycopg would send two, and every request, claim and settlement begins like this.
     """
     wrapper.ensure_connection()
-    question = asking(wrapper) if asking else ""
     also = planned_ahead(wrapper) if ahead else ""
-    said = _said(wrapper, f"BEGIN; {also}SELECT set_config('{SETTING}', '{tenant_id}', true); {question}")
+    begin = f"BEGIN; {also}SELECT set_config('{SETTING}', '{tenant_id}', true); "
+    if asking is None:
+        _said(wrapper, begin)
+        return None
+    question = asking(wrapper)
+    try:
+        said = _said(wrapper, begin + question)
+    except DatabaseError as error:
+        if not isinstance(error.__cause__, InvalidSqlStatementName):
+            raise
+        # After a rollback psycopg has the server forget whatever it prepared.
+        wrapper.connection.pgconn.exec_(b"ROLLBACK")
+        forget_all(wrapper)
+        said = _said(wrapper, begin + asking(wrapper))
     return _value(said) if question else None
 
 
@@ -162,16 +174,6 @@ def _value(result: Any) -> str | None:
 def _said(wrapper: Any, message: str) -> Any:
     with wrapper.wrap_database_errors:
         return checked(wrapper, wrapper.connection.pgconn.exec_(message.encode()), ExecStatus.TUPLES_OK)
-
-
-def checked(wrapper: Any, result: Any, wanted: ExecStatus) -> Any:
-    """What libpq was answered on this connection of Django's, if it is what was wanted. Raises psycopg.Error."""
-    if wrapper.connection.pgconn.status == ConnStatus.BAD:
-        # Such a result names no state, and without one would pass for the statement's fault.
-        raise OperationalError(str(error_from_result(result)))
-    if result.status != wanted:
-        raise error_from_result(result)
-    return result
 
 
 def may_be_done(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 """What is asked for with the message that begins a scope's transaction."""
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ from tenants.models import Tenant
 from tenants.questions import Question
 from tenants.scope import tenant_scope
 from tests.factories import make_tenant
+from workflows.lanes.wire import engine_cursor
 
 WHOSE = Question("whose_test", "SELECT t.name || $1::text FROM tenants_tenant t")
 FAULTY = Question("faulty_test", "SELECT 1 / length($1::text)")
@@ -52,6 +54,22 @@ def test_a_new_session_is_told_of_it_again(tenant: Tenant) -> None:
             assert scope.answer == tenant.name
         connection.close()
         assert prepared() == 0
+
+
+def test_it_is_prepared_again_where_a_rollback_had_it_forgotten(tenant: Tenant) -> None:
+    for _ in range(2):
+        with (scope := tenant_scope(tenant, asking=ask(WHOSE, ""))):
+            assert scope.answer == tenant.name
+        with (
+            suppress(ZeroDivisionError),
+            tenant_scope(tenant),
+            engine_cursor("default", prepared=True) as cursor,
+        ):
+            cursor.execute("SELECT 1")
+            raise ZeroDivisionError
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")  # psycopg sends what it has put off
+    assert prepared() == 0
 
 
 def test_a_scope_within_one_is_answered_nothing(tenant: Tenant) -> None:
