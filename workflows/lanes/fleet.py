@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+from collections import deque
 
 import structlog
 from django.db import Error as DatabaseError
@@ -13,13 +14,15 @@ from workflows.lanes.desk import Desk
 from workflows.lanes.driver import LaneDriver
 from workflows.lanes.holder import LaneHolder
 from workflows.lanes.relay import Relay
-from workflows.lanes.taking import open_key, take
+from workflows.lanes.taking import LaneTaken, open_key, take
 from workflows.operations.note_lane import tell_admins
 
 log = structlog.get_logger(__name__)
 
 LOOK_GAP_S = 0.05
 MAX_LANES = 800
+TAKEN_AT_ONCE, MOST_TAKEN = 2, 25
+"""Takings at once, and lanes of each: the first lanes of a hundred start while the last are still being taken."""
 
 
 class Fleet:
@@ -33,6 +36,8 @@ class Fleet:
         self._desk = desk
         self._claims = Claims(desk)
         self._acquiring: set[uuid.UUID] = set()
+        self._to_take: deque[uuid.UUID] = deque()
+        self._taking = 0
         self._to_look: set[uuid.UUID] = set()
         self._looking = False
 
@@ -48,37 +53,58 @@ class Fleet:
             if not self._looking:
                 self._looking = True
                 self._desk.spawn(self._look_at_poked())
-        elif lane_id not in self._acquiring and len(self.lanes) < MAX_LANES and not self.draining:
+        elif (
+            lane_id not in self._acquiring
+            and len(self.lanes) + len(self._acquiring) < MAX_LANES
+            and not self.draining
+        ):
             self._acquiring.add(lane_id)
-            self._desk.spawn(self._acquire(lane_id))
+            self._to_take.append(lane_id)
+            if self._taking < TAKEN_AT_ONCE:
+                self._taking += 1
+                self._desk.spawn(self._take_waiting())
 
     def _hear(self, lane_id: uuid.UUID) -> None:
         """Another runner says that there is work in a lane which it does not hold."""
         if lane_id in self.lanes:
             self.poke(lane_id)
 
-    async def _acquire(self, lane_id: uuid.UUID) -> None:
+    async def _take_waiting(self) -> None:
+        try:
+            while self._to_take and not self.draining:
+                await self._take(
+                    [self._to_take.popleft() for _ in range(min(MOST_TAKEN, len(self._to_take)))]
+                )
+        finally:
+            self._taking -= 1
+
+    async def _take(self, lane_ids: list[uuid.UUID]) -> None:
         now = time.monotonic()
         try:
-            leased = await self._desk.database(take, lane_id, self._desk.holder)
-            if leased is not None and self.draining:  # it came in after the end had begun
-                await self._desk.database(lease.release, [lane_id], self._desk.holder)
+            taken = await self._desk.database(take, lane_ids, self._desk.holder)
+            if taken and self.draining:  # they came in after the end had begun
+                back = [lane.facts.id for lane in taken]
+                await self._desk.database(lease.release, back, self._desk.holder)
                 return
         except DatabaseError as error:
-            log.warning("lane_not_acquired", lane_id=str(lane_id), error=type(error).__name__)
+            log.warning("lanes_not_taken", lanes=len(lane_ids), error=type(error).__name__)
             return
         finally:
-            self._acquiring.discard(lane_id)
-        if leased is None:
+            self._acquiring.difference_update(lane_ids)
+        for leased in taken:
+            self._hold(leased, leased_at=now)
+        for lane_id in set(lane_ids) - self.lanes.keys():
             self.relay.ask(lane_id)
-            return
+
+    def _hold(self, leased: LaneTaken, *, leased_at: float) -> None:
+        lane_id = leased.facts.id
         lane = LaneHolder(
             leased.facts,
             leased.secret,
             leased.base_url,
             leased.foreign,
             quiet_s=leased.quiet_s,
-            leased_at=now,
+            leased_at=leased_at,
             now=time.monotonic(),
         )
         lane.refresh(leased.facts, leased.runs, time.monotonic())
@@ -167,16 +193,22 @@ class Fleet:
                 lane_ids = list(self._to_look)
                 self._to_look.clear()
                 began = time.monotonic()
-                await self.look(lane_ids)
+                await self.look(lane_ids, poked=True)
                 await asyncio.sleep(max(LOOK_GAP_S, time.monotonic() - began))
         finally:
             self._looking = False
 
-    async def look(self, lane_ids: list[uuid.UUID]) -> None:
-        """See changed limits, pauses and runs of these lanes."""
+    async def look(self, lane_ids: list[uuid.UUID], *, poked: bool = False) -> None:
+        """See changed limits, pauses and runs of these lanes; where they were `poked`, nothing of runs that have work at
+        hand."""
         asked_at = time.monotonic()
+        known = {
+            lane_id: set(self.lanes[lane_id].turns.runs) for lane_id in lane_ids if lane_id in self.lanes
+        }
+        left = {lane_id: self.lanes[lane_id].turns.with_work() for lane_id in known} if poked else {}
+        pairs = [(lane_id, run_id) for lane_id, runs in left.items() for run_id in runs]
         try:
-            facts, runs = await self._desk.database(lease.look, lane_ids)
+            facts, found = await self._desk.database(lease.look_again, lane_ids, known, pairs)
         except DatabaseError as error:
             log.warning("look_failed", error=type(error).__name__)
             return
@@ -190,7 +222,8 @@ class Fleet:
                     lane.opening = True
                     self._desk.spawn(self._open_anew(lane))
                 continue
-            if lane.refresh(fact, runs[lane_id], time.monotonic(), asked_at=asked_at):
+            whole = not left.get(lane_id)
+            if lane.refresh(fact, found[lane_id], time.monotonic(), asked_at=asked_at, whole=whole):
                 self.drivers[lane_id].wake()
 
 

@@ -20,7 +20,7 @@ from workflows.lanes.outcome import CRASHES_ALONE
 from workflows.lanes.pace import LONG_WINDOW_S, SLOWEST_PACE, Pacer, WindowLimit
 from workflows.lanes.together import Together
 from workflows.lanes.turns import CLAIM_MOST, Turns
-from workflows.lanes.work import STAMP_MAX_AGE_S, RunInLane, Work
+from workflows.lanes.work import STAMP_MAX_AGE_S, RunInLane, RunSeen, Work
 
 HORIZON_S, HORIZON_MOST_S = 0.25, 1.5
 STAMP_AHEAD = 8  # times the calls in flight: what a crash leaves ambiguous stays bounded
@@ -85,11 +85,17 @@ class LaneHolder:
     # --- what it knows -------------------------------------------------------------------------------------------------
 
     def refresh(
-        self, facts: LaneFacts, runs: Iterable[RunInLane], now: float, *, asked_at: float | None = None
+        self,
+        facts: LaneFacts,
+        runs: Iterable[RunInLane | RunSeen],
+        now: float,
+        *,
+        asked_at: float | None = None,
+        whole: bool = True,
     ) -> bool:
         """Take over changed settings and the runs that are active now; whether that may let something start or end.
 
-        `asked_at`: before the database was asked for these."""
+        `asked_at`: before the database was asked for these. `whole`: they are all that are active."""
         if asked_at is not None:
             self.clock_ahead = facts.database_now - asked_at
         if facts.windows != self.facts.windows:
@@ -99,7 +105,7 @@ class LaneHolder:
             self.resumed_at = self.cooldown_until = now
             self.pacer.forget_told()
         stamping = {work.run.id for work in self.stamping.values()}
-        changed = self.turns.refresh(runs, now, stamping=stamping) or (
+        changed = self.turns.refresh(runs, now, stamping=stamping, whole=whole) or (
             facts.windows,
             facts.parallelism,
             facts.paused,

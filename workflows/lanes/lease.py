@@ -5,7 +5,7 @@ fifth, so that a frozen or cut-off holder sends nothing.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,8 @@ from tenants.scope import OPS_ALIAS, ops_scope
 from workflows.lanes import hurry
 from workflows.lanes.book import rows
 from workflows.lanes.claim import load
-from workflows.lanes.work import RunFacts, RunInLane
+from workflows.lanes.wire import engine_cursor
+from workflows.lanes.work import RunFacts, RunInLane, RunSeen
 
 LEASE_S = 10.0
 SAFE_SHARE = 0.8
@@ -73,49 +74,68 @@ FACTS = """
     FROM lane l JOIN integrations_connection c ON c.id = l.connection_id JOIN lane_state s ON s.lane_id = l.id
     WHERE l.id = ANY(%s)
 """
-RUNS = """
+_FED = """
+    EXISTS (SELECT 1 FROM step_queue q WHERE q.lane_id = lr.lane_id AND q.run_id = lr.run_id
+            AND q.not_before IS NULL AND q.sent_at IS NULL)"""
+_WHOLE = f"""
     SELECT lr.lane_id, r.id, r.tenant_id, r.template, r.config, r.lanes, r.livemode, r.created_at, r.credit_limit,
-           lr.priority, lr.vtime, lr.since,
-           EXISTS (SELECT 1 FROM step_queue q WHERE q.lane_id = lr.lane_id AND q.run_id = lr.run_id
-                   AND q.not_before IS NULL AND q.sent_at IS NULL)
-    FROM lane_run lr JOIN run r ON r.id = lr.run_id WHERE lr.lane_id = ANY(%s) AND lr.state = 'active'
-"""
+           lr.priority, lr.vtime, lr.since, {_FED}
+    FROM lane_run lr JOIN run r ON r.id = lr.run_id"""  # noqa: S608 - text of ours
+_ACTIVE = "WHERE lr.lane_id = ANY(%s) AND lr.state = 'active'"
+RUNS = f"{_WHOLE} {_ACTIVE}"
+_THESE = f"""
+    {_WHOLE} JOIN unnest(%s::uuid[], %s::uuid[]) k(lane_id, run_id) ON k.lane_id = lr.lane_id AND k.run_id = lr.run_id
+    WHERE lr.state = 'active'"""
+_SEEN = f"""
+    SELECT lr.lane_id, lr.run_id, lr.priority, r.credit_limit, {_FED}
+    FROM lane_run lr JOIN run r ON r.id = lr.run_id {_ACTIVE}"""  # noqa: S608 - text of ours
+_NOT_LEFT_OUT = """
+    AND NOT EXISTS (SELECT 1 FROM unnest(%s::uuid[], %s::uuid[]) k(lane_id, run_id)
+                    WHERE k.lane_id = lr.lane_id AND k.run_id = lr.run_id)"""
+
+Acquired = tuple[LaneFacts, list[Foreign], float | None]
+"""A lane's facts, what earlier holders may have in flight, and for how many seconds certainly no call was started (None:
+never was one)."""
 
 
-def acquire(lane_id: uuid.UUID, holder: uuid.UUID) -> tuple[LaneFacts, list[Foreign], float | None] | None:
-    """Take a free or lapsed lane: its facts, what earlier holders may have in flight, and for how many seconds
-    certainly no call was started (None: never was one).
+def acquire(lane_id: uuid.UUID, holder: uuid.UUID) -> Acquired | None:
+    """As `acquire_all`, of one lane; None when another holder has it."""
+    return acquire_all([lane_id], holder).get(lane_id)
 
-    None when another holder has it.
-    """
-    with ops_scope(REASON), transaction.atomic(using=OPS_ALIAS), connections[OPS_ALIAS].cursor() as cursor:
-        taken = rows(
-            cursor,
-            f"""UPDATE lane_state s SET holder = %s, lease_until = clock_timestamp() + %s * interval '1 second',
+
+def acquire_all(lane_ids: Sequence[uuid.UUID], holder: uuid.UUID) -> dict[uuid.UUID, Acquired]:
+    """Take those of these lanes that are free or lapsed: what was acquired of each. Others have the rest."""
+    with ops_scope(REASON), transaction.atomic(using=OPS_ALIAS), engine_cursor(OPS_ALIAS) as cursor:
+        taken = {
+            row[0]: (row[1], load(row[2]) or {})
+            for row in rows(
+                cursor,
+                f"""UPDATE lane_state s SET holder = %s, lease_until = clock_timestamp() + %s * interval '1 second',
                       seen_at = clock_timestamp(), starts = s.starts - 'last' - '{WRITTEN_AT}'
                FROM (SELECT id, starts, extract(epoch FROM clock_timestamp() - CASE WHEN holder IS NULL THEN released_at
                                                                             ELSE lease_until END)::float AS quiet
-                     FROM lane_state WHERE lane_id = %s
+                     FROM lane_state WHERE lane_id = ANY(%s)
                      AND (holder IS NULL OR lease_until < clock_timestamp()) FOR UPDATE SKIP LOCKED) was
-               WHERE s.id = was.id RETURNING was.quiet, was.starts, {hurry.SET}""",  # noqa: S608 - a fragment of ours
-            [holder, LEASE_S, lane_id, hurry.STALLED],
-        )
+               WHERE s.id = was.id RETURNING s.lane_id, was.quiet, was.starts, {hurry.SET}""",  # noqa: S608 - a fragment of ours
+                [holder, LEASE_S, list(lane_ids), hurry.STALLED],
+            )
+        }
         if not taken:
-            return None
+            return {}
         # What an orderly holder left of its last starts is good for one hand-over: this one's starts are not in it.
-        facts = [
-            replace(_facts(row), starts=load(taken[0][1]) or {}) for row in rows(cursor, FACTS, [[lane_id]])
-        ]
-        foreign = rows(
+        facts = [replace(_facts(row), starts=taken[row[0]][1]) for row in rows(cursor, FACTS, [list(taken)])]
+        foreign: dict[uuid.UUID, list[Foreign]] = {lane_id: [] for lane_id in taken}
+        for lane_id, *row in rows(
             cursor,
-            """SELECT id, holder, extract(epoch FROM deadline_at - clock_timestamp())::float,
+            """SELECT lane_id, id, holder, extract(epoch FROM deadline_at - clock_timestamp())::float,
                       extract(epoch FROM clock_timestamp() - sent_at)::float
-               FROM step_queue WHERE lane_id = %s AND not_before IS NULL AND sent_at IS NOT NULL""",
-            [lane_id],
-        )
+               FROM step_queue WHERE lane_id = ANY(%s) AND not_before IS NULL AND sent_at IS NOT NULL""",
+            [list(taken)],
+        ):
+            foreign[lane_id].append(Foreign(*row))
         reach("lane.leased")
     reach("lane.taken")
-    return facts[0], [Foreign(*row) for row in foreign], taken[0][0]
+    return {lane.id: (lane, foreign[lane.id], taken[lane.id][0]) for lane in facts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +245,37 @@ def look(
     lane_ids: Sequence[uuid.UUID],
 ) -> tuple[dict[uuid.UUID, LaneFacts], dict[uuid.UUID, list[RunInLane]]]:
     """The present settings of leased lanes, and the runs that may have calls started in them: two queries in all."""
-    with ops_scope(REASON), connections[OPS_ALIAS].cursor() as cursor:
-        facts = {row[0]: _facts(row) for row in rows(cursor, FACTS, [list(lane_ids)])}
-        runs: dict[uuid.UUID, list[RunInLane]] = {lane_id: [] for lane_id in lane_ids}
-        for row in rows(cursor, RUNS, [list(lane_ids)]):
+    lanes = list(lane_ids)
+    with ops_scope(REASON), engine_cursor(OPS_ALIAS) as cursor:
+        facts = {row[0]: _facts(row) for row in rows(cursor, FACTS, [lanes])}
+        runs: dict[uuid.UUID, list[RunInLane]] = {lane_id: [] for lane_id in lanes}
+        for row in rows(cursor, RUNS, [lanes]):
             runs[row[0]].append(_run(row))
+    return facts, runs
+
+
+def look_again(
+    lane_ids: Sequence[uuid.UUID],
+    known: Mapping[uuid.UUID, Collection[uuid.UUID]],
+    leave_out: Sequence[tuple[uuid.UUID, uuid.UUID]],
+) -> tuple[dict[uuid.UUID, LaneFacts], dict[uuid.UUID, list[RunInLane | RunSeen]]]:
+    """As `look`; of the runs of a lane that its holder has `known`, only what changes, and nothing of those to `leave_out`
+    (lane, run). With a record a run, a lane has as many runs as it has work, and is looked at each time that some comes.
+    """
+    lanes = list(lane_ids)
+    without = [list(column) for column in zip(*leave_out, strict=True)]
+    new: list[tuple[uuid.UUID, uuid.UUID]] = []
+    runs: dict[uuid.UUID, list[RunInLane | RunSeen]] = {lane_id: [] for lane_id in lanes}
+    with ops_scope(REASON), engine_cursor(OPS_ALIAS) as cursor:
+        facts = {row[0]: _facts(row) for row in rows(cursor, FACTS, [lanes])}
+        for lane_id, *seen in rows(cursor, _SEEN + _NOT_LEFT_OUT if without else _SEEN, [lanes, *without]):
+            if seen[0] in known.get(lane_id, ()):
+                runs[lane_id].append(RunSeen._make(seen))
+            else:
+                new.append((lane_id, seen[0]))
+        if new:
+            for row in rows(cursor, _THESE, [list(column) for column in zip(*new, strict=True)]):
+                runs[row[0]].append(_run(row))
     return facts, runs
 
 

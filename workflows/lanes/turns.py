@@ -11,7 +11,7 @@ from itertools import islice
 from math import inf
 
 from workflows.lanes.outcome import CRASHES_ALONE
-from workflows.lanes.work import FIRST, RunInLane, Work
+from workflows.lanes.work import FIRST, RunInLane, RunSeen, Work
 
 CLAIM_MOST = 400
 # How often a run is read from its head, while there is more to read and at its end.
@@ -42,30 +42,45 @@ class Turns:
 
     # --- what there is -------------------------------------------------------------------------------------------------
 
-    def refresh(self, runs: Iterable[RunInLane], now: float, *, stamping: Collection[uuid.UUID] = ()) -> bool:
+    def refresh(
+        self,
+        runs: Iterable[RunInLane | RunSeen],
+        now: float,
+        *,
+        stamping: Collection[uuid.UUID] = (),
+        whole: bool = True,
+    ) -> bool:
         """Take over the runs that are active now; whether that may let something start or end.
 
         `stamping`: runs with a step that is being stamped. That step waits, by what the database says; of many runs,
-        whether there is another one is seen when it is stamped.
+        whether there is another one is seen when it is stamped. `whole`: there are no others.
         """
-        active = {run.facts.id: run for run in runs}
-        changed = active.keys() != self.runs.keys()
+        active = {run.id: run for run in runs}
+        changed = False
         for run_id, run in active.items():
             mine = self.runs.get(run_id)
             if mine is None:
+                if isinstance(run, RunSeen):
+                    continue  # known when it was asked for, and forgotten meanwhile: the next look brings it whole
                 run.vtime = max(run.vtime, self.floor)
                 run.last_turn = now
                 self.runs[run_id] = run
+                changed = True
             else:
                 mine.priority = run.priority
-                mine.facts.credit_limit = run.facts.credit_limit  # shared with what was claimed before
+                mine.facts.credit_limit = run.credit_limit  # shared with what was claimed before
                 if run.fed and not mine.buffer and not (self.many and run_id in stamping):
                     mine.missed = self.claiming
                     if mine.exhausted:
                         mine.exhausted, self.poked, changed = False, True, True
-        for run_id in [run_id for run_id in self.runs if run_id not in active]:
+        for run_id in [run_id for run_id in self.runs if run_id not in active] if whole else ():
             del self.runs[run_id]
+            changed = True
         return changed
+
+    def with_work(self) -> list[uuid.UUID]:
+        """Of many runs, those whose next step is in the holder's hands: no news of them matters for now."""
+        return [run_id for run_id, run in self.runs.items() if run.buffer] if self.many else []
 
     @property
     def many(self) -> bool:

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from workflows.catalog import Ask, Final, Taken
 
@@ -125,6 +125,23 @@ class RunInLane:
     head_at: float = -inf  # monotonic: when it was last read from its head
     returned: dict[uuid.UUID, None] = field(default_factory=dict)  # what the holder had and put back
     asking: list[uuid.UUID] = field(default_factory=list)  # those of them that the claim under way asks for
+
+    @property
+    def id(self) -> uuid.UUID:
+        return self.facts.id
+
+    @property
+    def credit_limit(self) -> int | None:
+        return self.facts.credit_limit
+
+
+class RunSeen(NamedTuple):
+    """What may have changed of a run that a lane's holder knows."""
+
+    id: uuid.UUID
+    priority: int
+    credit_limit: int | None
+    fed: bool
 
 
 @dataclass(slots=True)
