@@ -23,12 +23,17 @@ application = Bodies(get_wsgi_application())
 from config.start import check_logins, check_vault  # noqa: E402 - models can be imported only now
 from workflows.lanes import ring  # noqa: E402
 
+BEHIND_WORKERS = 5
+"""How much further behind workers this process stands where both want the processor: a second of a key's allowance that
+passes unused is lost, an answer that comes a little later is not (docs/decisions/0033)."""
+
 try:
     check_logins()
     check_vault()
 except CannotStart as error:
     sys.exit(refuse(error))
 ring.gather()
+os.nice(BEHIND_WORKERS)
 # What is loaded by now stays: a full collection would look at a million objects of Django's in the middle of a request.
 gc.collect()
 gc.freeze()
