@@ -60,23 +60,18 @@ class Fleet:
         ):
             self._acquiring.add(lane_id)
             self._to_take.append(lane_id)
-            if self._taking < TAKEN_AT_ONCE:
-                self._taking += 1
-                self._desk.spawn(self._take_waiting())
+            self._begin_taking()
 
     def _hear(self, lane_id: uuid.UUID) -> None:
         """Another runner says that there is work in a lane which it does not hold."""
         if lane_id in self.lanes:
             self.poke(lane_id)
 
-    async def _take_waiting(self) -> None:
-        try:
-            while self._to_take and not self.draining:
-                await self._take(
-                    [self._to_take.popleft() for _ in range(min(MOST_TAKEN, len(self._to_take)))]
-                )
-        finally:
-            self._taking -= 1
+    def _begin_taking(self) -> None:
+        if self._to_take and self._taking < TAKEN_AT_ONCE and not self.draining:
+            self._taking += 1
+            count = min(MOST_TAKEN, len(self._to_take))
+            self._desk.spawn(self._take([self._to_take.popleft() for _ in range(count)]))
 
     async def _take(self, lane_ids: list[uuid.UUID]) -> None:
         now = time.monotonic()
@@ -91,6 +86,8 @@ class Fleet:
             return
         finally:
             self._acquiring.difference_update(lane_ids)
+            self._taking -= 1
+            self._begin_taking()
         for leased in taken:
             self._hold(leased, leased_at=now)
         for lane_id in set(lane_ids) - self.lanes.keys():
