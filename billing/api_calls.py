@@ -28,12 +28,14 @@ class _Rest:
     """Until when (monotonic) Redis is left alone."""
 
     until: float = 0.0
+    times: int = 0
 
 
 class _Thread(threading.local):
-    """The connection that a thread asks over, with the pool that it is of."""
+    """The connection that a thread asks over; with it the pool that it is of, and how often Redis had been away by then:
+    what one thread finds dead is dead for all."""
 
-    kept: tuple[Any, Any] | None = None
+    kept: tuple[tuple[Any, int], Any] | None = None
 
 
 _rest_after_failure = _Rest()
@@ -64,7 +66,8 @@ def ask(script: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any
     """
     pool = _client().connection_pool
     kept, _thread.kept = _thread.kept, None  # not kept where this ends half-way: an answer might still come
-    if kept is not None and kept[0] is not pool:
+    made_in = pool, _rest_after_failure.times
+    if kept is not None and kept[0] != made_in:
         kept = None
     connection = kept[1] if kept else pool.connection_class(**pool.connection_kwargs)
     words = (len(keys), *keys, *arguments)
@@ -77,7 +80,7 @@ def ask(script: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any
             raise
         # So looks a kept connection to a Redis that has been started anew.
         answer = _said(connection, script, words)
-    _thread.kept = pool, connection
+    _thread.kept = made_in, connection
     return answer
 
 
@@ -113,4 +116,5 @@ def resting() -> bool:
 def rest(error: Exception) -> None:
     """Leave Redis alone for a while, and say so: until then requests are served uncounted."""
     _rest_after_failure.until = time.monotonic() + _REST_S
+    _rest_after_failure.times += 1
     _log.warning("requests_not_counted", error=type(error).__name__, seconds=_REST_S)

@@ -38,5 +38,6 @@ os.nice(BEHIND_WORKERS)
 gc.collect()
 gc.freeze()
 # A request makes some thousand objects, and all but a few are gone with it: to look for cycles at every 700th, as Python
-# does unless told otherwise, takes three hundredths of its time.
-gc.set_threshold(10_000, 10, 10)
+# does unless told otherwise, takes three hundredths of its time. Not much more rarely: what a refused request brought is
+# held by a cycle, and may be ten megabytes.
+gc.set_threshold(3_000, 10, 10)

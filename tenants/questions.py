@@ -1,10 +1,11 @@
 """Statements whose one value is wanted as soon as a transaction begins: prepared once in a session, they go with the
 message that begins it, and cost no round trip of their own."""
 
+from contextlib import suppress
 from typing import Any
 
 from psycopg import OperationalError
-from psycopg.errors import error_from_result
+from psycopg.errors import DuplicatePreparedStatement, error_from_result
 from psycopg.pq import ConnStatus, ExecStatus
 
 _PREPARED = "_weir_questions"
@@ -29,7 +30,8 @@ class Question:
         if self.name not in known:
             with wrapper.wrap_database_errors:
                 result = connection.pgconn.prepare(self.name.encode(), self._sql.encode())
-                checked(wrapper, result, ExecStatus.COMMAND_OK)
+                with suppress(DuplicatePreparedStatement):  # forgotten by us alone
+                    checked(wrapper, result, ExecStatus.COMMAND_OK)
             known.add(self.name)
         for value in values:
             if "'" in value or "\\" in value or "\0" in value:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Unpack
+from typing import Any, Unpack
 
 import pytest
 import redis
@@ -216,6 +216,21 @@ def test_a_redis_that_was_started_anew_is_asked_at_once(free, own_redis):
     own_redis.client_kill_filter(_type="normal", skipme=True)
     own_redis.script_flush()
     assert remaining(free, key) == before - 1
+
+
+def test_what_one_thread_finds_dead_no_other_uses(free, own_redis):
+    def used() -> Any:
+        ask(free)
+        kept = api_calls._thread.kept
+        assert kept
+        return kept[1]
+
+    first = used()
+    api_calls.rest(redis.TimeoutError())  # as another thread would
+    api_calls._rest_after_failure.until = 0.0
+    second = used()
+    assert second is not first
+    assert used() is second
 
 
 def test_an_answer_that_came_too_late_is_nobody_elses(free, own_redis):

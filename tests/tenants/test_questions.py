@@ -94,6 +94,17 @@ def test_an_error_opens_no_scope_and_harms_no_later_one(tenant: Tenant) -> None:
             assert scope.answer == "1"
 
 
+def test_a_session_that_forgot_one_of_two_knows_the_other_still(tenant: Tenant) -> None:
+    for _ in range(2):
+        for question in (WHOSE, FAULTY):
+            with (scope := tenant_scope(tenant, asking=ask(question, "x"))):
+                assert scope.answer
+        with connection.cursor() as cursor:
+            cursor.execute(f"DEALLOCATE {FAULTY.name}")
+        with (scope := tenant_scope(tenant, asking=ask(FAULTY, "x"))):
+            assert scope.answer == "1"
+
+
 def test_a_statement_that_cannot_be_prepared_is_said(tenant: Tenant) -> None:
     nonsense = Question("nonsense_test", "SELECT nothing FROM nowhere")
     for _ in range(2):

@@ -8,7 +8,7 @@ from collections import deque
 import structlog
 from django.db import Error as DatabaseError
 
-from workflows.lanes import lease, ring, sweep
+from workflows.lanes import lease, ring, salvage, sweep
 from workflows.lanes.claims import Claims
 from workflows.lanes.desk import Desk
 from workflows.lanes.driver import LaneDriver
@@ -38,6 +38,7 @@ class Fleet:
         self._acquiring: set[uuid.UUID] = set()
         self._to_take: deque[uuid.UUID] = deque()
         self._taking = 0
+        self._rung: set[uuid.UUID] = set()  # while they were being taken
         self._to_look: set[uuid.UUID] = set()
         self._looking = False
 
@@ -53,11 +54,9 @@ class Fleet:
             if not self._looking:
                 self._looking = True
                 self._desk.spawn(self._look_at_poked())
-        elif (
-            lane_id not in self._acquiring
-            and len(self.lanes) + len(self._acquiring) < MAX_LANES
-            and not self.draining
-        ):
+        elif lane_id in self._acquiring:
+            self._rung.add(lane_id)
+        elif len(self.lanes) + len(self._acquiring) < MAX_LANES and not self.draining:
             self._acquiring.add(lane_id)
             self._to_take.append(lane_id)
             self._begin_taking()
@@ -70,28 +69,47 @@ class Fleet:
     def _begin_taking(self) -> None:
         if self._to_take and self._taking < TAKEN_AT_ONCE and not self.draining:
             self._taking += 1
-            count = min(MOST_TAKEN, len(self._to_take))
-            self._desk.spawn(self._take([self._to_take.popleft() for _ in range(count)]))
+            self._desk.spawn(self._take())
 
-    async def _take(self, lane_ids: list[uuid.UUID]) -> None:
-        now = time.monotonic()
+    async def _take(self) -> None:
+        lane_ids = [self._to_take.popleft() for _ in range(min(MOST_TAKEN, len(self._to_take)))]
+        late: list[uuid.UUID] = []
         try:
-            taken = await self._desk.database(take, lane_ids, self._desk.holder)
-            if taken and self.draining:  # they came in after the end had begun
-                back = [lane.facts.id for lane in taken]
-                await self._desk.database(lease.release, back, self._desk.holder)
-                return
-        except DatabaseError as error:
-            log.warning("lanes_not_taken", lanes=len(lane_ids), error=type(error).__name__)
-            return
+            late = await self._take_together(lane_ids)
         finally:
             self._acquiring.difference_update(lane_ids)
             self._taking -= 1
+            rung = self._rung.intersection(lane_ids)
+            self._rung -= rung
+            for lane_id in {*late, *rung}:  # what came meanwhile may not have been seen
+                self.poke(lane_id)
             self._begin_taking()
+
+    async def _take_together(self, lane_ids: list[uuid.UUID]) -> list[uuid.UUID]:
+        """Take these lanes; returns those for which there was no time."""
+        if not lane_ids:
+            return []
+        now = time.monotonic()
+        try:
+            taken, late = await self._desk.database(take, lane_ids, self._desk.holder)
+            if taken and self.draining:  # they came in after the end had begun
+                back = [lane.facts.id for lane in taken]
+                await self._desk.database(lease.release, back, self._desk.holder)
+                return []
+        except DatabaseError as error:
+            log.warning("lanes_not_taken", lanes=len(lane_ids), error=type(error).__name__)
+            if len(lane_ids) > 1 and not salvage.is_away(error):
+                for lane_id in lane_ids:
+                    await self._take_together([lane_id])
+            return []
         for leased in taken:
-            self._hold(leased, leased_at=now)
-        for lane_id in set(lane_ids) - self.lanes.keys():
+            try:
+                self._hold(leased, leased_at=now)
+            except Exception:  # its lease lapses; what is wrong with one lane is no other's
+                log.exception("lane_not_held", lane_id=str(leased.facts.id))
+        for lane_id in set(lane_ids).difference(self.lanes, late):
             self.relay.ask(lane_id)
+        return late
 
     def _hold(self, leased: LaneTaken, *, leased_at: float) -> None:
         lane_id = leased.facts.id

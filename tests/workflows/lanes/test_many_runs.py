@@ -1,10 +1,14 @@
 """Lanes with as many runs as they have work, and many lanes that come to life at once."""
 
+import os
+import time
 import uuid
 
+import psycopg
 import pytest
+from django.db import DataError, connection
 
-from integrations.models import Connection
+from integrations.models import Connection, ConnectionSecret
 from tenants.ids import uuid7
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
@@ -21,6 +25,15 @@ from workflows.models import Lane, LaneRun, LaneState, Run
 def lane_of(tenant: Tenant, provider: str = "prospeo") -> uuid.UUID:
     with tenant_scope(tenant):
         return Lane.objects.get(provider=provider).pk
+
+
+def several(count: int) -> list[Tenant]:
+    """Tenants with all vendors of the waterfall."""
+    tenants = [make_tenant(f"T{number}").tenant for number in range(count)]
+    for tenant in tenants:
+        for provider in ("prospeo", "findymail", "zerobounce"):
+            make_connection(tenant, provider, mode="sandbox", secret=f"key-{provider}")
+    return tenants
 
 
 def seen(run: RunInLane, *, priority: int = 5, credit_limit: int | None = None, fed: bool = False) -> RunSeen:
@@ -102,7 +115,7 @@ class TestTaking:
             make_connection(tenant, "prospeo", mode="sandbox", secret=f"key-of-{tenant.name}")
         lanes = [lane_of(tenant) for tenant in tenants]
         assert lease.acquire(lanes[1], uuid7())
-        taken = taking.take(lanes, mine := uuid7())
+        taken, _ = taking.take(lanes, mine := uuid7())
         assert {lane.facts.id: lane.secret and lane.secret.reveal() for lane in taken} == {
             lanes[0]: "key-of-Alpha",
             lanes[2]: "key-of-Gamma",
@@ -126,7 +139,62 @@ class TestTaking:
             return opened(facts)
 
         monkeypatch.setattr(taking, "open_key", fault)
-        assert [lane.facts.id for lane in taking.take(lanes, uuid7())] == [lanes[1]]
+        assert [lane.facts.id for lane in taking.take(lanes, uuid7())[0]] == [lanes[1]]
+
+    @pytest.mark.parametrize(
+        "fault", ["unknown vendor", "an error that lasts", "unreadable, and its row is locked"]
+    )
+    def test_a_lane_that_cannot_be_held_holds_up_no_other(
+        self, vendors: Sandbox, monkeypatch: pytest.MonkeyPatch, fault: str
+    ) -> None:
+        tenants = several(3)
+        runs = [start(tenant, people(1)) for tenant in tenants]
+        bad, opened = lane_of(tenants[0]), taking.open_key
+
+        def failing(facts: lease.LaneFacts) -> taking.OpenedKey | None:
+            if facts.id == bad:
+                raise DataError("invalid page")
+            return opened(facts)
+
+        if fault == "unknown vendor":
+            with tenant_scope(tenants[0]):
+                Lane.objects.filter(pk=bad).update(provider="of-the-next-release")
+        elif fault == "an error that lasts":
+            monkeypatch.setattr(taking, "open_key", failing)
+        with psycopg.connect(
+            os.environ["DATABASE_ADMIN_URL"], dbname=connection.settings_dict["NAME"]
+        ) as other:
+            if fault.startswith("unreadable"):
+                with tenant_scope(tenants[0]):
+                    ConnectionSecret.objects.filter(connection__provider="prospeo").update(
+                        sealed=b"not sealed"
+                    )
+                other.execute("SELECT 1 FROM lane WHERE id = %s FOR UPDATE", [bad])
+            runner = Runner()
+            runner.start()
+            try:
+                for run in runs[1:]:
+                    wait(run, seconds=6)
+            finally:
+                other.rollback()
+                runner.stop()
+
+    def test_lanes_for_which_there_is_no_time_are_given_back(
+        self, vendors: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened = taking.open_key
+
+        def slow(facts: lease.LaneFacts) -> taking.OpenedKey | None:
+            time.sleep(0.06)
+            return opened(facts)
+
+        monkeypatch.setattr(taking, "OPENING_S", 0.05)
+        monkeypatch.setattr(taking, "open_key", slow)
+        lanes = [lane_of(tenant) for tenant in several(3)]
+        taken, late = taking.take(lanes, uuid7())
+        assert len(taken) == 1
+        assert {taken[0].facts.id, *late} == set(lanes)
+        assert set(lease.acquire_all(lanes, uuid7())) == set(late)
 
     def test_more_lanes_than_are_taken_at_once_all_come_to_life(
         self, vendors: Sandbox, monkeypatch: pytest.MonkeyPatch
@@ -134,11 +202,7 @@ class TestTaking:
         monkeypatch.setattr("workflows.lanes.fleet.TAKEN_AT_ONCE", 1)
         monkeypatch.setattr("workflows.lanes.fleet.MOST_TAKEN", 2)
         monkeypatch.setattr("workflows.lanes.loops.SWEEP_EVERY_S", 60.0)
-        tenants = [make_tenant(f"T{number}").tenant for number in range(7)]
-        for tenant in tenants:
-            for provider in ("prospeo", "findymail", "zerobounce"):
-                make_connection(tenant, provider, mode="sandbox", secret=f"key-{provider}")
-        runs = [start(tenant, people(1)) for tenant in tenants]
+        runs = [start(tenant, people(1)) for tenant in several(7)]
         runner = Runner()
         runner.start()  # its first sweep finds them all
         try:
