@@ -16,7 +16,7 @@ from psycopg.errors import LockNotAvailable
 from tenants.failpoints import reach
 from tenants.scope import OPS_ALIAS, ops_scope
 from workflows.lanes import hurry
-from workflows.lanes.book import rows
+from workflows.lanes.book import dump, rows
 from workflows.lanes.claim import load
 from workflows.lanes.wire import engine_cursor
 from workflows.lanes.work import RunFacts, RunInLane, RunSeen
@@ -239,6 +239,24 @@ def release(lane_ids: Sequence[uuid.UUID], holder: uuid.UUID) -> None:
             [list(lane_ids), holder],
         )
     reach("lane.released")
+
+
+def give_back(lanes: Sequence[Acquired], holder: uuid.UUID) -> None:
+    """Give lanes back in which nothing was done, as they were found: with what earlier holders left of their starts, and
+    since when certainly no call was started. A lane that was merely released has the next holder wait for its windows."""
+    with ops_scope(REASON), engine_cursor(OPS_ALIAS) as cursor:
+        cursor.execute(
+            """UPDATE lane_state s SET holder = NULL, lease_until = NULL, starts = t.starts::jsonb,
+                      released_at = clock_timestamp() - t.quiet * interval '1 second'
+               FROM unnest(%s::uuid[], %s::text[], %s::float[]) t(lane_id, starts, quiet)
+               WHERE s.lane_id = t.lane_id AND s.holder = %s""",
+            [
+                [facts.id for facts, _, _ in lanes],
+                [dump(facts.starts) for facts, _, _ in lanes],
+                [quiet_s for _, _, quiet_s in lanes],
+                holder,
+            ],
+        )
 
 
 def look(

@@ -66,8 +66,8 @@ def take(lane_ids: Sequence[uuid.UUID], holder: uuid.UUID) -> tuple[list[LaneTak
             unopened.append(lane_id)
         else:
             opened[lane_id] = key
-    if unopened or late:
-        lease.release([*unopened, *late], holder)
+    if unused := [acquired[lane_id] for lane_id in (*unopened, *late)]:
+        lease.give_back(unused, holder)
     return _with_runs(opened, acquired), late
 
 

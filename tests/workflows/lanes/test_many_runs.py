@@ -1,5 +1,6 @@
 """Lanes with as many runs as they have work, and many lanes that come to life at once."""
 
+import json
 import os
 import time
 import uuid
@@ -190,11 +191,24 @@ class TestTaking:
 
         monkeypatch.setattr(taking, "OPENING_S", 0.05)
         monkeypatch.setattr(taking, "open_key", slow)
-        lanes = [lane_of(tenant) for tenant in several(3)]
+        lanes = [lane_of(tenant) for tenant in several(4)]
+        told = {"60:": [[5.0, 2]], "last": {"": [1.5]}, lease.WRITTEN_AT: 4.0}
+        lease.acquire_all(lanes[:3], before := uuid7())
+        lease.renew(before, [lease.Report(one, 0, 0, "", 0.0, 1.0, json.dumps(told)) for one in lanes[:3]])
+        lease.release(lanes[:3], before)
+        time.sleep(0.3)
         taken, late = taking.take(lanes, uuid7())
         assert len(taken) == 1
         assert {taken[0].facts.id, *late} == set(lanes)
-        assert set(lease.acquire_all(lanes, uuid7())) == set(late)
+        found = lease.acquire_all(lanes, uuid7())
+        assert set(found) == set(late)
+        for lane_id, (facts, _, quiet_s) in found.items():
+            if lane_id == lanes[3]:
+                assert (facts.starts, quiet_s) == ({}, None), "never held"
+            else:
+                assert facts.starts == told
+                assert quiet_s is not None
+                assert quiet_s >= 0.3
 
     def test_more_lanes_than_are_taken_at_once_all_come_to_life(
         self, vendors: Sandbox, monkeypatch: pytest.MonkeyPatch
