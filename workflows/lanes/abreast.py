@@ -19,7 +19,8 @@ from greenlet import getcurrent, greenlet
 
 from tenants.scope import SETTING
 from workflows.lanes import hurry
-from workflows.lanes.wire import engine_cursor, list_dumper, prepared_cursor
+from workflows.lanes.message import Statement, exchange
+from workflows.lanes.wire import engine_cursor
 
 _ROWS, _ALL = object(), object()
 """What a share waits for."""
@@ -126,19 +127,17 @@ class _Line:
         queued.sort(key=lambda pair: pair[1].step)
         if not self._pipelined or self._is_watched() or not self._ends_by_itself():
             return self._one_by_one(queued, last)
-        cursors: list[Any] = [None] * len(asking)
+        statements: list[Statement] = []
+        wanted = [0] * len(asking)
+        for tenant_id, entry in queued:
+            if tenant_id != self._entered:
+                self._entered = tenant_id
+                statements.append((_ENTER, (str(tenant_id),)))
+            if (place := last.get(id(entry))) is not None:
+                wanted[place] = len(statements)
+            statements.append((entry.text, entry.parameters))
         with self._wrapper.wrap_database_errors:
-            connection = self._wrapper.connection
-            with connection.pipeline():
-                for tenant_id, entry in queued:
-                    if tenant_id != self._entered:
-                        self._entered = tenant_id
-                        prepared_cursor(connection).execute(_ENTER, (str(tenant_id),))
-                    cursor = list_dumper(prepared_cursor(connection))
-                    cursor.execute(entry.text, entry.parameters)
-                    if (place := last.get(id(entry))) is not None:
-                        cursors[place] = cursor
-            return [cursor.fetchall() for cursor in cursors]
+            return exchange(self._wrapper.connection, statements, wanted)
 
     def _is_watched(self) -> bool:
         return bool(self._wrapper.queries_logged or self._wrapper.execute_wrappers)

@@ -110,9 +110,10 @@ class LaneDriver:
         if not plan:
             return
         lane.turns.reading(plan, now)
+        known = lane.known(run for run, _ in plan)
         try:
             found = await self._claims.read(
-                Wanted(lane.facts.tenant_id, lane.facts.id, lane.facts.provider, plan, lane.known())
+                Wanted(lane.facts.tenant_id, lane.facts.id, lane.facts.provider, plan, known)
             )
         except DatabaseError as error:
             log.warning("claim_failed", lane_id=str(lane.facts.id), error=type(error).__name__)

@@ -123,11 +123,12 @@ class LaneHolder:
         self.facts = replace(self.facts, key_hash=key_hash)
         self.resumed_at = now
 
-    def known(self) -> list[uuid.UUID]:
-        """Every queue entry that this lane must not claim again."""
-        buffered = (work.id for work in self.turns.waiting())
-        stamped = (work.id for work in self.stamped)
-        return [*buffered, *self.stamping, *stamped, *self.in_flight, *self.settling, *self.foreign]
+    def known(self, runs: Iterable[RunInLane]) -> list[uuid.UUID]:
+        """Every queue entry of these runs that this lane must not claim again; of those whose run is not at hand, all."""
+        read = {run.id: run for run in runs}
+        buffered = (work.id for run in read.values() for work in run.buffer)
+        started = (*self.stamping.values(), *self.stamped, *self.in_flight.values())
+        return [*buffered, *(w.id for w in started if w.run.id in read), *self.settling, *self.foreign]
 
     def claim_plan(self, now: float) -> list[tuple[RunInLane, int]]:
         """Which runs to read from, and how many steps of each; empty when enough is at hand."""
@@ -271,7 +272,7 @@ class LaneHolder:
             due += [rests_until, rests_until - self.horizon_s]
         if self.stamped:
             due.append(self.stamped[0].send_by)
-        elif not self.stamping and self.turns.buffered():
+        elif not self.stamping and self.turns.any_waiting():
             due.append(self.pacer.next_start(now) - self.horizon_s)
         due += self.foreign.values()
         return min((at for at in due if at > now), default=now + LOOK_AGAIN_S)
@@ -328,8 +329,8 @@ class LaneHolder:
         if now < self.cooldown_until:
             return "cooldown"
         if self.breaker.state(now) != CLOSED:
-            return "breaker" if self.stamped or self.turns.buffered() else ""
-        if not self.stamped and not self.turns.buffered():
+            return "breaker" if self.stamped or self.turns.any_waiting() else ""
+        if not self.stamped and not self.turns.any_waiting():
             return ""
         if self.busy >= self.parallelism:
             return "parallelism"
@@ -379,5 +380,5 @@ class LaneHolder:
             or self.stamping
             or self.settling
             or self.foreign
-            or self.turns.buffered()
+            or self.turns.any_waiting()
         )

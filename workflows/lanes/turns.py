@@ -5,7 +5,7 @@ No I/O. All times are seconds of one monotonic clock, passed in.
 
 import uuid
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from heapq import heapify, heappop, heapreplace
 from itertools import islice
 from math import inf
@@ -87,11 +87,12 @@ class Turns:
         """Whether there are more runs than a claim reads from."""
         return len(self.runs) > RUNS_AT_ONCE
 
-    def waiting(self) -> Iterator[Work]:
-        """The steps that were claimed and not taken."""
-        return (work for run in self.runs.values() for work in run.buffer)
+    def any_waiting(self) -> bool:
+        """Whether there are steps that were claimed and not taken."""
+        return any(run.buffer for run in self.runs.values())
 
     def buffered(self) -> int:
+        """How many there are."""
         return sum(len(run.buffer) for run in self.runs.values())
 
     def next_operations(self) -> set[str]:
@@ -121,10 +122,11 @@ class Turns:
         if self.claiming or (paused and not out):
             return []
         want = min(CLAIM_MOST, max(20, 4 * room, 4 * self._taken_of_late))
+        few = max(2, want // 4)
         short = [
             run
             for run in self.runs.values()
-            if not run.exhausted and len(run.buffer) < max(2, want // 4) and (goes_on(run) or not paused)
+            if not run.exhausted and len(run.buffer) < few and (not paused or goes_on(run))
         ]
         if out and any(goes_on(run) for run in short):
             want = CLAIM_MOST

@@ -78,11 +78,6 @@ def engine_cursor(alias: str, *, prepared: bool = False) -> Iterator[Any]:
         yield wrapped(list_dumper(cursor))
 
 
-def prepared_cursor(connection: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:
-    """A cursor of psycopg's own, whose statements are prepared; raises psycopg's errors."""
-    return _Prepared(connection)
-
-
 def list_dumper(cursor: psycopg.Cursor[Any]) -> psycopg.Cursor[Any]:
     """The cursor, sending lists as the text of an array."""
     cursor.adapters.register_dumper(list, _ListDumper)

@@ -40,18 +40,16 @@ def written(shares: list[tuple[uuid.UUID, Callable[[Share], None]]]) -> int:
 
 @contextmanager
 def messages() -> Iterator[list[int]]:
-    raw, sent = connection.connection, []
-    pipeline = raw.pipeline
+    sent: list[int] = []
+    exchange = abreast.exchange
 
-    def counted() -> Any:
+    def counted(*args: Any) -> Any:
         sent.append(1)
-        return pipeline()
+        return exchange(*args)
 
-    raw.pipeline = counted
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(abreast, "exchange", counted)
         yield sent
-    finally:
-        del raw.pipeline
 
 
 def logged_if(logged: bool) -> Any:

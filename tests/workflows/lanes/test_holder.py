@@ -45,7 +45,7 @@ class TestTakingOver:
             False,
             False,
         )
-        assert (holder.known(), holder.turns.buffered(), holder.probe) == ([], 0, None)
+        assert (holder.known([]), holder.turns.buffered(), holder.probe) == ([], 0, None)
         assert holder.secret is not None
         assert (holder.secret.reveal(), holder.base_url) == ("a-key", "http://vendor")
         assert holder.connector.provider == "prospeo"
@@ -55,7 +55,7 @@ class TestTakingOver:
         holder = a_holder(foreign=[other])
         assert holder.foreign == {other.id: NOW + 5.0}
         assert holder.foreign_holders == {other.id: other.holder}
-        assert holder.known() == [other.id]
+        assert holder.known([]) == [other.id]
         assert holder.has_work()
 
     @pytest.mark.parametrize(

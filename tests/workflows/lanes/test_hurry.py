@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, connections
 from tenants.models import Tenant
 from tenants.scope import SETTING, tenant_scope
 from tests.factories import make_tenant
-from workflows.lanes import claim, hurry, settle
+from workflows.lanes import abreast, claim, hurry, settle
 from workflows.lanes.claim import Wanted
 from workflows.lanes.salvage import is_away
 from workflows.lanes.work import Batch
@@ -136,5 +136,5 @@ def test_to_a_server_that_ends_no_transaction_nothing_is_sent_in_a_pipeline(
     tenant = make_tenant().tenant
     connection.ensure_connection()
     monkeypatch.setattr(hurry, "TRANSACTIONS_END_FROM", connection.connection.info.server_version + 1)
-    monkeypatch.setattr(connection.connection, "pipeline", lambda: pytest.fail("a pipeline"))
+    monkeypatch.setattr(abreast, "exchange", lambda *_: pytest.fail("a pipeline"))
     claimed(tenant.pk)

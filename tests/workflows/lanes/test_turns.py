@@ -12,9 +12,7 @@ from tests.workflows.lanes.pieces import (
     a_foreign,
     a_holder,
     a_step,
-    fly,
     run_in_lane,
-    stamp,
     trip,
 )
 from workflows.lanes.holder import LaneHolder
@@ -197,18 +195,20 @@ class TestClaiming:
         holder.turns.claimed(gone, [a_step(gone.facts)], NOW, ended=True)
         assert (len(gone.buffer), gone.exhausted) == (0, False)
 
-    def test_all_that_is_in_hand_is_known(self) -> None:
-        run = run_in_lane(1)
+    def test_all_that_is_in_hand_of_a_run_is_known(self) -> None:
+        run, unread = run_in_lane(1), run_in_lane(1)
         other = a_foreign()
-        holder = a_holder(run, foreign=[other])
+        holder = a_holder(run, unread, foreign=[other])
         buffered = run.buffer[0].id
-        (flying,) = fly(holder, 1)
-        (stamped,) = stamp(holder, run)
-        stamping, settling = a_step(), uuid.uuid4()
-        holder.stamping[stamping.id] = stamping
+        flying, stamped, stamping = (a_step(run.facts) for _ in range(3))
+        holder.in_flight[flying.id] = flying
+        holder.stamped.append(stamped)
+        settling = uuid.uuid4()
         holder.settling.add(settling)
-        assert set(holder.known()) == {buffered, flying.id, stamped.id, stamping.id, settling, other.id}
-        assert len(holder.known()) == 6
+        for work in (stamping, a_step(unread.facts)):
+            holder.stamping[work.id] = work
+        assert set(holder.known([run])) == {buffered, flying.id, stamped.id, stamping.id, settling, other.id}
+        assert len(holder.known([run])) == 6
 
 
 class TestTurns:
