@@ -33,6 +33,9 @@ class _Statement:
     parameters: Any
     step: int
     """How often its share has waited for all before it."""
+    kept: bool = False
+    """Whether its rows are wanted."""
+    rows: list[tuple[Any, ...]] | None = None
 
 
 @dataclass(slots=True)
@@ -46,9 +49,21 @@ class Share:
     def execute(self, statement: str, parameters: Any = ()) -> None:
         self.queued.append(_Statement(statement, parameters, self.step))
 
+    def later(self, statement: str, parameters: Any = ()) -> Callable[[], list[tuple[Any, ...]]]:
+        """Execute it; its rows are asked for by a call, when the share waits for others it may be that they are there."""
+        asked = _Statement(statement, parameters, self.step, kept=True)
+        self.queued.append(asked)
+        return lambda: self._rows_of(asked)
+
     def fetchall(self) -> list[tuple[Any, ...]]:
-        rows: list[tuple[Any, ...]] = getcurrent().parent.switch(_ROWS)  # type: ignore[union-attr]
-        return rows
+        self.queued[-1].kept = True
+        return self._rows_of(self.queued[-1])
+
+    def _rows_of(self, statement: _Statement) -> list[tuple[Any, ...]]:
+        if statement.rows is None:
+            getcurrent().parent.switch(_ROWS)  # type: ignore[union-attr]
+        assert statement.rows is not None
+        return statement.rows
 
     def fetchone(self) -> tuple[Any, ...] | None:
         return next(iter(self.fetchall()), None)
@@ -73,8 +88,8 @@ class _Writer:
     def ended(self) -> bool:
         return self._code.dead
 
-    def go_on(self, rows: Sequence[tuple[Any, ...]] | None = None) -> None:
-        self.wants_rows = self._code.switch(*(() if rows is None else (rows,))) is _ROWS
+    def go_on(self) -> None:
+        self.wants_rows = self._code.switch() is _ROWS
 
     def give_up(self) -> None:
         if not self.ended:
@@ -98,12 +113,10 @@ def write_abreast(
             writer.go_on()
         while waiting := [writer for writer in writers if not writer.ended]:
             if asking := [writer for writer in waiting if writer.wants_rows]:
-                for writer, rows in zip(asking, line.send(writers, asking), strict=True):
-                    writer.go_on(rows)
-            else:
-                for writer in waiting:
-                    writer.go_on()
-        line.send(writers, [])
+                line.send(writers)
+            for writer in asking or waiting:
+                writer.go_on()
+        line.send(writers)
     finally:
         for writer in writers:
             writer.give_up()
@@ -115,29 +128,31 @@ class _Line:
     def __init__(self, wrapper: Any, entered: uuid.UUID, *, pipelined: bool) -> None:
         self._wrapper, self._entered, self._pipelined = wrapper, entered, pipelined
 
-    def send(self, writers: Sequence[_Writer], asking: Sequence[_Writer]) -> list[list[tuple[Any, ...]]]:
-        """Send everything that is queued, and return the rows of the last statement of each who asks."""
-        last = {id(writer.share.queued[-1]): place for place, writer in enumerate(asking)}
+    def send(self, writers: Sequence[_Writer]) -> None:
+        """Send everything that is queued, and keep the rows that are wanted with their statements."""
         queued = [(writer.share.tenant_id, entry) for writer in writers for entry in writer.share.queued]
         for writer in writers:
             writer.share.queued = []
         if not queued:
-            return []
+            return
         # What a share sent before it waited for all is locked before what others sent after it.
         queued.sort(key=lambda pair: pair[1].step)
         if not self._pipelined or self._is_watched() or not self._ends_by_itself():
-            return self._one_by_one(queued, last)
+            self._one_by_one(queued)
+            return
         statements: list[Statement] = []
-        wanted = [0] * len(asking)
+        wanted: list[int] = []
         for tenant_id, entry in queued:
             if tenant_id != self._entered:
                 self._entered = tenant_id
                 statements.append((_ENTER, (str(tenant_id),)))
-            if (place := last.get(id(entry))) is not None:
-                wanted[place] = len(statements)
+            if entry.kept:
+                wanted.append(len(statements))
             statements.append((entry.text, entry.parameters))
         with self._wrapper.wrap_database_errors:
-            return exchange(self._wrapper.connection, statements, wanted)
+            found = exchange(self._wrapper.connection, statements, wanted)
+        for (_, entry), rows in zip((pair for pair in queued if pair[1].kept), found, strict=True):
+            entry.rows = rows
 
     def _is_watched(self) -> bool:
         return bool(self._wrapper.queries_logged or self._wrapper.execute_wrappers)
@@ -147,18 +162,14 @@ class _Line:
         version: int = self._wrapper.connection.info.server_version
         return version >= hurry.TRANSACTIONS_END_FROM
 
-    def _one_by_one(
-        self, queued: Sequence[tuple[uuid.UUID, _Statement]], last: dict[int, int]
-    ) -> list[list[tuple[Any, ...]]]:
+    def _one_by_one(self, queued: Sequence[tuple[uuid.UUID, _Statement]]) -> None:
         """The same one after the other: also where Django's log or a wrapper is to see each statement, which a pipeline has
         no place for, and where PostgreSQL is too old for one."""
-        found: list[list[tuple[Any, ...]]] = [[]] * len(last)
         with engine_cursor(self._wrapper.alias, prepared=True) as cursor:
             for tenant_id, entry in queued:
                 if tenant_id != self._entered:
                     self._entered = tenant_id
                     cursor.execute(_ENTER, (str(tenant_id),))
                 cursor.execute(entry.text, entry.parameters)
-                if (place := last.get(id(entry))) is not None:
-                    found[place] = cursor.fetchall()
-        return found
+                if entry.kept:
+                    entry.rows = cursor.fetchall()

@@ -7,7 +7,7 @@ one statement.
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import orjson
 
 from tenants.ids import uuid7
 from workflows import telling
+from workflows.lanes.abreast import Share
 from workflows.lanes.work import Work
 from workflows.states import RECORD_COUNTS
 
@@ -55,6 +56,17 @@ def dump(value: Any) -> str | None:
 def rows(cursor: Any, statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
     cursor.execute(statement, parameters)
     return cursor.fetchall()
+
+
+def rows_later(
+    cursor: Any, statement: str, parameters: Sequence[Any] | Mapping[str, Any]
+) -> Callable[[], list[tuple[Any, ...]]]:
+    """As `rows`, for whoever does not need them at once: with shares written abreast, what is waited for more than once
+    costs a message each time."""
+    if isinstance(cursor, Share):
+        return cursor.later(statement, parameters)
+    found = rows(cursor, statement, parameters)
+    return lambda: found
 
 
 def ids(cursor: Any, statement: str, parameters: Sequence[Any]) -> set[uuid.UUID]:
@@ -177,31 +189,36 @@ def count_runs(
     Returns the runs that ended here.
     """
     ordered = sorted(changes)
-    if len(ordered) > 1:  # an UPDATE alone takes them in whatever order it finds them
-        cursor.execute(
-            "SELECT 1 FROM run WHERE tenant_id = %s AND id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
-            [tenant_id, ordered],
-        )
     columns = (*RECORD_COUNTS, "ended", "spent", "reserved")
-    sets = ", ".join(f"{column} = r.{column} + t.{column}" for column in RECORD_COUNTS)
+    sets = ", ".join(f"{column} = run.{column} + t.{column}" for column in RECORD_COUNTS)
     arrays = ", ".join("%s::bigint[]" for _ in columns)
     left = rows(
         cursor,
-        f"""UPDATE run r SET {sets}, pending = r.pending - t.ended, credits_spent = r.credits_spent + t.spent,
-                   credits_reserved = greatest(0, r.credits_reserved + t.reserved),
-                   status = CASE WHEN r.status = 'queued' AND (t.running > 0 OR t.ended > 0) THEN 'running'
-                                 ELSE r.status END,
-                   started_at = CASE WHEN r.started_at IS NULL AND (t.running > 0 OR t.ended > 0) THEN now()
-                                     ELSE r.started_at END
+        f"""UPDATE run SET {sets}, pending = run.pending - t.ended, credits_spent = run.credits_spent + t.spent,
+                   credits_reserved = CASE WHEN was.ends THEN 0 ELSE greatest(0, run.credits_reserved + t.reserved) END,
+                   status = CASE WHEN was.ends THEN {_ENDED}
+                                 WHEN run.status = 'queued' AND (t.running > 0 OR t.ended > 0) THEN 'running'
+                                 ELSE run.status END,
+                   started_at = CASE WHEN run.started_at IS NULL AND (t.running > 0 OR t.ended > 0 OR was.ends) THEN now()
+                                     ELSE run.started_at END,
+                   finished_at = CASE WHEN was.ends THEN now() ELSE run.finished_at END
             FROM unnest(%s::uuid[], {arrays}) t(id, {", ".join(columns)})
-            WHERE r.id = t.id RETURNING r.id, r.pending, r.started_at = now()""",  # noqa: S608 - column names of ours alone
-        [ordered, *([changes[run_id][column] for run_id in ordered] for column in columns)],
+                 CROSS JOIN LATERAL (
+                     SELECT o.id, o.pending - t.ended <= 0 AND o.finished_at IS NULL AS ends,
+                            o.started_at IS NULL AND (t.running > 0 OR t.ended > 0) AS starts
+                     FROM run o WHERE o.id = t.id AND o.tenant_id = %s FOR NO KEY UPDATE) was
+            WHERE run.id = was.id
+            RETURNING run.id, was.starts, was.ends, run.status, CASE WHEN was.ends THEN {telling.ABOUT_RUNS} END""",  # noqa: S608 - text of ours alone
+        [ordered, *([changes[run_id][column] for run_id in ordered] for column in columns), tenant_id],
     )
-    if started := [run_id for run_id, _, now_started in left if now_started]:
+    if started := sorted(row[0] for row in left if row[1]):
         write_events(
             cursor, tenant_id, [(run_id, "run.started", {}) for run_id in started], actor="system:engine"
         )
-    return complete_runs(cursor, tenant_id, sorted(run_id for run_id, pending, _ in left if pending <= 0))
+    return _after_the_end(cursor, tenant_id, sorted((row[0], *row[3:]) for row in left if row[2]))
+
+
+_ENDED = "CASE WHEN run.status = 'cancelled' THEN run.status ELSE 'completed' END"
 
 
 def complete_runs(cursor: Any, tenant_id: uuid.UUID, run_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
@@ -210,21 +227,29 @@ def complete_runs(cursor: Any, tenant_id: uuid.UUID, run_ids: Sequence[uuid.UUID
         return []
     ended = rows(
         cursor,
-        f"""UPDATE run SET status = CASE WHEN status = 'cancelled' THEN status ELSE 'completed' END, finished_at = now(),
-                  credits_reserved = 0, started_at = coalesce(started_at, now())
+        f"""UPDATE run SET status = {_ENDED}, finished_at = now(), credits_reserved = 0,
+                   started_at = coalesce(started_at, now())
            WHERE id = ANY(%s) AND pending <= 0 AND finished_at IS NULL RETURNING id, status, {telling.ABOUT_RUNS}""",  # noqa: S608
         [list(run_ids)],
     )
+    return _after_the_end(cursor, tenant_id, ended)
+
+
+def _after_the_end(
+    cursor: Any, tenant_id: uuid.UUID, ended: Sequence[tuple[uuid.UUID, str, bool]]
+) -> list[uuid.UUID]:
+    """What follows from the end of runs (id, status, whether anybody is told): their lanes forget them."""
+    run_ids = [run_id for run_id, _, _ in ended]
     if ended:
-        cursor.execute(
-            "DELETE FROM lane_run WHERE tenant_id = %s AND run_id = ANY(%s)",
-            [tenant_id, [row[0] for row in ended]],
-        )
+        cursor.execute("DELETE FROM lane_run WHERE tenant_id = %s AND run_id = ANY(%s)", [tenant_id, run_ids])
         write_events(
-            cursor, tenant_id, [(row[0], f"run.{row[1]}", {}) for row in ended], actor="system:engine"
+            cursor,
+            tenant_id,
+            [(run_id, f"run.{status}", {}) for run_id, status, _ in ended],
+            actor="system:engine",
         )
-        telling.runs_ended(cursor, tenant_id, [row[0] for row in ended if row[2]])
-    return [row[0] for row in ended]
+        telling.runs_ended(cursor, tenant_id, [run_id for run_id, _, told in ended if told])
+    return run_ids
 
 
 def write_events(
@@ -255,9 +280,16 @@ def wake_followers(
     One that somebody else is writing at this moment is left to the sweep: whoever comes here has locked entries and
     lookups, and must not wait for another entry.
     """
+    return wake_followers_later(cursor, tenant_id, fingerprints)()
+
+
+def wake_followers_later(
+    cursor: Any, tenant_id: uuid.UUID, fingerprints: Sequence[str]
+) -> Callable[[], set[tuple[uuid.UUID, uuid.UUID]]]:
+    """As `wake_followers`; their lanes are asked for later."""
     if not fingerprints:
-        return set()
-    lanes = ids(
+        return set
+    lanes = rows_later(
         cursor,
         """UPDATE step_queue q SET not_before = NULL, reason = ''
            FROM (SELECT id FROM step_queue WHERE fingerprint = ANY(%s) AND reason = 'duplicate' AND tenant_id = %s
@@ -265,7 +297,7 @@ def wake_followers(
            WHERE q.id = follows.id RETURNING q.lane_id""",
         [list(fingerprints), tenant_id],
     )
-    return {(tenant_id, lane_id) for lane_id in lanes}
+    return lambda: {(tenant_id, lane_id) for (lane_id,) in lanes()}
 
 
 def drop_leads(cursor: Any, tenant_id: uuid.UUID, works: Sequence[Work]) -> set[tuple[uuid.UUID, uuid.UUID]]:

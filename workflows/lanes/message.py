@@ -46,7 +46,7 @@ def exchange(
         raise
     for result in results:
         if result.status not in _GOOD:
-            setattr(connection, _PREPARED, {})
+            _known(connection).clear()  # its preparing may be what failed
             raise error_from_result(result, encoding=connection.info.encoding)
     return [_rows(values, results[place]) for place in wanted]
 
@@ -112,9 +112,7 @@ def _send(
     if connection.prepare_threshold is None:  # past a pooler (config/database)
         server.send_query_params(statement, values, types or None, formats or None)
         return 1
-    known: dict[tuple[bytes, Any], bytes] | None = getattr(connection, _PREPARED, None)
-    if known is None:
-        setattr(connection, _PREPARED, known := {})
+    known = _known(connection)
     name = known.get((statement, types))
     if name is not None:
         server.send_query_prepared(name, values, formats or None)
@@ -123,6 +121,22 @@ def _send(
     server.send_prepare(name, statement, types or None)
     server.send_query_prepared(name, values, formats or None)
     return 2
+
+
+def _known(connection: Any) -> dict[tuple[bytes, Any], bytes]:
+    """What was prepared on this connection: statement and types to its name. Forgotten whenever psycopg forgets its own, as
+    after a rollback: it has the server forget everything then."""
+    known: dict[tuple[bytes, Any], bytes] | None = getattr(connection, _PREPARED, None)
+    if known is None:
+        setattr(connection, _PREPARED, known := {})
+        forget, clear = known.clear, connection._prepared.clear
+
+        def both() -> Any:
+            forget()
+            return clear()
+
+        connection._prepared.clear = both
+    return known
 
 
 def _answers(server: Any) -> list[Any]:

@@ -9,7 +9,7 @@ runs by id. Everything is set-based: the number of statements does not grow with
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -175,6 +175,7 @@ class _TenantFlush:
         self.retried = False
         self.entered: set[tuple[uuid.UUID, uuid.UUID]] = set()
         """(lane, run) of what was queued."""
+        self.woken_later: list[Callable[[], set[tuple[uuid.UUID, uuid.UUID]]]] = []
         self.kept: set[uuid.UUID] = set()
         """The attempts that nobody had settled before."""
 
@@ -204,6 +205,8 @@ class _TenantFlush:
         if settled:
             counts.count_vendors(self.cursor, self.tenant_id, settled, self.kept)
         self.result.completed += self.tally.write()
+        for woken in self.woken_later:
+            self.result.woken |= woken()
 
     def _not_yet_written(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         written = self._ids("SELECT id FROM step WHERE id = ANY(%s)", [[s.attempt_id for s in settlements]])
@@ -348,15 +351,15 @@ class _TenantFlush:
                    AND outcome = ''""",
                 [self.tenant_id, [s.work.fingerprint for s in failed], [s.work.id for s in failed]],
             )
-        self.result.woken |= book.wake_followers(
-            self.cursor, self.tenant_id, [s.work.fingerprint for s in leaders]
+        self.woken_later.append(
+            book.wake_followers_later(self.cursor, self.tenant_id, [s.work.fingerprint for s in leaders])
         )
 
     def _finish_records(self, finished: Sequence[Settlement]) -> None:
         if not finished:
             return
         finished = sorted(finished, key=lambda s: s.work.record_id)
-        rows = book.rows(
+        ended = book.rows_later(
             self.cursor,
             """UPDATE record r SET status = t.status, output = t.output::jsonb, error = t.error::jsonb,
                       credits = r.credits + t.credits, finished_at = now(), started_at = coalesce(r.started_at, now())
@@ -375,10 +378,9 @@ class _TenantFlush:
                 self.tenant_id,
             ],
         )
-        for run_id, was, now_is, _ in rows:
-            self.tally.moved(run_id, was, now_is)
+        self.tally.moved(lambda: [(run_id, was, now_is) for run_id, was, now_is, _ in ended()])
         if self.tells_records:
-            telling.records_ended(self.cursor, self.tenant_id, [row[3] for row in rows])
+            telling.records_ended(self.cursor, self.tenant_id, [row[3] for row in ended()])
 
     def _queue_next(self, going_on: Sequence[Settlement]) -> None:
         if not going_on:

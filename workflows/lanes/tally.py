@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
@@ -18,6 +18,7 @@ class Tally:
     def __init__(self, cursor: Any, tenant_id: uuid.UUID, month: Month) -> None:
         self.cursor, self.tenant_id, self.month = cursor, tenant_id, month
         self.runs: dict[uuid.UUID, Counter[str]] = defaultdict(Counter)
+        self._moved: list[Callable[[], Sequence[tuple[uuid.UUID, str, str]]]] = []
 
     def reserve(self, work: Work) -> None:
         """The most that its call may cost is set aside, in its run and in its tenant's month."""
@@ -43,8 +44,12 @@ class Tally:
         elif self.month.counts(work):
             self.month.move_in(booked_in, spent=-credits)
 
-    def moved(self, run_id: uuid.UUID, was: str, now_is: str) -> None:
-        """A record of this run went from one status to another."""
+    def moved(self, records: Callable[[], Sequence[tuple[uuid.UUID, str, str]]]) -> None:
+        """Records went from one status to another: each one's run and both are asked for when the counts are written. Every
+        such run is in the tally by something else already, and locked with the others."""
+        self._moved.append(records)
+
+    def _count(self, run_id: uuid.UUID, was: str, now_is: str) -> None:
         self.runs[run_id][was] -= 1
         self.runs[run_id][now_is] += 1
         self.runs[run_id]["ended"] += now_is in FINAL_RECORD
@@ -53,17 +58,19 @@ class Tally:
         """Records whose first step is under way."""
         if not record_ids:
             return
-        started = book.rows(
+        started = book.rows_later(
             self.cursor,
             """UPDATE record SET status = 'running', started_at = now()
                WHERE id = ANY(%s) AND tenant_id = %s AND status = 'queued' RETURNING run_id""",
             [list(record_ids), self.tenant_id],
         )
-        for (run_id,) in started:
-            self.moved(run_id, RecordStatus.QUEUED, RecordStatus.RUNNING)
+        self.moved(lambda: [(run_id, RecordStatus.QUEUED, RecordStatus.RUNNING) for (run_id,) in started()])
 
     def write(self) -> list[uuid.UUID]:
         """Write the counts; returns the runs that ended by it."""
+        for records in self._moved:
+            for record in records():
+                self._count(*record)
         changed = {run_id: counter for run_id, counter in self.runs.items() if any(counter.values())}
         ended = book.count_runs(self.cursor, self.tenant_id, changed) if changed else []
         self.month.write()

@@ -222,14 +222,13 @@ def test_two_processes_that_write_the_same_runs_do_not_wait_for_each_other(
     ]
     both, stood, send = threading.Barrier(2), threading.local(), abreast._Line.send
 
-    def standing_still_once(line: Any, writers: Any, asking: Any) -> Any:
+    def standing_still_once(line: Any, writers: Any) -> None:
         shared = any("INTO run_vendor" in entry.text for writer in writers for entry in writer.share.queued)
-        rows = send(line, writers, asking)
+        send(line, writers)
         if shared and not getattr(stood, "once", False):
             stood.once = True
             with suppress(threading.BrokenBarrierError):  # the other waits for what this one has written
                 both.wait(1)
-        return rows
 
     monkeypatch.setattr(abreast._Line, "send", standing_still_once)
     came_of_it: dict[str, Any] = {}

@@ -53,19 +53,19 @@ def test_whoever_stops_a_run_that_is_ending_is_told_so_and_keeps_it_from_nothing
     [work] = hand.claim()
     hand.stamp([work])
     has_the_run, go_on = threading.Event(), threading.Event()
-    complete = book.complete_runs
+    after = book._after_the_end
 
     def hold(*args: Any) -> list[uuid.UUID]:
         has_the_run.set()
         go_on.wait(10)
-        return complete(*args)
+        return after(*args)
 
     def stop() -> None:
         with tenant_scope(tenant):
             change(run_id=run.pk, actor=ACTOR)
 
     with monkeypatch.context() as patch, ThreadPoolExecutor(2) as threads:
-        patch.setattr(book, "complete_runs", hold)
+        patch.setattr(book, "_after_the_end", hold)
         ending = threads.submit(_and_close, lambda: hand.settle([hand.answer(work, Miss())]))
         assert has_the_run.wait(10)
         stopping = threads.submit(_and_close, stop)
