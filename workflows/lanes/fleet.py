@@ -23,6 +23,8 @@ LOOK_GAP_S = 0.05
 MAX_LANES = 800
 TAKEN_AT_ONCE, MOST_TAKEN = 2, 25
 """Takings at once, and lanes of each: the first lanes of a hundred start while the last are still being taken."""
+FEW_LANES, WAIT_A_LANE_S, WAIT_MOST_S = 16, 0.001, 0.1
+"""Whoever has more than a few lanes lets others take the next ones first, and waits for them the longer the more it has."""
 
 
 class Fleet:
@@ -32,13 +34,15 @@ class Fleet:
         self.lanes = lanes
         self.drivers: dict[uuid.UUID, LaneDriver] = {}
         self.draining = False
-        self.relay = Relay(self._hear, self.poke)
+        self.relay = Relay(self._hear, self._hear_of_free)
         self._desk = desk
         self._claims = Claims(desk)
         self._acquiring: set[uuid.UUID] = set()
         self._to_take: deque[uuid.UUID] = deque()
         self._taking = 0
         self._rung: set[uuid.UUID] = set()  # while they were being taken
+        self._offered: set[uuid.UUID] = set()  # by others, to us too
+        self._offering: set[uuid.UUID] = set()
         self._to_look: set[uuid.UUID] = set()
         self._looking = False
 
@@ -66,6 +70,14 @@ class Fleet:
         if lane_id in self.lanes:
             self.poke(lane_id)
 
+    def _hear_of_free(self, lane_id: uuid.UUID) -> None:
+        """A runner says that nobody holds a lane which has work; of this one's own offers it hears too."""
+        if lane_id in self._offering:
+            self._offering.discard(lane_id)
+        else:
+            self._offered.add(lane_id)
+            self.poke(lane_id)
+
     def _begin_taking(self) -> None:
         if self._to_take and self._taking < TAKEN_AT_ONCE and not self.draining:
             self._taking += 1
@@ -75,15 +87,31 @@ class Fleet:
         lane_ids = [self._to_take.popleft() for _ in range(min(MOST_TAKEN, len(self._to_take)))]
         late: list[uuid.UUID] = []
         try:
+            await self._let_others_first(lane_ids)
             late = await self._take_together(lane_ids)
         finally:
             self._acquiring.difference_update(lane_ids)
+            self._offering.difference_update(lane_ids)
             self._taking -= 1
             rung = self._rung.intersection(lane_ids)
             self._rung -= rung
             for lane_id in {*late, *rung}:  # what came meanwhile may not have been seen
                 self.poke(lane_id)
             self._begin_taking()
+
+    async def _let_others_first(self, lane_ids: list[uuid.UUID]) -> None:
+        """Whoever is rung or sweeps first would have all lanes that come to life together, and be the slower for it."""
+        offered = self._offered.intersection(lane_ids)
+        self._offered -= offered
+        has = len(self.lanes) + len(self._acquiring) - len(self._to_take) - len(lane_ids)
+        if has < FEW_LANES:
+            return
+        told = len(offered)
+        if mine := [lane_id for lane_id in lane_ids if lane_id not in offered]:
+            self._offering.update(mine)
+            told += await self.relay.offer(mine) - 1
+        if told > 0:
+            await asyncio.sleep(min(WAIT_MOST_S, WAIT_A_LANE_S * has))
 
     async def _take_together(self, lane_ids: list[uuid.UUID]) -> list[uuid.UUID]:
         """Take these lanes; returns those for which there was no time."""

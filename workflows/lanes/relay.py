@@ -24,7 +24,7 @@ LISTEN_S = 30.0
 
 class Relay:
     """Made and used on a runner's loop. `asked` is called with each lane that some runner asks others to look at, `free`
-    with each that some runner gave back while there was work in it."""
+    with each that has work and that nobody holds, as some runner says."""
 
     def __init__(
         self, asked: Callable[[uuid.UUID], None], free: Callable[[uuid.UUID], None] = lambda lane_id: None
@@ -42,9 +42,10 @@ class Relay:
         self._lanes.add(lane_id)
         self._due.set()
 
-    async def offer(self, lane_ids: Iterable[uuid.UUID]) -> None:
-        """Whoever has room is to take these lanes, which nobody holds any more."""
-        await self._publish(FREE, set(lane_ids))
+    async def offer(self, lane_ids: Iterable[uuid.UUID]) -> int:
+        """Whoever has room is to take these lanes, which nobody holds; how many runners were told, this one included if it
+        listens."""
+        return await self._publish(FREE, set(lane_ids))
 
     async def speak(self) -> None:
         """Pass on what is asked, many lanes in one message; runs until it is cancelled."""
@@ -55,13 +56,14 @@ class Relay:
             lanes, self._lanes = self._lanes, set()
             await self._publish(ASKED, lanes)
 
-    async def _publish(self, channel: str, lanes: Collection[uuid.UUID]) -> None:
+    async def _publish(self, channel: str, lanes: Collection[uuid.UUID]) -> int:
         if not lanes:
-            return
+            return 0
         try:
-            await self._redis.publish(channel, b"".join(lane.bytes for lane in lanes))
+            return int(await self._redis.publish(channel, b"".join(lane.bytes for lane in lanes)))
         except (RedisError, OSError) as error:
             log.warning("lanes_not_told", channel=channel, lanes=len(lanes), error=type(error).__name__)
+            return 0
 
     async def listen(self) -> None:
         """Hear what others ask; runs until it is cancelled."""

@@ -17,7 +17,7 @@ from tests.factories import make_connection, make_tenant
 from tests.sandbox import Sandbox
 from tests.workflows.lanes.hands import NOW, give, holder, run_in_lane
 from tests.workflows.lanes.helpers import people, start, wait
-from workflows.lanes import lease, taking
+from workflows.lanes import lease, ring, taking
 from workflows.lanes.runner import Runner
 from workflows.lanes.work import RunInLane, RunSeen
 from workflows.models import Lane, LaneRun, LaneState, Run
@@ -224,3 +224,30 @@ class TestTaking:
                 wait(run)
         finally:
             runner.stop()
+
+    def test_two_workers_share_lanes_that_come_to_life_together(
+        self, vendors: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One hears of all of them first."""
+        monkeypatch.setattr("workflows.lanes.fleet.MOST_TAKEN", 2)
+        monkeypatch.setattr("workflows.lanes.fleet.FEW_LANES", 2)
+        monkeypatch.setattr("workflows.lanes.fleet.WAIT_MOST_S", 0.5)
+        monkeypatch.setattr("workflows.lanes.fleet.WAIT_A_LANE_S", 0.1)
+        monkeypatch.setattr("workflows.lanes.loops.SWEEP_EVERY_S", 60.0)
+        monkeypatch.setattr("workflows.lanes.driver.IDLE_RELEASE_S", 60.0)
+        one, other = Runner(), Runner()
+        for runner in (one, other):
+            runner.start()
+        ring.hosts_runner(one.tell)
+        tenants = several(12)
+        time.sleep(1.0)  # both have swept, and listen
+        try:
+            runs = [start(tenant, people(1)) for tenant in tenants]
+            for run in runs:
+                wait(run)
+            held = [len(runner.lanes) for runner in (one, other)]
+        finally:
+            one.stop()
+            other.stop()
+        assert sum(held) >= 12
+        assert min(held) >= 4
