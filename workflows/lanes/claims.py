@@ -15,6 +15,8 @@ from workflows.lanes.desk import Desk
 AT_ONCE = 2
 """Transactions at once: one that takes long (a run that nobody has vacuumed behind) does not hold up the others."""
 MOST_LANES = 100
+GATHER_S = 0.02
+"""After a transaction has begun, so long for what comes meanwhile: it goes into one. The first waits for nothing."""
 
 
 class Claims:
@@ -24,6 +26,8 @@ class Claims:
         self._desk = desk
         self._waiting: deque[tuple[Wanted, asyncio.Future[Found]]] = deque()
         self._under_way = 0
+        self._begin_at = 0.0  # by the loop's clock
+        self._timer: asyncio.TimerHandle | None = None
 
     async def read(self, wanted: Wanted) -> Found:
         """What there is of this in its lane. Raises django.db.Error."""
@@ -33,6 +37,21 @@ class Claims:
         return await future
 
     def _begin(self) -> None:
+        loop = self._desk.loop
+        if self._timer is not None or not self._waiting or self._under_way >= AT_ONCE:
+            return
+        if loop.time() < self._begin_at and len(self._waiting) < MOST_LANES:
+            self._timer = loop.call_at(self._begin_at, self._gathered)
+            return
+        self._begin_at = loop.time() + GATHER_S
+        self._read_what_waits()
+
+    def _gathered(self) -> None:
+        self._timer = None
+        self._begin_at = 0.0
+        self._begin()
+
+    def _read_what_waits(self) -> None:
         while self._waiting and self._under_way < AT_ONCE:
             count = min(MOST_LANES, len(self._waiting))
             self._under_way += 1

@@ -25,7 +25,7 @@ BUSY_CALLS, BUSY_FLUSH_GAP_S = 16, 0.03
 SLOWEST_S = 20.0  # what a flush took is given to the next one's stamps; no more than this
 # Each tenant's share has statements of its own, however little is in it: with many tenants a longer breath has each of them
 # written less often and more at a time.
-TENANT_GAP_S, MOST_GAP_S = 0.004, 0.4
+TENANT_GAP_S, MOST_GAP_S = 0.001, 0.4
 KEPT_S = 2.0  # until a tenant's share that could not be written is tried again
 
 

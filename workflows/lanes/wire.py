@@ -7,7 +7,7 @@ record or two each. Where a pooler stands between, nothing is prepared (config/d
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
@@ -39,23 +39,14 @@ class _Prepared(psycopg.Cursor[Any]):
 def array_text(values: Sequence[Any]) -> str:
     """The text of a one-dimensional array. Raises TypeError for elements that no statement of the engine has, and
     psycopg.DataError for text that PostgreSQL cannot keep."""
-    first = next((value for value in values if value is not None), None)
-    match first:
-        case str():
-            parts = ["NULL" if v is None else _quoted(v) for v in values]
-        case uuid.UUID():
-            parts = ["NULL" if v is None else v.hex for v in values]
-        case bool():
-            parts = ["NULL" if v is None else "t" if v else "f" for v in values]
-        case int() | float():
-            parts = ["NULL" if v is None else repr(v + 0) for v in values]
-        case datetime():
-            parts = ["NULL" if v is None else f'"{v.isoformat()}"' for v in values]
-        case None:
-            parts = ["NULL"] * len(values)
-        case _:
-            raise TypeError(f"no array of {type(first).__name__}")
-    return "{" + ",".join(parts) + "}"
+    first = values[0] if values else None
+    if first is None:
+        first = next((value for value in values if value is not None), None)
+    kind = type(first)
+    write = _WRITERS.get(kind) or next((_WRITERS[one] for one in kind.__mro__ if one in _WRITERS), None)
+    if write is None:
+        raise TypeError(f"no array of {kind.__name__}")
+    return "{" + ",".join(["NULL" if value is None else write(value) for value in values]) + "}"
 
 
 def _quoted(text: str) -> str:
@@ -82,3 +73,15 @@ def list_dumper(cursor: psycopg.Cursor[Any]) -> psycopg.Cursor[Any]:
     """The cursor, sending lists as the text of an array."""
     cursor.adapters.register_dumper(list, _ListDumper)
     return cursor
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    str: _quoted,
+    uuid.UUID: lambda value: value.hex,
+    bool: lambda value: "t" if value else "f",
+    int: lambda value: repr(value + 0),
+    float: lambda value: repr(value + 0),
+    datetime: lambda value: f'"{value.isoformat()}"',
+    type(None): str,
+}
+"""How an element is written, by the type of the first one: of a subclass (an enum's member) as of its base."""

@@ -48,8 +48,11 @@ class Reader:
             event.set()
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, reader: Reader, steps: Callable[[Any], Any]) -> Any:
+def asked(
+    monkeypatch: pytest.MonkeyPatch, reader: Reader, steps: Callable[[Any], Any], *, gather_s: float = 0.0
+) -> Any:
     monkeypatch.setattr(claim, "claim_all", reader)
+    monkeypatch.setattr(claims, "GATHER_S", gather_s)
 
     async def go() -> Any:
         desk = Desk(uuid.uuid4(), None)  # type: ignore[arg-type]
@@ -82,6 +85,29 @@ def test_those_that_come_while_others_are_read_go_together(monkeypatch: pytest.M
 
     assert asked(monkeypatch, reader, steps) == [[number] for number in range(9)]
     assert sorted(reader.together) == [[0], [1], list(range(2, 9))]
+
+
+def test_the_first_waits_for_nothing_and_those_soon_after_it_go_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = Reader()
+
+    async def steps(read: Any) -> Any:
+        first = read(2)
+        await until(lambda: reader.together == [[2]])
+        found = [await first]
+        later = [read(number) for number in range(3, 6)]
+        await asyncio.sleep(0.05)
+        assert reader.together == [[2]], "there was time for all of them"
+        found += await asyncio.gather(*later)
+        await asyncio.sleep(0.5)
+        began = asyncio.get_running_loop().time()
+        found.append(await read(6))
+        assert asyncio.get_running_loop().time() - began < 0.2, "nobody came just before"
+        return found
+
+    assert asked(monkeypatch, reader, steps, gather_s=0.4) == [[2], [3], [4], [5], [6]]
+    assert reader.together == [[2], [3, 4, 5], [6]]
 
 
 def test_one_that_takes_long_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
