@@ -27,7 +27,7 @@ from tenants.scope import OPS_ALIAS, ops_scope
 SHARE = float(os.environ.get("WEIR_BENCH_SHARE", "1"))
 RATE, SECONDS, TENANTS, PER_S = 500.0 * SHARE, 10.0, int(100 * SHARE), 5
 WORKERS = os.cpu_count() or 1
-"""One for each core, as deploy docs advise: a worker has one interpreter, which turns on one core."""
+"""One for each core (docs/engine.md)."""
 MOST, LEAST_USED = PER_S, 0.97
 DRAINED_S = 120.0
 CHART = Path(__file__).parent / "results" / "burst.svg"
@@ -60,7 +60,7 @@ def measure() -> dict[str, Any]:
     CHART.parent.mkdir(exist_ok=True)
     CHART.write_text(_draw(list(peaks.values()), used))
     figures = {
-        "share_of_the_load": SHARE,
+        "share_of_the_load": SHARE, "workers": WORKERS,
         "sent": sent["sent"], "statuses": sent["statuses"], "accept_ms": sent["ms"],
         "left_late_ms": sent["left_late_ms"], "accepted": len(ids), "not_drained": left,
         "calls": sum(len(times) for times in calls.values()),

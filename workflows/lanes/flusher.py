@@ -23,8 +23,7 @@ log = structlog.get_logger(__name__)
 # With many calls in flight a short breath gathers more of their answers into one transaction.
 BUSY_CALLS, BUSY_FLUSH_GAP_S = 16, 0.03
 SLOWEST_S = 20.0  # what a flush took is given to the next one's stamps; no more than this
-# Each tenant's share has statements of its own, however little is in it: with many tenants a longer breath has each of them
-# written less often and more at a time.
+# With many tenants a breath has some more of them written together. Not for long: their steps wait for it (0034).
 TENANT_GAP_S, MOST_GAP_S = 0.001, 0.4
 KEPT_S = 2.0  # until a tenant's share that could not be written is tried again
 
