@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
+from workflows.lanes import message
 from workflows.lanes.message import exchange
 from workflows.lanes.wire import engine_cursor
 
@@ -117,4 +118,16 @@ def test_a_connection_that_is_cut_in_between_is_closed(raw: Any) -> None:
         exchange(raw, [("SELECT 1", ()), ("SELECT pg_sleep(20)", ())], [0])
     cutting.join()
     assert raised.value.sqlstate in (None, "57P01")
+    assert raw.closed
+
+
+def test_whatever_comes_in_between_closes_the_connection(raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is still to be answered would be taken for the next one's answers."""
+
+    def interrupted(server: Any) -> None:
+        raise RuntimeError("in between")
+
+    monkeypatch.setattr(message, "_answers", interrupted)
+    with pytest.raises(RuntimeError, match="in between"):
+        exchange(raw, [("SELECT 1", ())], [0])
     assert raw.closed
