@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections import deque
+from contextlib import suppress
 
 import structlog
 from django.db import Error as DatabaseError
@@ -41,8 +42,7 @@ class Fleet:
         self._to_take: deque[uuid.UUID] = deque()
         self._taking = 0
         self._rung: set[uuid.UUID] = set()  # while they were being taken
-        self._offered: set[uuid.UUID] = set()  # by others, to us too
-        self._offering: set[uuid.UUID] = set()
+        self._offered: set[uuid.UUID] = set()  # by others: of those that are to be taken
         self._to_look: set[uuid.UUID] = set()
         self._looking = False
 
@@ -71,12 +71,11 @@ class Fleet:
             self.poke(lane_id)
 
     def _hear_of_free(self, lane_id: uuid.UUID) -> None:
-        """A runner says that nobody holds a lane which has work; of this one's own offers it hears too."""
-        if lane_id in self._offering:
-            self._offering.discard(lane_id)
-        else:
+        """Another runner says that nobody holds a lane which has work."""
+        was_known = lane_id in self._acquiring
+        self.poke(lane_id)
+        if not was_known and lane_id in self._acquiring:
             self._offered.add(lane_id)
-            self.poke(lane_id)
 
     def _begin_taking(self) -> None:
         if self._to_take and self._taking < TAKEN_AT_ONCE and not self.draining:
@@ -88,10 +87,11 @@ class Fleet:
         late: list[uuid.UUID] = []
         try:
             await self._let_others_first(lane_ids)
-            late = await self._take_together(lane_ids)
+            if not self.draining:
+                late = await self._take_together(lane_ids)
         finally:
             self._acquiring.difference_update(lane_ids)
-            self._offering.difference_update(lane_ids)
+            self._offered.difference_update(lane_ids)
             self._taking -= 1
             rung = self._rung.intersection(lane_ids)
             self._rung -= rung
@@ -102,15 +102,14 @@ class Fleet:
     async def _let_others_first(self, lane_ids: list[uuid.UUID]) -> None:
         """Whoever is rung or sweeps first would have all lanes that come to life together, and be the slower for it."""
         offered = self._offered.intersection(lane_ids)
-        self._offered -= offered
         has = len(self.lanes) + len(self._acquiring) - len(self._to_take) - len(lane_ids)
         if has < FEW_LANES:
             return
-        told = len(offered)
+        others = len(offered)
         if mine := [lane_id for lane_id in lane_ids if lane_id not in offered]:
-            self._offering.update(mine)
-            told += await self.relay.offer(mine) - 1
-        if told > 0:
+            with suppress(TimeoutError):  # a Redis that says nothing is not waited for
+                others += await asyncio.wait_for(self.relay.offer(mine), WAIT_MOST_S) - 1
+        if others > 0:
             await asyncio.sleep(min(WAIT_MOST_S, WAIT_A_LANE_S * has))
 
     async def _take_together(self, lane_ids: list[uuid.UUID]) -> list[uuid.UUID]:
@@ -123,6 +122,7 @@ class Fleet:
             if taken and self.draining:  # they came in after the end had begun
                 back = [lane.facts.id for lane in taken]
                 await self._desk.database(lease.release, back, self._desk.holder)
+                await self.relay.offer(back)
                 return []
         except DatabaseError as error:
             log.warning("lanes_not_taken", lanes=len(lane_ids), error=type(error).__name__)

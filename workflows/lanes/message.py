@@ -46,11 +46,12 @@ def exchange(
         raise
     for result in results:
         if result.status not in _GOOD:
-            _known(connection).clear()  # its preparing may be what failed
             raise error_from_result(result, encoding=connection.info.encoding)
     return [_rows(values, results[place]) for place in wanted]
 
 
+_Statement = tuple[bytes, Any]
+"""With the types of its values."""
 _Written = tuple[bytes, Sequence[Any], Any, Any]
 """A statement with numbered places, its values as PostgreSQL reads them, their types and formats."""
 
@@ -84,10 +85,12 @@ def _numbered(text: str) -> tuple[bytes, tuple[str, ...]]:
 def _exchanged(connection: psycopg.Connection[Any], written: Sequence[_Written]) -> list[Any]:
     """What each of these was answered; in its place what its preparing was, where that failed."""
     server: Any = connection.pgconn
-    answers_of: list[int] = []
+    answers_of: list[tuple[int, _Statement | None]] = []
     server.enter_pipeline_mode()
     for place, one in enumerate(written):
-        answers_of += [place] * _send(connection, *one)
+        if new := _send(connection, *one):
+            answers_of.append((place, new))
+        answers_of.append((place, None))
     server.pipeline_sync()
     poll = select.poll()
     poll.register(server.socket, select.POLLIN | select.POLLOUT)
@@ -98,7 +101,9 @@ def _exchanged(connection: psycopg.Connection[Any], written: Sequence[_Written])
     answers = _answers(server)
     server.exit_pipeline_mode()
     results: list[Any] = [None] * len(written)
-    for place, answer in zip(answers_of, answers, strict=True):
+    for (place, new), answer in zip(answers_of, answers, strict=True):
+        if new and answer.status not in _GOOD:
+            _known(connection).pop(new, None)
         if results[place] is None or results[place].status in _GOOD:
             results[place] = answer
     return results
@@ -106,34 +111,35 @@ def _exchanged(connection: psycopg.Connection[Any], written: Sequence[_Written])
 
 def _send(
     connection: psycopg.Connection[Any], statement: bytes, values: Sequence[Any], types: Any, formats: Any
-) -> int:
-    """Put one statement into the message; how many answers it will have."""
+) -> _Statement | None:
+    """Put one statement into the message; returns it where its preparing is answered first."""
     server: Any = connection.pgconn
     if connection.prepare_threshold is None:  # past a pooler (config/database)
         server.send_query_params(statement, values, types or None, formats or None)
-        return 1
+        return None
     known = _known(connection)
     name = known.get((statement, types))
     if name is not None:
         server.send_query_prepared(name, values, formats or None)
-        return 1
+        return None
     name = known[statement, types] = f"weir_{next(_names)}".encode()
     server.send_prepare(name, statement, types or None)
     server.send_query_prepared(name, values, formats or None)
-    return 2
+    return statement, types
 
 
-def _known(connection: Any) -> dict[tuple[bytes, Any], bytes]:
-    """What was prepared on this connection: statement and types to its name. Forgotten whenever psycopg forgets its own, as
-    after a rollback: it has the server forget everything then."""
-    known: dict[tuple[bytes, Any], bytes] | None = getattr(connection, _PREPARED, None)
+def _known(connection: Any) -> dict[_Statement, bytes]:
+    """What was prepared on this connection, and by what name. Forgotten when psycopg has the server forget everything, as
+    after a rollback where something of its own was prepared."""
+    known: dict[_Statement, bytes] | None = getattr(connection, _PREPARED, None)
     if known is None:
         setattr(connection, _PREPARED, known := {})
         forget, clear = known.clear, connection._prepared.clear
 
         def both() -> Any:
-            forget()
-            return clear()
+            if everything := clear():
+                forget()
+            return everything
 
         connection._prepared.clear = both
     return known

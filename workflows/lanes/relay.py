@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
 
-ASKED, FREE = "weir:lanes-with-work", "weir:lanes-free"
+ASKED, FREE = "weir:lanes-with-work", "weir:lanes-offered"
 GATHER_S = 0.01
 AGAIN_S = 2.0
 LISTEN_S = 30.0
@@ -29,6 +29,7 @@ class Relay:
     def __init__(
         self, asked: Callable[[uuid.UUID], None], free: Callable[[uuid.UUID], None] = lambda lane_id: None
     ) -> None:
+        self._mine = uuid.uuid4().bytes
         self._told = {ASKED.encode(): asked, FREE.encode(): free}
         self._lanes: set[uuid.UUID] = set()
         self._due = asyncio.Event()
@@ -45,7 +46,7 @@ class Relay:
     async def offer(self, lane_ids: Iterable[uuid.UUID]) -> int:
         """Whoever has room is to take these lanes, which nobody holds; how many runners were told, this one included if it
         listens."""
-        return await self._publish(FREE, set(lane_ids))
+        return await self._publish(FREE, set(lane_ids), sender=self._mine)
 
     async def speak(self) -> None:
         """Pass on what is asked, many lanes in one message; runs until it is cancelled."""
@@ -56,11 +57,11 @@ class Relay:
             lanes, self._lanes = self._lanes, set()
             await self._publish(ASKED, lanes)
 
-    async def _publish(self, channel: str, lanes: Collection[uuid.UUID]) -> int:
+    async def _publish(self, channel: str, lanes: Collection[uuid.UUID], *, sender: bytes = b"") -> int:
         if not lanes:
             return 0
         try:
-            return int(await self._redis.publish(channel, b"".join(lane.bytes for lane in lanes)))
+            return int(await self._redis.publish(channel, sender + b"".join(lane.bytes for lane in lanes)))
         except (RedisError, OSError) as error:
             log.warning("lanes_not_told", channel=channel, lanes=len(lanes), error=type(error).__name__)
             return 0
@@ -80,6 +81,10 @@ class Relay:
                 await asyncio.sleep(AGAIN_S)
 
     def _hear(self, channel: bytes, data: bytes) -> None:
+        if channel == FREE.encode():
+            sender, data = data[:16], data[16:]
+            if sender == self._mine:
+                return
         for start in range(0, len(data) - len(data) % 16, 16):
             self._told[channel](uuid.UUID(bytes=data[start : start + 16]))
 

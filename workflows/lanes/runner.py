@@ -105,8 +105,8 @@ class Runner:
                 task.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             await self._fleet.give_back(at_rest=False)
-            await relay.close()
             await self._desk.close_connections()
+            await relay.close()  # what ran beside the loops may have spoken over it
             self._desk.close()
 
     def _notice_broken(self, loops: list[asyncio.Task[None]]) -> None:

@@ -204,6 +204,8 @@ class _TenantFlush:
             book.enter_lanes(self.cursor, self.tenant_id, sorted(self.entered))
         if settled:
             counts.count_vendors(self.cursor, self.tenant_id, settled, self.kept)
+        self.tally.count()
+        self.cursor.wait_for_all()  # one share has its counts sooner than another
         self.result.completed += self.tally.write()
         for woken in self.woken_later:
             self.result.woken |= woken()

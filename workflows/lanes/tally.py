@@ -45,8 +45,7 @@ class Tally:
             self.month.move_in(booked_in, spent=-credits)
 
     def moved(self, records: Callable[[], Sequence[tuple[uuid.UUID, str, str]]]) -> None:
-        """Records went from one status to another: each one's run and both are asked for when the counts are written. Every
-        such run is in the tally by something else already, and locked with the others."""
+        """Records went from one status to another: each one's run and both are asked for before the counts are written."""
         self._moved.append(records)
 
     def _count(self, run_id: uuid.UUID, was: str, now_is: str) -> None:
@@ -66,11 +65,15 @@ class Tally:
         )
         self.moved(lambda: [(run_id, RecordStatus.QUEUED, RecordStatus.RUNNING) for (run_id,) in started()])
 
-    def write(self) -> list[uuid.UUID]:
-        """Write the counts; returns the runs that ended by it."""
+    def count(self) -> None:
+        """Ask for what is not known yet of the counts."""
         for records in self._moved:
             for record in records():
                 self._count(*record)
+        self._moved.clear()
+
+    def write(self) -> list[uuid.UUID]:
+        """Write the counts; returns the runs that ended by it."""
         changed = {run_id: counter for run_id, counter in self.runs.items() if any(counter.values())}
         ended = book.count_runs(self.cursor, self.tenant_id, changed) if changed else []
         self.month.write()

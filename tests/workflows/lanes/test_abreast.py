@@ -10,7 +10,7 @@ import pytest
 from django.db import DataError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from integrations.outcomes import Done, Retry
+from integrations.outcomes import Done, Miss, Retry
 from tenants.models import Tenant
 from tenants.scope import enter_asking, tenant_scope
 from tests.factories import make_connection, make_tenant
@@ -252,6 +252,32 @@ def test_two_processes_that_write_the_same_runs_do_not_wait_for_each_other(
     for thread in threads:
         thread.join(20)
     assert came_of_it == {"finders": 0, "verifiers": 0}
+
+
+def test_the_runs_of_all_tenants_are_locked_by_one_message(
+    committed: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has its counts sooner waits for the others: else two processes would lock runs in different orders."""
+    tenants = two_tenants_with_work()
+    first, second = (Hand(tenant) for tenant in tenants)
+    second.holder = first.holder
+    works = {hand: hand.claim(3) for hand in (first, second)}
+    for hand, mine in works.items():
+        hand.stamp(mine)
+    settlements = [first.answer(work, Retry("error", "away")) for work in works[first]]
+    settlements += [second.answer(work, Miss()) for work in works[second]]
+    together: list[list[int]] = []
+    send = abreast._Line.send
+
+    def noted(line: Any, writers: Any) -> None:
+        texts = [[entry.text for entry in writer.share.queued] for writer in writers]
+        if locking := [n for n, mine in enumerate(texts) if any("UPDATE run SET" in text for text in mine)]:
+            together.append(locking)
+        send(line, writers)
+
+    monkeypatch.setattr(abreast._Line, "send", noted)
+    assert settle.flush(Batch(settlements=settlements), first.holder).late == 0
+    assert together == [[0, 1]]
 
 
 @pytest.mark.parametrize(("was", "becomes"), [(None, 10_000_000), (10_000_000, None)], ids=["comes", "goes"])

@@ -90,6 +90,15 @@ def test_the_first_that_fails_is_told_and_the_connection_goes_on(raw: Any) -> No
     assert exchange(raw, bad[:1], [0]) == [[(1,)]]
 
 
+def test_what_was_prepared_stays_known_when_nothing_is_forgotten(raw: Any) -> None:
+    """Else each rollback would leave the session with one more of every statement."""
+    for _ in range(4):
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            exchange(raw, [("SELECT 1", ()), ("SELECT 1 / %s::int", (0,)), ("SELECT 2", ())], [0])
+        raw.rollback()
+    assert prepared(raw) == ["SELECT 1", "SELECT 1 / $1::int"]
+
+
 def test_a_value_that_cannot_be_written_sends_nothing(raw: Any) -> None:
     with transaction.atomic():
         with pytest.raises(psycopg.DataError):

@@ -1,7 +1,9 @@
 """Work that arrives in one process for a lane that another one holds."""
 
+import asyncio
 import dataclasses
 import time
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -81,3 +83,25 @@ def test_a_look_says_which_runs_have_work_waiting(tenant: Tenant, vendors: Sandb
     _, runs = lease.look(list(lanes.values()))
     assert [run.fed for run in runs[lanes["prospeo"]]] == [True]
     assert runs[lanes["zerobounce"]] == []
+
+
+def test_an_offer_reaches_the_others_alone() -> None:
+    heard: dict[str, list[uuid.UUID]] = {"one": [], "other": []}
+    lanes = [uuid.uuid4(), uuid.uuid4()]
+
+    async def go() -> int:
+        one, other = (relay.Relay(lambda lane_id: None, heard[name].append) for name in ("one", "other"))
+        listening = [asyncio.create_task(each.listen()) for each in (one, other)]
+        await asyncio.sleep(0.5)
+        told = await one.offer(lanes)
+        await asyncio.sleep(0.5)
+        for task in listening:
+            task.cancel()
+        await asyncio.gather(*listening, return_exceptions=True)
+        for each in (one, other):
+            await each.close()
+        return told
+
+    assert asyncio.run(go()) == 2
+    assert heard["one"] == []
+    assert set(heard["other"]) == set(lanes)
