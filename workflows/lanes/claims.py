@@ -15,8 +15,9 @@ from workflows.lanes.desk import Desk
 AT_ONCE = 2
 """Transactions at once: one that takes long (a run that nobody has vacuumed behind) does not hold up the others."""
 MOST_LANES = 100
-GATHER_S = 0.02
-"""After a transaction has begun, so long for what comes meanwhile: it goes into one. The first waits for nothing."""
+GATHER_S, MANY, OF_LATE_S = 0.02, 8, 0.2
+"""So long for what comes after a transaction has begun, to go into the next one together: where so many have begun of
+late. Where claims come now and then none waits: each step of a single contact has one."""
 
 
 class Claims:
@@ -26,7 +27,7 @@ class Claims:
         self._desk = desk
         self._waiting: deque[tuple[Wanted, asyncio.Future[Found]]] = deque()
         self._under_way = 0
-        self._begin_at = 0.0  # by the loop's clock
+        self._begun: deque[float] = deque([0.0] * MANY, maxlen=MANY)  # when, by the loop's clock
         self._timer: asyncio.TimerHandle | None = None
 
     async def read(self, wanted: Wanted) -> Found:
@@ -40,20 +41,20 @@ class Claims:
         loop = self._desk.loop
         if self._timer is not None or not self._waiting or self._under_way >= AT_ONCE:
             return
-        if loop.time() < self._begin_at and len(self._waiting) < MOST_LANES:
-            self._timer = loop.call_at(self._begin_at, self._gathered)
-            return
-        self._begin_at = loop.time() + GATHER_S
-        self._read_what_waits()
+        now, due = loop.time(), self._begun[-1] + GATHER_S
+        if now - self._begun[0] < OF_LATE_S and now < due and len(self._waiting) < MOST_LANES:
+            self._timer = loop.call_at(due, self._gathered)
+        else:
+            self._read_what_waits()
 
     def _gathered(self) -> None:
         self._timer = None
-        self._begin_at = 0.0
-        self._begin()
+        self._read_what_waits()
 
     def _read_what_waits(self) -> None:
         while self._waiting and self._under_way < AT_ONCE:
             count = min(MOST_LANES, len(self._waiting))
+            self._begun.append(self._desk.loop.time())
             self._under_way += 1
             self._desk.spawn(self._read([self._waiting.popleft() for _ in range(count)]))
 

@@ -87,9 +87,9 @@ def test_those_that_come_while_others_are_read_go_together(monkeypatch: pytest.M
     assert sorted(reader.together) == [[0], [1], list(range(2, 9))]
 
 
-def test_the_first_waits_for_nothing_and_those_soon_after_it_go_together(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_where_many_come_those_soon_after_one_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "MANY", 1)
+    monkeypatch.setattr(claims, "OF_LATE_S", 0.4)
     reader = Reader()
 
     async def steps(read: Any) -> Any:
@@ -108,6 +108,22 @@ def test_the_first_waits_for_nothing_and_those_soon_after_it_go_together(
 
     assert asked(monkeypatch, reader, steps, gather_s=0.4) == [[2], [3], [4], [5], [6]]
     assert reader.together == [[2], [3, 4, 5], [6]]
+
+
+def test_where_few_come_none_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "OF_LATE_S", 10.0)
+    reader = Reader()
+
+    async def steps(read: Any) -> Any:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        for number in range(2, 2 + claims.MANY):
+            await read(number)
+        assert clock() - began < 0.5
+        await read(2)
+        return clock() - began
+
+    assert asked(monkeypatch, reader, steps, gather_s=1.0) > 0.9, "the one after so many"
 
 
 def test_one_that_takes_long_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
