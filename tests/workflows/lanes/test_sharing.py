@@ -71,8 +71,12 @@ def sharing(monkeypatch: pytest.MonkeyPatch) -> Sharing:
 
 
 async def poke_one(fleet: Fleet, told: Any) -> None:
-    fleet.poke(uuid.uuid4())
-    await asyncio.sleep(0.8)
+    """Until it is taken, or has been found to be another one's."""
+    fleet.poke(lane_id := uuid.uuid4())
+    for _ in range(500):
+        if lane_id not in fleet._acquiring:
+            return
+        await asyncio.sleep(0.01)
 
 
 def test_whoever_has_few_takes_at_once(sharing: Sharing) -> None:
