@@ -50,7 +50,7 @@ class Share:
         self.queued.append(_Statement(statement, parameters, self.step))
 
     def later(self, statement: str, parameters: Any = ()) -> Callable[[], list[tuple[Any, ...]]]:
-        """Execute it; its rows are asked for by a call, when the share waits for others it may be that they are there."""
+        """Execute it; what is returned gives its rows, and costs a message only where none has left since."""
         asked = _Statement(statement, parameters, self.step, kept=True)
         self.queued.append(asked)
         return lambda: self._rows_of(asked)
